@@ -1,0 +1,36 @@
+# Two commands do everything: make demo, make test. Each sets up what it needs, inside this folder.
+PYTHON ?= python3
+BIN := .venv/bin
+RUN := $(BIN)/uv run --frozen --no-sync
+.PHONY: demo test check bench slow setup format
+
+demo: setup
+	@$(RUN) longwatch demo $(ARGS)
+
+test: setup
+	@$(RUN) pytest $(ARGS)
+
+slow: setup
+	@$(RUN) pytest -m slow $(ARGS)
+
+check: setup
+	@$(RUN) ruff format --check .
+	@$(RUN) ruff check .
+	@$(RUN) mypy
+	@$(RUN) pyright
+	@$(RUN) pytest tests/tidy
+
+format: setup
+	@$(RUN) ruff format .
+	@$(RUN) ruff check --fix .
+
+bench: setup
+	@$(BIN)/uv sync --frozen --quiet --group bench
+	@$(RUN) python -m bench $(ARGS)
+
+setup: .venv/ready
+
+.venv/ready: pyproject.toml uv.lock
+	@test -x $(BIN)/uv || { $(PYTHON) -m venv .venv && $(BIN)/python -m pip install --quiet --disable-pip-version-check uv; }
+	@$(BIN)/uv sync --frozen --quiet
+	@touch $@

@@ -1,0 +1,68 @@
+"""The seam between Longwatch and its engines: a database gives transactions, a transaction runs named statements.
+
+A transaction fixes its instants when it begins, *after* it has the write lock: a wait for the lock must not make
+decisions from a stale clock. `now_ms` is the fleet's steady clock (leases, meters, schedules: wall-clock jumps do not
+move it); `wall_ms` is the calendar (budgets). Every statement may name both as `:now_ms` and `:wall_ms`.
+
+Leaving the block commits; an exception rolls back. A commit whose reply is lost raises `StoreUnavailable` with
+`.maybe_committed`: look up, never guess.
+"""
+
+from contextlib import AbstractContextManager
+from typing import Any, Protocol
+
+Value = str | int | float | bytes | None
+Row = Any
+"""A named tuple whose fields are the columns of the statement."""
+
+
+class Clock(Protocol):
+    """Where a database takes its time from."""
+
+    def steady_ms(self) -> int:
+        """Milliseconds on a clock that never jumps while the machine is up (it counts sleep too)."""
+        ...
+
+    def wall_ms(self) -> int:
+        """Milliseconds since the epoch by the calendar; may jump."""
+        ...
+
+    def boot_id(self) -> str:
+        """Changes when the machine starts anew: steady instants of two boots cannot be compared."""
+        ...
+
+
+class Transaction(Protocol):
+    """All or nothing. Usable only inside the block that opened it, by one thread."""
+
+    now_ms: int
+    wall_ms: int
+
+    def one(self, statement: str, /, **values: Value) -> Row | None:
+        """The first row of the named statement ("tasks.by_id"), or None."""
+        ...
+
+    def all(self, statement: str, /, **values: Value) -> list[Row]:
+        """Every row of the named statement."""
+        ...
+
+    def count(self, statement: str, /, **values: Value) -> int:
+        """Run the named statement; how many rows it changed."""
+        ...
+
+
+class Database(Protocol):
+    """One state. Safe in threads; refused after fork."""
+
+    offset_ms: int
+    """What the steady clock needs added to read as epoch milliseconds; set when the fleet is entered."""
+
+    def transaction(self, *, durable: bool = True) -> AbstractContextManager[Transaction]:
+        """Read and write under the state's write lock. durable: survives a power cut once the block has ended."""
+        ...
+
+    def read(self) -> AbstractContextManager[Transaction]:
+        """Read as of one instant, without waiting for writers. Writing in it is an error."""
+        ...
+
+    def close(self) -> None: ...

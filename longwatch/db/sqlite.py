@@ -1,0 +1,329 @@
+"""SQLite through apsw: WAL, one write connection per process and state, `begin immediate` behind the turnstile.
+
+Durability is per transaction. The connection commits with synchronous=NORMAL, which survives kill -9 but not a power
+cut; a durable transaction then syncs the WAL itself, *after* it has let the next writer in. Writers that wait for the
+disk therefore share one flush (1.5 times the commits of synchronous=FULL with 4 and 15 processes), and nothing is
+acknowledged before it is on the disk. Whoever read a commit that was not yet synced syncs it with its own, because the
+WAL is one file and a prefix of it survives. (A checkpoint syncs the WAL before it copies, so a reset loses nothing.)
+
+All SQLite in this process must come from this one library: closing the same file through another one drops the first
+one's locks. An audit hook refuses `sqlite3.connect` and `open` on an opened state; auditors and backups run in
+processes of their own.
+"""
+
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
+import contextlib
+import os
+import sys
+import threading
+from collections import Counter, namedtuple
+from collections.abc import Generator
+from pathlib import Path
+from typing import Any, cast
+
+import apsw
+
+from longwatch.db import statements
+from longwatch.db.connection import Clock, Row, Value
+from longwatch.db.turnstile import Turnstile, is_stopped, kill_if_stopped, lock_holders
+from longwatch.errors import StoreUnavailable
+
+OLDEST_SAFE = 3_051_003  # 3.7.0 to 3.51.2 can corrupt a WAL database under two writers at one instant
+BUSY_MS = 5_000
+WAL_LIMIT = 64 << 20  # bytes; past it a stopped reader that keeps the WAL from being reset is killed
+REMOTE = {"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "virtiofs"}
+
+_opened: Counter[str] = Counter()  # by real path: how often this process has it open
+_abandoned: list[object] = []  # connections of a parent: kept, so that the child's interpreter never closes them
+_living: "set[SqliteDatabase]" = set()
+
+
+class SqliteTransaction:
+    """Statements by name on one connection, between begin and commit."""
+
+    def __init__(self, connection: apsw.Connection, *, now_ms: int, wall_ms: int) -> None:
+        self.now_ms, self.wall_ms = now_ms, wall_ms
+        self._connection = connection
+        self._sql = statements.load("sqlite")
+
+    def one(self, statement: str, /, **values: Value) -> Row | None:
+        rows = self.all(statement, **values)
+        return rows[0] if rows else None
+
+    def all(self, statement: str, /, **values: Value) -> list[Row]:
+        cursor = self._execute(statement, values)
+        make = _row_types.get(statement) or _row_type(statement, cursor)
+        return [make(row) for row in cursor.fetchall()]
+
+    def count(self, statement: str, /, **values: Value) -> int:
+        self._execute(statement, values).fetchall()
+        return self._connection.changes()
+
+    def _execute(self, statement: str, values: dict[str, Value]) -> apsw.Cursor:
+        values["now_ms"], values["wall_ms"] = self.now_ms, self.wall_ms
+        return self._connection.execute(self._sql[statement], values)
+
+
+_row_types: dict[str, Any] = {}
+
+
+def _row_type(statement: str, cursor: apsw.Cursor) -> Any:
+    """The row type of a statement, kept for the next time; columns are known only while a row is waiting."""
+    try:
+        names = [str(column[0]) for column in cast("Any", cursor).get_description()]
+    except apsw.ExecutionCompleteError:
+        return tuple
+    made = _row_types[statement] = cast("Any", namedtuple)("Row", names)._make
+    return made
+
+
+class SqliteDatabase:
+    """One SQLite file (or ":memory:"), one connection, any number of threads."""
+
+    def __init__(self, path: str, clock: Clock) -> None:
+        """Open, or make, the state at `path`. Errors: StoreUnavailable, with the reason and what to do."""
+        self.clock, self.offset_ms = clock, 0
+        self.in_memory = path == ":memory:"
+        self.path = Path(path) if self.in_memory else Path(path).expanduser().absolute()
+        self._lock = threading.Lock()
+        self._forked = self._closed = False
+        self._wal = -1
+        with translated(self.path), reachable(self.path):
+            self._open()
+        _living.add(self)
+
+    # -- opening and closing ------------------------------------------------------------------------------------------
+
+    def _open(self) -> None:
+        if apsw.SQLITE_VERSION_NUMBER < OLDEST_SAFE:
+            raise StoreUnavailable(f"SQLite {apsw.sqlite_lib_version()} can corrupt a WAL database", hint=UPGRADE)
+        if self.in_memory:
+            self.turnstile = None
+            self.connection = self._connect(":memory:")
+            return
+        refuse_remote(self.path)
+        self._make_folder()
+        self.turnstile = Turnstile(self.path.with_name(self.path.name + ".turn"))
+        _opened[os.path.realpath(self.path)] += 1
+        with self.turnstile:
+            self.connection = self._connect(str(self.path))
+            self.connection.execute("pragma journal_mode = wal")
+            self.connection.execute("begin immediate; commit")  # makes the -wal file that durable commits sync
+        os.chmod(self.path, 0o600)
+
+    def _connect(self, name: str) -> apsw.Connection:
+        connection = apsw.Connection(name, statementcachesize=256)
+        connection.set_busy_timeout(BUSY_MS)
+        connection.execute("pragma synchronous = normal; pragma foreign_keys = off; pragma temp_store = memory")
+        connection.execute(f"pragma journal_size_limit = {WAL_LIMIT}; pragma cache_size = -16384")
+        return connection
+
+    def _make_folder(self) -> None:
+        self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if not self.path.exists():
+            os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600))
+
+    def close(self) -> None:
+        """Give back every descriptor. Twice does no harm."""
+        with self._lock:
+            if self._closed or self._forked:
+                return
+            self._closed = True
+            _living.discard(self)
+            with self.turnstile or contextlib.nullcontext():
+                self.connection.close()
+            if self.turnstile is not None:
+                self.turnstile.close()
+                _opened.subtract([os.path.realpath(self.path)])
+            if self._wal >= 0:
+                os.close(self._wal)
+
+    def abandon(self) -> None:
+        """In a forked child: let go of the parent's descriptors without closing what they stand for.
+
+        They are replaced by /dev/null, so that nothing the interpreter does later can reach the parent's files, or
+        another file that got the same number.
+        """
+        self._forked = True
+        _abandoned.append(self.connection)
+        names = (str(self.path),)
+        null = os.open(os.devnull, os.O_RDWR)
+        for entry in os.listdir("/proc/self/fd") if os.path.isdir("/proc/self/fd") else ():
+            with contextlib.suppress(OSError):
+                if not self.in_memory and os.readlink(f"/proc/self/fd/{entry}").startswith(names):
+                    os.dup2(null, int(entry))
+        os.close(null)
+
+    # -- transactions -------------------------------------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def transaction(self, *, durable: bool = True) -> Generator[SqliteTransaction]:
+        self._usable()
+        with translated(self.path):
+            with self._lock, self.turnstile or contextlib.nullcontext():
+                self._usable()
+                self.connection.execute("begin immediate")
+                try:
+                    yield self._transaction()
+                except BaseException:
+                    self._roll_back()
+                    raise
+                self._commit()
+            if durable and not self.in_memory:
+                self._sync()
+
+    @contextlib.contextmanager
+    def read(self) -> Generator[SqliteTransaction]:
+        self._usable()
+        with translated(self.path), self._lock:
+            self._usable()
+            self.connection.execute("begin; pragma query_only = on")
+            try:
+                yield self._transaction()
+            finally:
+                self.connection.execute("commit; pragma query_only = off")
+
+    def backup(self, target: Path) -> None:
+        """Copy the whole state, as of one instant, into a new file at `target`."""
+        self._usable()
+        with translated(target), self._lock:
+            self.connection.execute("vacuum into ?", (str(target),))
+
+    def _transaction(self) -> SqliteTransaction:
+        now_ms = self.clock.steady_ms() + self.offset_ms
+        return SqliteTransaction(self.connection, now_ms=now_ms, wall_ms=self.clock.wall_ms())
+
+    def _commit(self) -> None:
+        try:
+            self.connection.execute("commit")
+        except BaseException:
+            self._roll_back()
+            raise
+
+    def _roll_back(self) -> None:
+        if self.connection.in_transaction:  # some errors (a full disk) have rolled back already
+            self.connection.execute("rollback")
+
+    def _sync(self) -> None:
+        """Wait until every commit so far is on the disk."""
+        try:
+            if self._wal < 0:
+                self._wal = os.open(f"{self.path}-wal", os.O_RDONLY | os.O_CLOEXEC)
+            os.fdatasync(self._wal)
+            size = os.fstat(self._wal).st_size
+        except OSError as error:
+            raise unavailable(self.path, f"the last commit could not be synced ({error})", maybe=True) from error
+        if size > WAL_LIMIT:
+            self._free_wal()
+
+    def _free_wal(self) -> None:
+        """Reset a WAL that has outgrown its limit; a stopped reader that pins it is killed."""
+        with self._lock, self.turnstile or contextlib.nullcontext():
+            with contextlib.suppress(apsw.BusyError):
+                self.connection.execute("pragma wal_checkpoint(truncate)")
+        if os.fstat(self._wal).st_size <= WAL_LIMIT:
+            return
+        status = os.stat(f"{self.path}-shm")
+        device = f"{os.major(status.st_dev):02x}:{os.minor(status.st_dev):02x}:{status.st_ino}"
+        for pid in lock_holders(device, kind="POSIX"):
+            if pid != os.getpid() and is_stopped(pid) and kill_if_stopped(pid, still=lambda: True) and self.turnstile:
+                self.turnstile.killed.append(pid)
+
+    def _usable(self) -> None:
+        if self._forked:
+            raise StoreUnavailable("this fleet was opened before a fork", hint="Open it again in the child process.")
+        if self._closed:
+            raise StoreUnavailable("this fleet is closed", hint="Open it again with longwatch.open(...).")
+
+
+# -- what can be wrong with a state --------------------------------------------------------------------------------------
+
+UPGRADE = "Reinstall apsw: its wheels bring a newer SQLite."
+
+REASONS: tuple[tuple[type[Exception], str, str], ...] = (
+    (apsw.FullError, "its disk is full", "Free some space and repeat; nothing was written, nothing is lost."),
+    (apsw.ReadOnlyError, "it is read-only", "Make the file and its folder writable for this user, then repeat."),
+    (apsw.CantOpenError, "it cannot be opened", "Check that the folder exists and that this user may write in it."),
+    (apsw.NotADBError, "it is not a Longwatch state", "Name another file, or move this one away."),
+    (apsw.CorruptError, "it is damaged", "Stop the fleet and restore a backup: longwatch state restore FILE."),
+    (apsw.BusyError, "another program holds its lock", "Close other SQLite tools that have the file open."),
+    (apsw.LockedError, "another program holds its lock", "Close other SQLite tools that have the file open."),
+    (apsw.IOError, "its disk answers with errors", "Check the disk and the kernel's log, then repeat."),
+    (apsw.PermissionsError, "this user may not use it", "Check owner and mode of the file."),
+)
+
+
+@contextlib.contextmanager
+def translated(path: Path) -> Generator[None]:
+    """Engine errors as StoreUnavailable, with the reason and what to do; the engine's own words kept as the cause."""
+    try:
+        yield
+    except apsw.Error as error:
+        for kind, reason, hint in REASONS:
+            if isinstance(error, kind):
+                raise unavailable(path, f"{reason} ({error})", hint=hint) from error
+        raise
+
+
+@contextlib.contextmanager
+def reachable(path: Path) -> Generator[None]:
+    """The system's refusals while a state is being opened, as StoreUnavailable."""
+    try:
+        yield
+    except StoreUnavailable:
+        raise
+    except OSError as error:
+        hint = "Check that the folder exists, is on a disk with room, and that this user may write in it."
+        raise unavailable(path, f"{error.strerror or error} ({error.filename})", hint=hint) from error
+
+
+def unavailable(path: Path, reason: str, *, hint: str = "", maybe: bool = False) -> StoreUnavailable:
+    error = StoreUnavailable(f"the state {path} cannot be used: {reason}", hint=hint)
+    error.maybe_committed = maybe
+    return error
+
+
+def refuse_remote(path: Path) -> None:
+    """Refuse a state on a file system whose locks do not reach every process. Unknown ones are taken for local."""
+    try:
+        mounts = [line.split() for line in Path("/proc/self/mounts").read_text("utf-8").splitlines()]
+    except OSError:
+        return
+    real = os.path.realpath(path)
+    inside = [(mount[1], mount[2]) for mount in mounts if os.path.commonpath([mount[1], real]) == mount[1]]
+    kind = max(inside, key=lambda mount: len(mount[0]), default=("", ""))[1]
+    if kind in REMOTE or kind.startswith("fuse."):
+        raise unavailable(path, f"it is on {kind}, where file locks cannot be trusted", hint=LOCAL)
+
+
+LOCAL = "Put the state on a local disk; for a fleet of hosts use PostgreSQL."
+
+
+def _audit(event: str, arguments: tuple[Any, ...]) -> None:
+    if event not in ("sqlite3.connect", "open") or not _opened or not arguments:
+        return
+    name = arguments[0]
+    if isinstance(name, str | bytes) and os.fsdecode(name).endswith(_endings()) and _is_opened(os.fsdecode(name)):
+        raise StoreUnavailable(
+            f"{event} on {os.fsdecode(name)}, which this process has open as a Longwatch state",
+            hint="Closing that second handle would drop SQLite's locks. Read the state from another process.",
+        )
+
+
+def _endings() -> tuple[str, ...]:
+    return tuple(os.path.basename(path) for path in _opened)
+
+
+def _is_opened(name: str) -> bool:
+    return _opened[os.path.realpath(name)] > 0
+
+
+def _after_fork() -> None:
+    for database in list(_living):
+        database.abandon()
+    _living.clear()
+    _opened.clear()
+
+
+sys.addaudithook(_audit)
+os.register_at_fork(after_in_child=_after_fork)

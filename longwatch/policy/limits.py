@@ -1,0 +1,63 @@
+"""What may be used: the settings of services and budgets, as config reads them and admission decides by them.
+
+Frozen and plain, so that a fleet can keep them with its state as JSON and every process can compare them.
+"""
+
+from dataclasses import dataclass, field
+
+DIMENSIONS = ("requests", "input_tokens", "output_tokens")
+WINDOWS = ("minute", "hour", "day", "week", "month", "total")
+LANES = ("urgent", "normal", "batch")
+KNOWN_SERVICES = ("anthropic", "openai", "stripe", "github")
+
+
+@dataclass(frozen=True)
+class Rate:
+    """`amount` per `per_ms` milliseconds, sustained; up to `burst` at once. amount and burst in units of the dimension."""
+
+    amount: int
+    per_ms: int
+    burst: int
+
+
+@dataclass(frozen=True)
+class Cap:
+    """At most `amount` per calendar window. Money in micro-units of the fleet's currency; calls and tokens plain."""
+
+    amount: int
+    window: str  # one of WINDOWS
+
+
+@dataclass(frozen=True)
+class Service:
+    """An API called from here. A limit that is None or absent does not exist."""
+
+    name: str
+    rates: dict[str, Rate] = field(default_factory=dict[str, Rate])  # by dimension
+    concurrency: int | None = None
+    quota: Cap | None = None  # calls per calendar window
+    price_micros: int | None = None  # of one call when money= is not given, in the fleet's currency
+    models: dict[str, dict[str, Rate]] = field(default_factory=dict[str, dict[str, Rate]])  # rates by model pattern
+    key_memory_ms: int | None = None  # how long the provider remembers an idempotency key
+
+
+@dataclass(frozen=True)
+class Budget:
+    """Who pays: a named purse. caps by dimension (money, calls, tokens); warn: fractions of a cap, ascending."""
+
+    name: str
+    caps: dict[str, tuple[Cap, ...]] = field(default_factory=dict[str, tuple[Cap, ...]])
+    warn: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True)
+class Limits:
+    """All of it. money: caps of the whole fleet. An empty mapping of services or budgets: none is named, none refused."""
+
+    currency: str = "USD"
+    exchange: dict[str, int] = field(default_factory=dict[str, int])  # micro-units of currency per unit of another
+    timezone: str = "UTC"
+    fleet_money: tuple[Cap, ...] = ()
+    services: dict[str, Service] = field(default_factory=dict[str, Service])
+    budgets: dict[str, Budget] = field(default_factory=dict[str, Budget])
+    agents: dict[str, Budget] = field(default_factory=dict[str, Budget])  # caps of single agents

@@ -1,0 +1,58 @@
+"""The fleet itself: its name, its clock over reboots, and the fences, which only ever grow.
+
+A fence is one integer made of (epoch, number): the epoch is raised by a restore, the number by every claim and lease.
+The steady clock is the machine's boot clock plus an offset chosen once per boot, so that instants read as epoch
+milliseconds, never run backwards over a boot, and never follow a jump of the wall clock.
+"""
+
+from dataclasses import dataclass
+
+from longwatch.db.connection import Clock, Database, Transaction
+
+EPOCH_BITS = 40
+
+
+@dataclass(frozen=True)
+class Fleet:
+    """What every process of a fleet shares. rebooted: nothing that ran before can be running still."""
+
+    name: str
+    redaction_key: str
+    config: str
+    rebooted: bool
+
+
+def enter(database: Database, clock: Clock, *, name: str, redaction_key: str) -> Fleet:
+    """Join the fleet of this state, or found it; sets the database's clock offset."""
+    with database.transaction() as tx:
+        found = tx.one("fleet.found")
+        rebooted = found is not None and found.boot_id != clock.boot_id()
+        if found is None:
+            offset_ms = clock.wall_ms() - clock.steady_ms()
+            tx.count(
+                "fleet.create", name=name, boot_id=clock.boot_id(), offset_ms=offset_ms, redaction_key=redaction_key
+            )
+        elif rebooted:
+            offset_ms = max(clock.wall_ms(), tx_latest(tx)) - clock.steady_ms()
+            tx.count("fleet.reboot", boot_id=clock.boot_id(), offset_ms=offset_ms)
+        else:
+            offset_ms = int(found.offset_ms)
+        row = tx.one("fleet.found")
+        assert row is not None
+    database.offset_ms = offset_ms
+    return Fleet(row.name, row.redaction_key, row.config, rebooted)
+
+
+def tx_latest(tx: Transaction) -> int:
+    """The last steady instant in this state."""
+    row = tx.one("fleet.latest_instant")
+    assert row is not None
+    return int(row.at_ms)
+
+
+def take_fences(tx: Transaction, amount: int = 1) -> range:
+    """`amount` new fences, in order, each greater than every fence given before."""
+    row = tx.one("fleet.take_fences", amount=amount)
+    assert row is not None
+    last = (int(row.epoch) << EPOCH_BITS) | int(row.fence)
+    return range(last - amount + 1, last + 1)

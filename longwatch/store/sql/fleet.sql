@@ -1,0 +1,27 @@
+-- found: the fleet of this state, if it was ever entered
+select name, created_ms, epoch, fence, boot_id, offset_ms, redaction_key, config from fleet where one = 1;
+
+-- create: the first time a state is entered
+insert into fleet (one, name, created_ms, epoch, fence, boot_id, offset_ms, redaction_key, config)
+values (1, :name, :wall_ms, 1, 0, :boot_id, :offset_ms, :redaction_key, '{}');
+
+-- latest_instant: the last steady instant that this state remembers, so that time never runs backwards over a boot
+select max(coalesce((select max(submitted_ms) from task), 0),
+           coalesce((select max(started_ms) from run), 0),
+           coalesce((select max(beat_ms) from worker), 0),
+           coalesce((select offset_ms from fleet), 0)) as at_ms;
+
+-- reboot: the machine has started anew; the boot clock began again at zero
+update fleet set boot_id = :boot_id, offset_ms = :offset_ms;
+
+-- take_fences: reserve `amount` fences; they end at the number returned
+update fleet set fence = fence + :amount returning epoch, fence;
+
+-- raise_epoch: every fence given so far is overtaken
+update fleet set epoch = epoch + 1, fence = 0 returning epoch;
+
+-- keep_config: the limits and budgets now in force
+update fleet set config = :config;
+
+-- rename: what the fleet is called
+update fleet set name = :name;

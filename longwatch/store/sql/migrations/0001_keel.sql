@@ -35,7 +35,8 @@ create table task (
   cause text,                     -- id of the task whose end ended this one
   owner text,                     -- random boot id of the worker process
   fence bigint not null default 0,
-  until_ms bigint                 -- end of the run's lease
+  until_ms bigint,                -- end of the run's lease
+  epoch bigint not null           -- of the fleet when it was submitted: older than a restore, or not
 );
 create index task_ready on task (kind, lane, seq) where state = 'ready';
 create index task_scheduled on task (ready_ms) where state = 'scheduled';
@@ -81,6 +82,11 @@ create table step (
   primary key (task, name)
 ) without rowid;
 create index step_open on step (task) where sort = 'once' and state = 'started';
+
+create table kind (
+  name text primary key,
+  module text not null            -- where its handler is found
+) without rowid;
 
 create table batch (
   id text primary key,

@@ -1,0 +1,50 @@
+"""What a task's end means for those that wait for it, and for those that wait for them, in the same transaction."""
+
+from longwatch.db.connection import Row, Transaction
+from longwatch.policy import task as policy
+from longwatch.store.journal import Journal
+from longwatch.store.moves import Task, move, task_of
+
+
+def tell_dependants(tx: Transaction, journal: Journal, ended: Task) -> int:
+    """Tell everybody who waits, to the last; how many tasks this made runnable. The root cause keeps its name."""
+    runnable, queue = 0, [ended]
+    while queue:
+        task = queue.pop()
+        if task.state not in policy.ENDED:
+            runnable += 1 if task.state in ("scheduled", "ready") else 0
+            continue
+        for row in tx.all("tasks.dependants", needs=task.id):
+            told = _tell(tx, journal, task, row)
+            if told is not None:
+                queue.append(told)
+    return runnable
+
+
+def _tell(tx: Transaction, journal: Journal, needed: Task, row: Row) -> Task | None:
+    verdict = policy.fate_move(row.fate, needed.state)
+    if verdict is None:
+        return None
+    if verdict == "need_met":
+        tx.count("tasks.meet", task=row.task, needs=needed.id)
+    if row.state != "waiting":
+        return None
+    if verdict == "need_met":
+        if tx.one("tasks.open_need", task=row.task) is not None:
+            return None
+        return move(tx, journal, _read(tx, row.task), "need_met")
+    root = needed.cause or needed.id
+    return move(tx, journal, _read(tx, row.task), verdict, error=_blame(tx, needed, root), cause=root, ended=True)
+
+
+def _blame(tx: Transaction, needed: Task, root: str) -> str:
+    said = f"needs {needed.id} ({needed.kind}), which {'was' if needed.state == 'cancelled' else 'has'} {needed.state}"
+    origin = _read(tx, root) if root != needed.id else needed
+    where = f"; root cause {origin.id} ({origin.kind})" if root != needed.id else ""
+    return f"{said}{where}: {origin.error or origin.state}"
+
+
+def _read(tx: Transaction, task: str) -> Task:
+    row = tx.one("tasks.by_id", id=task)
+    assert row is not None
+    return task_of(row)

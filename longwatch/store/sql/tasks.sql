@@ -1,0 +1,168 @@
+-- by_id: one task
+select * from task where id = :id;
+
+-- by_key: the task that a key was given to
+select * from task where key = :key;
+
+-- insert: a new task
+insert into task (id, kind, args, state, key, batch, agent, budget, lane, ready_ms, submitted_ms, retries, crash_limit,
+                  timeout_ms, epoch)
+values (:id, :kind, :args, :state, :key, :batch, :agent, :budget, :lane, :ready_ms, :now_ms, :retries, :crash_limit,
+        :timeout_ms, (select epoch from fleet));
+
+-- insert_need: the task may not start before the needed one has ended; met at once when it ended well already
+insert or ignore into need (task, needs, fate, met) values (:task, :needs, :fate, :met);
+
+-- come_due: scheduled tasks whose instant has come
+update task set state = 'ready' where state = 'scheduled' and ready_ms <= :now_ms;
+
+-- next_due: the instant of the earliest scheduled task
+select min(ready_ms) as at_ms from task where state = 'scheduled';
+
+-- ready_of_kind: the next ones to claim, of one kind
+select id, lane, seq from task where state = 'ready' and kind = :kind order by lane, seq limit :limit;
+
+-- claim: the worker's from now on, until it stops beating
+update task set state = 'claimed', owner = :owner, fence = :fence, until_ms = :until_ms
+ where id = :id and state = 'ready'
+returning *;
+
+-- start: the run begins; the guard is the fence
+update task set state = 'running', until_ms = :until_ms
+ where id = :id and fence = :fence and state = 'claimed' and until_ms > :now_ms;
+
+-- insert_run: one attempt
+insert into run (id, task, fence, owner, agent, started_ms) values (:id, :task, :fence, :owner, :agent, :now_ms);
+
+-- end_run: how the attempt ended, told once
+update run set ended_ms = :now_ms, outcome = :outcome, error = :error where fence = :fence and ended_ms is null;
+
+-- run_by_fence: the attempt that a fence was given to
+select id, task, outcome from run where fence = :fence;
+
+-- tally: how the runs of these workers ended
+select outcome, count(*) as runs from run where owner in (select value from json_each(:owners)) group by outcome;
+
+-- held: the task, if this fence still holds it
+select * from task where id = :id and fence = :fence and state = 'running' and until_ms > :now_ms;
+
+-- move: the task's next state; the guard is the state it was read in, in this transaction
+update task set state = :state, failures = :failures, crashes = :crashes, ready_ms = :ready_ms, result = :result,
+                error = :error, cause = :cause, ended_ms = :ended_ms, owner = null, until_ms = null
+ where id = :id and state = :was;
+
+-- forgive: a person retries: failures and crashes are counted from zero again
+update task set failures = 0, crashes = 0 where id = :id;
+
+-- beat: the runs that the owner knows of go on; what has run out is not revived
+update task set until_ms = :until_ms
+ where owner = :owner and state in ('claimed', 'running') and until_ms > :now_ms
+   and fence in (select value from json_each(:fences))
+returning fence;
+
+-- expired: tasks whose worker stopped beating
+select * from task where state in ('claimed', 'running') and until_ms <= :now_ms order by until_ms limit :limit;
+
+-- owned: everything that a worker holds
+select * from task where owner = :owner and state in ('claimed', 'running') order by seq;
+
+-- open_once: an effect begun and never repeated, without an outcome
+select name from step where task = :task and sort = 'once' and state = 'started' limit 1;
+
+-- predates_restore: submitted before the state was last restored: what it did since the backup is not known here
+select 1 from task where id = :id and epoch < (select epoch from fleet);
+
+-- dependants: who waits for this task and has not been told how it ended
+select need.task, need.fate, task.state, task.ready_ms
+  from need join task on task.id = need.task
+ where need.needs = :needs and need.met = 0
+ order by task.seq;
+
+-- meet: the need is met
+update need set met = 1 where task = :task and needs = :needs;
+
+-- open_need: something that the task still waits for
+select needs from need where task = :task and met = 0 limit 1;
+
+-- needs_of: what a task needs, and how that stands
+select need.needs as id, need.fate, need.met, task.state, task.kind
+  from need join task on task.id = need.needs where need.task = :task order by task.seq;
+
+-- felled_by: what ended because of this task, and only because of it
+select id, state from task where cause = :cause and state in ('cancelled', 'failed') order by seq;
+
+-- step: one step of a task
+select * from step where task = :task and name = :name;
+
+-- steps_of: every step of a task
+select * from step where task = :task order by started_ms, name;
+
+-- begin_step: written down before it starts
+insert into step (task, name, sort, state, started_ms, fence) values (:task, :name, :sort, 'started', :now_ms, :fence);
+
+-- store_step: its result, once
+insert into step (task, name, sort, state, result, started_ms, stored_ms, fence)
+values (:task, :name, :sort, 'stored', :result, :now_ms, :now_ms, :fence)
+on conflict (task, name) do update set state = 'stored', result = excluded.result, stored_ms = excluded.stored_ms
+ where step.state = 'started';
+
+-- forget_step: begun, and proven not to have taken place
+delete from step where task = :task and name = :name and state = 'started';
+
+-- counts: how many tasks stand where
+select state, count(*) as tasks from task where (:batch is null or batch = :batch) group by state;
+
+-- unfinished_of: whether anything of these kinds is ready, scheduled within a time, or held by somebody
+select exists (select 1 from task where state = 'ready' and kind in (select value from json_each(:kinds)))
+    or exists (select 1 from task where state = 'scheduled' and ready_ms <= :before_ms and kind in (select value from json_each(:kinds)))
+    or exists (select 1 from task where state in ('claimed', 'running') and kind in (select value from json_each(:kinds)))
+    as busy;
+
+-- list: newest first, by whichever filters are given
+select * from task
+ where (:state is null or state = :state) and (:batch is null or batch = :batch)
+   and (:kind is null or kind = :kind) and (:agent is null or agent = :agent)
+   and (:before is null or seq < :before)
+ order by seq desc limit :limit;
+
+-- runs_of: every attempt at a task
+select * from run where task = :task order by seq;
+
+-- batch_by_name: a batch of this name
+select * from batch where name = :name;
+
+-- batch_by_id: a batch
+select * from batch where id = :id;
+
+-- insert_batch: a new batch
+insert into batch (id, name, digest, submitted_ms) values (:id, :name, :digest, :now_ms);
+
+-- batch_tasks: the tasks of a batch, as submitted
+select * from task where batch = :batch order by seq;
+
+-- batches: newest first
+select batch.*, (select count(*) from task where batch = batch.id) as tasks from batch order by submitted_ms desc limit :limit;
+
+-- know_kind: a handler of this name exists in the fleet
+insert into kind (name, module) values (:name, :module) on conflict (name) do update set module = excluded.module
+ where kind.module <> excluded.module;
+
+-- kinds: every kind of task that ever had a handler
+select name, module from kind order by name;
+
+-- enrol: a worker process
+insert into worker (owner, agent, pid, start_ticks, boot_id, name, since_ms, beat_ms)
+values (:owner, :agent, :pid, :start_ticks, :boot_id, :name, :now_ms, :now_ms)
+on conflict (owner) do nothing;
+
+-- beat_worker: it lives
+update worker set beat_ms = :now_ms where owner = :owner;
+
+-- dismiss: it has gone
+delete from worker where owner = :owner;
+
+-- workers: every worker process that has not been dismissed
+select * from worker order by since_ms, owner;
+
+-- end_all_leases: the machine started anew, or the state was restored: nobody holds anything
+update task set until_ms = 0 where state in ('claimed', 'running');

@@ -1,0 +1,350 @@
+"""Anthropic's Messages API: /v1/messages, with and without a stream, and /v1/messages/count_tokens.
+
+Three buckets (requests, input tokens without cache reads, output tokens as they come, not `max_tokens`); a call takes of all
+or of none and is refused with a 429 that says in `retry-after` when it would fit. Once the bill has reached
+`spend_cap_micros` every call is a 429 without retry-after. Streams send the documented events, a ping among them.
+"""
+
+from datetime import UTC, datetime
+from typing import Any, Literal, NamedTuple
+
+import msgspec
+
+from longwatch.sandbox import answers, prices
+from longwatch.sandbox.answers import Block, CacheControl, Message, Part, Prompt, ToolUse
+from longwatch.sandbox.effects import Effects
+from longwatch.sandbox.exchange import (
+    Headers,
+    Instant,
+    Reply,
+    Request,
+    Work,
+    encode,
+    json_reply,
+    sse,
+    stream_reply,
+)
+from longwatch.sandbox.promptcache import PromptCache, Split
+from longwatch.sandbox.quota import Bucket, Need, Rate, admit, buckets, seconds
+from longwatch.sandbox.settings import Anthropic as Settings
+from longwatch.sandbox.tally import Account
+
+PIECE_CHARACTERS = 24
+
+ERROR_TYPES = {
+    400: "invalid_request_error",
+    401: "authentication_error",
+    402: "billing_error",
+    403: "permission_error",
+    404: "not_found_error",
+    413: "request_too_large",
+    429: "rate_limit_error",
+    500: "api_error",
+    504: "timeout_error",
+    529: "overloaded_error",
+}
+MESSAGES = {429: "This request would exceed the rate limit of your organization.", 529: "Overloaded"}
+
+COUNT_TOKENS = "POST /v1/messages/count_tokens"
+CREATE = "POST /v1/messages"
+
+
+class Tool(msgspec.Struct, frozen=True):
+    name: str
+    description: str = ""
+    input_schema: msgspec.Raw = msgspec.Raw(b"{}")
+    cache_control: CacheControl | None = None
+
+    def part(self) -> Part:
+        return Part(f"{self.name}: {self.description}{bytes(self.input_schema).decode()}", self.cache_control)
+
+
+class ToolChoice(msgspec.Struct, frozen=True):
+    type: str = "auto"
+    name: str | None = None
+
+
+class Call(msgspec.Struct, frozen=True):
+    """The body of a request, as far as it matters here."""
+
+    model: str
+    messages: list[Message]
+    max_tokens: int = 0
+    system: str | list[Block] | None = None
+    tools: list[Tool] = []
+    tool_choice: ToolChoice | None = None
+    stop_sequences: list[str] | None = None
+    stream: bool = False
+    cache_control: CacheControl | None = None
+
+    def parts(self, prompt: Prompt) -> list[Part]:
+        """Tools, system, messages: the order in which a prompt is cached."""
+        parts = [*(tool.part() for tool in self.tools), *prompt.parts]
+        if self.cache_control is not None:
+            parts[-1] = Part(parts[-1].text, self.cache_control)
+        return parts
+
+
+class Said(NamedTuple):
+    """The one content block of an answer, and why it ended."""
+
+    text: str
+    tool: ToolUse | None
+    reason: Literal["end_turn", "max_tokens", "stop_sequence", "tool_use"]
+    sequence: str | None
+
+    @property
+    def characters(self) -> int:
+        return len(encode(self.tool.input)) + len(self.tool.name) if self.tool else len(self.text)
+
+
+class Plan(NamedTuple):
+    """An admitted call: everything that its reply depends on."""
+
+    call: Call
+    key: str
+    digest: str
+    said: Said
+    split: Split
+    usage: prices.Usage
+    cost_micros: int
+
+
+class Anthropic:
+    """One organization with all its keys."""
+
+    def __init__(self, settings: Settings, account: Account, effects: Effects, now: Instant) -> None:
+        self.settings = settings
+        self._account = account
+        self._effects = effects
+        self._cache = PromptCache()
+        self._numbered = 0
+        self._buckets = buckets(_rates(settings), {}, now.ns)
+
+    def change(self, settings: Settings, now: Instant) -> None:
+        self.settings = settings
+        self._buckets = buckets(_rates(settings), self._buckets, now.ns)
+
+    def endpoint(self, method: str, path: str) -> str:
+        return f"{method} {path}"
+
+    def error(self, status: int, *, retry_after_s: int) -> Reply:
+        headers: Headers = [(b"retry-after", b"%d" % retry_after_s)] if status == 429 else []
+        return self._error(status, MESSAGES.get(status, "Internal server error"), headers)
+
+    def admit(self, request: Request, now: Instant) -> Reply | Work:
+        key = request.header(b"x-api-key") or request.bearer()
+        endpoint = self.endpoint(request.method, request.path)
+        if not key:
+            return self._error(401, "x-api-key header is required")
+        if endpoint not in (CREATE, COUNT_TOKENS):
+            return self._error(404, f"Not found: {request.path}")
+        try:
+            call = msgspec.json.decode(request.body, type=Call)
+        except msgspec.DecodeError as error:
+            return self._error(400, str(error))
+        if endpoint == COUNT_TOKENS:
+            return self._count(call)
+        return self._create(call, key, request, now)
+
+    def _count(self, call: Call) -> Reply:
+        parts = call.parts(answers.flatten(call.messages, call.system))
+        count = answers.tokens(sum(len(part.text) for part in parts))
+        return json_reply(200, {"input_tokens": count}, [self._request_id()])
+
+    def _create(self, call: Call, key: str, request: Request, now: Instant) -> Reply | Work:
+        problem = _problem(call)
+        price = prices.find(call.model, self.settings.prices, prices.ANTHROPIC)
+        if problem:
+            return self._error(400, problem)
+        if price is None:
+            return self._error(404, f"model: {call.model}")
+        plan = self._plan(call, key, price, now)
+        refusal = self._refusal(plan, request, now)
+        if refusal is not None:
+            return refusal
+        return lambda at, instead: instead or self._answer(plan, at)
+
+    def _plan(self, call: Call, key: str, price: prices.Price, now: Instant) -> Plan:
+        prompt = answers.flatten(call.messages, call.system)
+        said = _say(call, prompt)
+        split = self._cache.split(
+            f"{key} {call.model} ", call.parts(prompt), tokens_min=self.settings.cache_tokens_min, now_ns=now.ns
+        )
+        output = max(1, answers.tokens(said.characters))
+        usage = prices.Usage(split.input, split.write_5m, split.write_1h, split.read, output)
+        return Plan(call, key, prompt.digest, said, split, usage, prices.cost_micros(price, usage))
+
+    def _refusal(self, plan: Plan, request: Request, now: Instant) -> Reply | None:
+        cap, concurrency = self.settings.spend_cap_micros, self.settings.concurrency
+        if cap is not None and self._account.micros >= cap:
+            return self._error(429, "Your organization has reached its monthly spend limit.")
+        if concurrency is not None and request.others >= concurrency:
+            return self._error(429, "Number of concurrent connections has exceeded your rate limit.", [_retry(1)])
+        usage = plan.usage
+        takes = {"requests": 1, "input-tokens": usage.prompt - usage.read, "output-tokens": usage.output}
+        short = admit([Need(name, bucket, takes[name]) for name, bucket in self._buckets.items()], now.ns)
+        if short is None:
+            return None
+        limit = f"{short.need.bucket.rate.amount} {short.need.name.replace('-', ' ')}"
+        message = f"This request would exceed your organization's rate limit of {limit} per minute."
+        return self._error(429, message, [_retry(seconds(short.wait_ns)), *self._limits(now)])
+
+    def _answer(self, plan: Plan, now: Instant) -> Reply:
+        self._cache.remember(plan.split.prefixes, now.ns)
+        self._account.charge(plan.key, plan.call.model, plan.cost_micros)
+        self._effects.answered("anthropic", plan.call.model, plan.digest)
+        self._numbered += 1
+        headers = [self._request_id(), *self._limits(now)]
+        if plan.call.stream:
+            events, chunk_ms = _events(plan, self._numbered), self.settings.chunk_ms
+            return stream_reply(events, headers, chunk_ms=chunk_ms, cost_micros=plan.cost_micros)
+        return json_reply(200, _message(plan, self._numbered), headers, cost_micros=plan.cost_micros)
+
+    def _limits(self, now: Instant) -> Headers:
+        """The rate limit headers; `tokens` is input and output together."""
+        states = {name: _state(bucket, now) for name, bucket in self._buckets.items()}
+        both = [states[name] for name in ("input-tokens", "output-tokens") if name in states]
+        if both:
+            states["tokens"] = State(
+                sum(state.limit for state in both),
+                sum(state.remaining for state in both),
+                max(state.full_ms for state in both),
+            )
+        return [header for name, state in states.items() for header in _limit_headers(name, state)]
+
+    def _error(self, status: int, message: str, headers: Headers | None = None) -> Reply:
+        identity = self._request_id()
+        error = {"type": ERROR_TYPES.get(status, "api_error"), "message": message}
+        body = {"type": "error", "error": error, "request_id": identity[1].decode()}
+        return json_reply(status, body, [identity, *(headers or [])])
+
+    def _request_id(self) -> tuple[bytes, bytes]:
+        self._numbered += 1
+        return (b"request-id", b"req_%024d" % self._numbered)
+
+
+class State(NamedTuple):
+    """A bucket as its headers tell it; `full_ms` is the epoch instant at which it is full again."""
+
+    limit: int
+    remaining: int
+    full_ms: int
+
+
+def _state(bucket: Bucket, now: Instant) -> State:
+    return State(bucket.rate.amount, bucket.remaining(now.ns), now.epoch_ms + bucket.full_ns(now.ns) // 1_000_000)
+
+
+def _limit_headers(name: str, state: State) -> Headers:
+    """limit, remaining (tokens to the nearest thousand) and reset, RFC 3339."""
+    remaining = state.remaining if name == "requests" else round(state.remaining, -3)
+    reset = datetime.fromtimestamp(-(-state.full_ms // 1_000), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    prefix = f"anthropic-ratelimit-{name}-".encode()
+    return [
+        (prefix + b"limit", b"%d" % state.limit),
+        (prefix + b"remaining", b"%d" % remaining),
+        (prefix + b"reset", reset.encode()),
+    ]
+
+
+def _rates(settings: Settings) -> dict[str, Rate | None]:
+    return {
+        "requests": settings.requests,
+        "input-tokens": settings.input_tokens,
+        "output-tokens": settings.output_tokens,
+    }
+
+
+def _retry(after_s: int) -> tuple[bytes, bytes]:
+    return (b"retry-after", b"%d" % after_s)
+
+
+def _problem(call: Call) -> str | None:
+    """What is wrong with a call that has the right shape."""
+    if call.max_tokens < 1:
+        return "max_tokens: Field required, and at least 1"
+    if not call.messages:
+        return "messages: at least one message is required"
+    for place, message in enumerate(call.messages):
+        if message.role not in ("user", "assistant", "system"):
+            return f"messages.{place}.role: Input should be 'user' or 'assistant'"
+    return None
+
+
+def _say(call: Call, prompt: Prompt) -> Said:
+    forced = call.tool_choice.name if call.tool_choice else None
+    schemas = {tool.name: tool.input_schema for tool in call.tools}
+    use = answers.tool_use(prompt, schemas, forced) if schemas else None
+    if use is not None:
+        return Said("", use, "tool_use", None)
+    end = answers.cut(answers.answer(prompt), max_tokens=call.max_tokens, stops=call.stop_sequences or ())
+    return Said(end.text, None, end.reason, end.sequence)
+
+
+def _message(plan: Plan, number: int) -> dict[str, Any]:
+    said = plan.said
+    return {
+        "id": f"msg_{number:024d}",
+        "type": "message",
+        "role": "assistant",
+        "model": plan.call.model,
+        "content": [_block(said, number)],
+        "stop_reason": said.reason,
+        "stop_sequence": said.sequence,
+        "usage": _usage(plan.usage, output=plan.usage.output),
+    }
+
+
+def _block(said: Said, number: int) -> dict[str, Any]:
+    if said.tool is None:
+        return {"type": "text", "text": said.text}
+    return {"type": "tool_use", "id": f"toolu_{number:024d}", "name": said.tool.name, "input": said.tool.input}
+
+
+def _usage(usage: prices.Usage, *, output: int) -> dict[str, Any]:
+    return {
+        "input_tokens": usage.input,
+        "cache_creation_input_tokens": usage.write_5m + usage.write_1h,
+        "cache_read_input_tokens": usage.read,
+        "cache_creation": {
+            "ephemeral_5m_input_tokens": usage.write_5m,
+            "ephemeral_1h_input_tokens": usage.write_1h,
+        },
+        "output_tokens": output,
+        "service_tier": "standard",
+    }
+
+
+def _events(plan: Plan, number: int) -> list[bytes]:
+    """A whole answer as the events of a stream."""
+    said = plan.said
+    opened = _message(plan, number)
+    opened |= {"content": (), "stop_reason": None, "stop_sequence": None, "usage": _usage(plan.usage, output=1)}
+    empty = _block(said, number)
+    empty["text" if said.tool is None else "input"] = "" if said.tool is None else {}
+    ended = {"stop_reason": said.reason, "stop_sequence": said.sequence}
+    return [
+        _event("message_start", message=opened),
+        _event("content_block_start", index=0, content_block=empty),
+        _event("ping"),
+        *(_event("content_block_delta", index=0, delta=delta) for delta in _deltas(said)),
+        _event("content_block_stop", index=0),
+        _event("message_delta", delta=ended, usage={"output_tokens": plan.usage.output}),
+        _event("message_stop"),
+    ]
+
+
+def _event(name: str, **fields: Any) -> bytes:
+    return sse(name, {"type": name, **fields})
+
+
+def _deltas(said: Said) -> list[dict[str, str]]:
+    if said.tool is None:
+        return [{"type": "text_delta", "text": piece} for piece in _pieces(said.text)]
+    json = encode(said.tool.input).decode()
+    return [{"type": "input_json_delta", "partial_json": piece} for piece in _pieces(json)]
+
+
+def _pieces(text: str) -> list[str]:
+    return [text[at : at + PIECE_CHARACTERS] for at in range(0, len(text), PIECE_CHARACTERS)]

@@ -10,7 +10,7 @@ Duration = str | float | timedelta
 
 UNITS_MS = {"ms": 1, "s": 1000, "m": 60_000, "min": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 604_800_000}
 LONGEST_MS = 100 * 366 * 86_400_000
-PATTERN = re.compile(r"(\d{1,12}(?:\.\d{1,6})?)\s*(ms|s|min|m|h|d|w)")
+PATTERN = re.compile(r"(\d{1,13}(?:\.\d{1,6})?)\s*(ms|s|min|m|h|d|w)", re.ASCII)
 
 
 def parse_ms(value: Duration) -> int:

@@ -7,7 +7,7 @@ from decimal import Decimal
 from longwatch.errors import ConfigError, UnknownPrice
 
 MICRO = 1_000_000
-PATTERN = re.compile(r"(-?\d{1,12})(?:\.(\d{1,6}))?\s*([A-Z]{3})")
+PATTERN = re.compile(r"(-?\d{1,12})(?:\.(\d{1,6}))?\s*([A-Z]{3})", re.ASCII)
 
 
 @dataclass(frozen=True, order=True)

@@ -3,7 +3,7 @@
 from longwatch.db.connection import Row, Transaction
 from longwatch.policy import task as policy
 from longwatch.store.journal import Journal
-from longwatch.store.moves import Task, move, task_of
+from longwatch.store.moves import Task, move, read_task
 
 
 def tell_dependants(tx: Transaction, journal: Journal, ended: Task) -> int:
@@ -32,19 +32,13 @@ def _tell(tx: Transaction, journal: Journal, needed: Task, row: Row) -> Task | N
     if verdict == "need_met":
         if tx.one("tasks.open_need", task=row.task) is not None:
             return None
-        return move(tx, journal, _read(tx, row.task), "need_met")
+        return move(tx, journal, read_task(tx, row.task), "need_met")
     root = needed.cause or needed.id
-    return move(tx, journal, _read(tx, row.task), verdict, error=_blame(tx, needed, root), cause=root, ended=True)
+    return move(tx, journal, read_task(tx, row.task), verdict, error=_blame(tx, needed, root), cause=root, ended=True)
 
 
 def _blame(tx: Transaction, needed: Task, root: str) -> str:
     said = f"needs {needed.id} ({needed.kind}), which {'was' if needed.state == 'cancelled' else 'has'} {needed.state}"
-    origin = _read(tx, root) if root != needed.id else needed
+    origin = read_task(tx, root) if root != needed.id else needed
     where = f"; root cause {origin.id} ({origin.kind})" if root != needed.id else ""
     return f"{said}{where}: {origin.error or origin.state}"
-
-
-def _read(tx: Transaction, task: str) -> Task:
-    row = tx.one("tasks.by_id", id=task)
-    assert row is not None
-    return task_of(row)

@@ -3,6 +3,7 @@
 import msgspec
 
 from longwatch.db.connection import Row, Transaction
+from longwatch.errors import NotFound
 from longwatch.policy import task as policy
 from longwatch.policy.task import Failed, Fate, Finished, HandedBack, Lost, Outcome, State
 from longwatch.store.journal import Journal
@@ -84,6 +85,14 @@ def task_of(row: Row) -> Task:
 
 def run_of(row: Row) -> Run:
     return Run("", task_of(row), row.fence, row.until_ms)
+
+
+def read_task(tx: Transaction, task: str) -> Task:
+    """Errors: NotFound."""
+    row = tx.one("tasks.by_id", id=task)
+    if row is None:
+        raise NotFound(f"there is no task {task}", hint="longwatch task list shows the tasks of this fleet.")
+    return task_of(row)
 
 
 def move(

@@ -1,0 +1,201 @@
+"""Runs: who works on what. Claims, starts, ends, beats, and what becomes of a run whose worker is gone.
+
+Whoever runs a task names its fence in every write; an overtaken fence raises LeaseLost and changes nothing.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import msgspec
+
+from longwatch.db.connection import Database, Row, Transaction
+from longwatch.errors import LeaseLost
+from longwatch.policy import task as policy
+from longwatch.policy.task import Outcome, State
+from longwatch.store.dependants import tell_dependants
+from longwatch.store.fleet import take_fences
+from longwatch.store.journal import Journal
+from longwatch.store.moves import Run, Task, give_up, move, read_task, run_of, task_of
+
+SWEEP = 100  # expired runs that one claim takes care of
+encode = msgspec.json.Encoder().encode
+
+
+@dataclass(frozen=True)
+class Concluded:
+    """state: of the task that ended its run. started: the next run, when one was asked for and still ours to start.
+
+    runnable: how many other tasks this may have made ready.
+    """
+
+    state: State
+    started: Run | None
+    runnable: int
+
+
+@dataclass(frozen=True)
+class Runs:
+    database: Database
+    journal: Journal
+
+    def claim(
+        self, owner: str, *, kinds: Iterable[str], limit: int, lease_ms: int, start: str | None = None
+    ) -> list[Run]:
+        """Take up to `limit` tasks for this owner, best lane and longest waiting first; expired ones are freed first.
+
+        start: a run id; the first task taken then runs at once. The others are claimed only: `conclude` starts them.
+        An owner claims when it holds nothing: what it holds all the same was claimed by a call whose reply was lost.
+        """
+        with self.database.transaction() as tx:
+            held = [run_of(row) for row in tx.all("tasks.owned", owner=owner)]
+            if held:
+                return self._claimed_before(tx, held)
+            self._sweep(tx)
+            tx.count("tasks.come_due")
+            rows = [row for kind in kinds for row in tx.all("tasks.ready_of_kind", kind=kind, limit=limit)]
+            chosen = sorted(rows, key=lambda row: (row.lane, row.seq))[:limit]
+            if not chosen:
+                return []
+            fences = take_fences(tx, len(chosen))
+            until_ms = tx.now_ms + lease_ms
+            runs: list[Run] = []
+            for row, fence in zip(chosen, fences, strict=True):
+                taken = tx.one("tasks.claim", id=row.id, owner=owner, fence=fence, until_ms=until_ms)
+                assert taken is not None
+                self.journal.append(
+                    tx, "task.claimed", row.id, task=row.id, agent=taken.agent, owner=owner, fence=fence
+                )
+                runs.append(run_of(taken))
+            if start is None:
+                return runs
+            first = self._start(tx, runs[0], run=start, lease_ms=lease_ms)
+            assert first is not None
+            return [first, *runs[1:]]
+
+    def _claimed_before(self, tx: Transaction, held: list[Run]) -> list[Run]:
+        running = [self._started_before(tx, run) for run in held if run.task.state == "running"]
+        return [run for run in running if run] + [run for run in held if run.task.state == "claimed"]
+
+    def _started_before(self, tx: Transaction, claimed: Run) -> Run | None:
+        told = tx.one("tasks.run_by_fence", fence=claimed.fence)
+        return msgspec.structs.replace(claimed, id=told.id) if told is not None and told.outcome is None else None
+
+    def _start(self, tx: Transaction, claimed: Run, *, run: str, lease_ms: int) -> Run | None:
+        task, until_ms = claimed.task, tx.now_ms + lease_ms
+        if not tx.count("tasks.start", id=task.id, fence=claimed.fence, until_ms=until_ms):
+            return self._started_before(tx, claimed)
+        owner = task.owner or ""
+        tx.count("tasks.insert_run", id=run, task=task.id, fence=claimed.fence, owner=owner, agent=task.agent)
+        self.journal.append(tx, "run.started", run, agent=task.agent, task=task.id, fence=claimed.fence)
+        return msgspec.structs.replace(claimed, id=run)
+
+    def conclude(
+        self, run: Run, outcome: Outcome, *, then: tuple[Run, str] | None = None, lease_ms: int = 0
+    ) -> Concluded:
+        """End the run as `outcome` says, tell its dependants, and start the next claimed run in the same commit.
+
+        then: (claimed run, its run id). Twice with one fence is a success. Errors: LeaseLost, nothing was written.
+        """
+        with self.database.transaction() as tx:
+            state, runnable = self._conclude(tx, run, outcome)
+            started = self._start(tx, then[0], run=then[1], lease_ms=lease_ms) if then else None
+            return Concluded(state, started, runnable)
+
+    def _conclude(self, tx: Transaction, run: Run, outcome: Outcome) -> tuple[State, int]:
+        held = tx.one("tasks.held", id=run.task.id, fence=run.fence)
+        if held is None:
+            return self._concluded_before(tx, run, outcome), 0
+        task = task_of(held)
+        ended = give_up(tx, self.journal, task, outcome)
+        return ended.state, tell_dependants(tx, self.journal, ended)
+
+    def _concluded_before(self, tx: Transaction, run: Run, outcome: Outcome) -> State:
+        """The first reply may have been lost: the same outcome again changes nothing and is no error."""
+        told = tx.one("tasks.run_by_fence", fence=run.fence)
+        if told is None or told.outcome != type(outcome).__name__.lower():
+            raise lost(run)
+        return read_task(tx, run.task.id).state
+
+    def hand_back_claimed(self, runs: Sequence[Run]) -> int:
+        """Give back tasks that were claimed and not started; how many were still ours."""
+        with self.database.transaction() as tx:
+            return sum(self._free_claimed(tx, run) for run in runs)
+
+    def _free_claimed(self, tx: Transaction, run: Run) -> int:
+        row = tx.one("tasks.by_id", id=run.task.id)
+        if row is None or row.fence != run.fence or row.state != "claimed":
+            return 0
+        move(tx, self.journal, task_of(row), "hand_back")
+        return 1
+
+    def beat(self, owner: str, fences: Iterable[int], *, lease_ms: int) -> set[int]:
+        """Push the leases of these runs of the owner; the fences still held. One that ran out is not revived.
+
+        Only what the owner knows of is pushed: a claim whose reply was lost runs out by itself.
+        """
+        known = encode(list(fences)).decode()
+        with self.database.transaction(durable=False) as tx:
+            tx.count("tasks.beat_worker", owner=owner)
+            rows = tx.all("tasks.beat", owner=owner, fences=known, until_ms=tx.now_ms + lease_ms)
+            return {row.fence for row in rows}
+
+    def check(self, run: Run) -> None:
+        """Errors: LeaseLost unless the run still holds its task."""
+        with self.database.read() as tx:
+            hold(tx, run)
+
+    def sweep(self) -> int:
+        """Free what expired, at most SWEEP tasks; how many."""
+        with self.database.transaction() as tx:
+            return self._sweep(tx)
+
+    def bury(self, owner: str) -> int:
+        """The owner's process is confirmed dead: free what it held, at once; how many tasks."""
+        with self.database.transaction() as tx:
+            rows = tx.all("tasks.owned", owner=owner)
+            for row in rows:
+                self._free(tx, row)
+            tx.count("tasks.dismiss", owner=owner)
+            return len(rows)
+
+    def _sweep(self, tx: Transaction) -> int:
+        rows = tx.all("tasks.expired", limit=SWEEP)
+        for row in rows:
+            self._free(tx, row)
+        return len(rows)
+
+    def _free(self, tx: Transaction, row: Row) -> None:
+        """Its worker is gone. A claimed task is simply ready again; a running one has crashed."""
+        task = task_of(row)
+        if task.state == "claimed":
+            move(tx, self.journal, task, "expire")
+            return
+        opened = tx.one("tasks.open_once", task=task.id)
+        verdict = policy.after_crash(crashes=task.crashes + 1, limit=task.crash_limit, open_once=opened is not None)
+        ended = crashed(tx, self.journal, task, verdict, opened.name if opened else None)
+        tell_dependants(tx, self.journal, ended)
+
+
+def hold(tx: Transaction, run: Run) -> None:
+    """Errors: LeaseLost unless the run's fence still holds its task, as of this transaction."""
+    if tx.one("tasks.held", id=run.task.id, fence=run.fence) is None:
+        raise lost(run)
+
+
+def crashed(tx: Transaction, journal: Journal, task: Task, verdict: str, once: str | None) -> Task:
+    """Apply `after_crash`'s verdict to a running task whose worker is gone."""
+    crashes = task.crashes + 1
+    error = {
+        "lose": f"the outcome of {once!r} is not known: its worker died or lost the reply, and it must not be repeated",
+        "crash": f"the worker died ({crashes} of {task.crash_limit} crashes)",
+        "crash_out": f"the worker died {crashes} times while it ran this task",
+    }[verdict]
+    tx.count("tasks.end_run", fence=task.fence, outcome=verdict, error=error)
+    return move(tx, journal, task, verdict, error=error, crashes=crashes, ended=verdict != "crash")
+
+
+def lost(run: Run) -> LeaseLost:
+    return LeaseLost(
+        f"the run {run.id} of {run.task.id} has lost its lease (fence {run.fence})",
+        hint="Another worker has it, or it was cancelled. Stop; nothing of this run is written any more.",
+    )

@@ -1,0 +1,70 @@
+"""Worker processes of the fleet, and the kinds of task they know."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import msgspec
+
+from longwatch.db.connection import Database
+from longwatch.store.journal import Journal
+
+encode = msgspec.json.Encoder().encode
+
+
+class Enrolled(msgspec.Struct, frozen=True):
+    """A worker process. (pid, start_ticks, boot_id) name it for ever; owner is random. name: of which only one may work."""
+
+    owner: str
+    agent: str
+    pid: int
+    start_ticks: int
+    boot_id: str
+    name: str | None
+    since_ms: int
+    beat_ms: int
+
+
+@dataclass(frozen=True)
+class Workers:
+    database: Database
+    journal: Journal
+
+    def enrol(self, owner: str, *, agent: str, pid: int, start_ticks: int, boot_id: str, name: str | None = None) -> None:
+        """Make the worker known, so that others can tell when its process is gone. Twice does no harm."""
+        facts = {"agent": agent, "pid": pid, "start_ticks": start_ticks, "boot_id": boot_id, "name": name}
+        with self.database.transaction(durable=False) as tx:
+            if tx.count("tasks.enrol", owner=owner, **facts):
+                self.journal.append(tx, "worker.enrolled", owner, **facts)
+
+    def dismiss(self, owner: str) -> None:
+        with self.database.transaction(durable=False) as tx:
+            if tx.count("tasks.dismiss", owner=owner):
+                self.journal.append(tx, "worker.dismissed", owner)
+
+    def all(self) -> list[Enrolled]:
+        with self.database.read() as tx:
+            rows = tx.all("tasks.workers")
+        return [Enrolled(*[getattr(row, field) for field in Enrolled.__struct_fields__]) for row in rows]
+
+    def tally(self, owners: Sequence[str]) -> dict[str, int]:
+        """How the runs of these workers ended: finished, failed, lost, handedback, crash, crash_out, lose."""
+        with self.database.read() as tx:
+            return {row.outcome: row.runs for row in tx.all("tasks.tally", owners=encode(owners).decode()) if row.outcome}
+
+    def learn_kinds(self, kinds: Iterable[tuple[str, str]]) -> None:
+        """Remember (kind, module) of handlers, so that any process may submit by name."""
+        with self.database.transaction(durable=False) as tx:
+            for name, module in kinds:
+                tx.count("tasks.know_kind", name=name, module=module)
+
+    def kinds(self) -> dict[str, str]:
+        """Module by kind of every handler the fleet has ever had."""
+        with self.database.read() as tx:
+            return {row.name: row.module for row in tx.all("tasks.kinds")}
+
+    def end_all(self) -> None:
+        """The machine started anew or the state was restored: nobody holds anything any more."""
+        with self.database.transaction() as tx:
+            tx.count("tasks.end_all_leases")
+            for row in tx.all("tasks.workers"):
+                tx.count("tasks.dismiss", owner=row.owner)

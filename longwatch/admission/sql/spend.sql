@@ -1,0 +1,36 @@
+-- current: the budgets' calendar, and beside it the purses' windows that hold it now (one row of nulls without any)
+select c.at_ms, s.purse, s.dimension, s.per, s.starts_ms, s.ends_ms, s.settled, s.warned
+  from calendar c
+  left join spend s
+    on s.purse in (select value from json_each(:purses))
+   and s.ends_ms > max(c.at_ms, :minute_ms) and s.starts_ms <= max(c.at_ms, :minute_ms);
+
+-- turn: the calendar moves on; never back
+update calendar set at_ms = max(at_ms, :at_ms);
+
+-- open: a purse's window, with what calls made in it before have cost already
+insert into spend (purse, ends_ms, dimension, per, starts_ms, settled)
+select :purse, :ends_ms, :dimension, :per, :starts_ms,
+       coalesce(sum(case :dimension when 'money' then money when 'tokens' then tokens else calls end), 0)
+  from call
+ where calendar_ms >= :starts_ms and calendar_ms < :ends_ms and state in ('settled', 'unknown')
+   and (:purse = 'fleet' or :purse = 'budget:' || budget or :purse = 'agent:' || agent or :purse = 'service:' || service)
+on conflict (purse, ends_ms, dimension, per) do nothing
+returning settled;
+
+-- charge: add to every window that holds the call's instant; amounts may be negative
+update spend
+   set settled = settled + case dimension when 'money' then :money when 'tokens' then :tokens else :calls end
+ where purse in (select value from json_each(:purses)) and ends_ms > :calendar_ms and starts_ms <= :calendar_ms
+returning purse, dimension, per, ends_ms, settled, warned;
+
+-- warn: a threshold has been told of
+update spend set warned = :warned
+ where purse = :purse and ends_ms = :ends_ms and dimension = :dimension and per = :per;
+
+-- every: all windows that hold an instant, for the listing
+select purse, dimension, per, starts_ms, ends_ms, settled, warned
+  from spend
+ where ends_ms > max((select at_ms from calendar), :minute_ms)
+   and starts_ms <= max((select at_ms from calendar), :minute_ms)
+ order by purse, dimension, per;

@@ -7,13 +7,12 @@ and only then answered: whoever has a reply finds it in the counts. The work is 
 import asyncio
 import time
 from collections.abc import Callable
-from typing import Any
 
 from starlette.types import Receive, Scope, Send
 
 from longwatch.sandbox import control
 from longwatch.sandbox.exchange import Instant, Provider, Reply, Request
-from longwatch.sandbox.faults import Fault, Struck
+from longwatch.sandbox.faults import Fault
 from longwatch.sandbox.settings import Settings
 from longwatch.sandbox.state import NS_PER_MS, State
 from longwatch.sandbox.tally import SERVICES
@@ -54,17 +53,14 @@ class App:
         body = await _body(receive)
         if body is None:
             return
-        provider = state.providers[service]
-        endpoint = provider.endpoint(scope["method"], path)
+        endpoint = state.providers[service].endpoint(scope["method"], path)
         place = f"{service} {endpoint}"
         others, others_there = state.in_flight[service], state.in_flight[place]
         state.in_flight[service] += 1
         state.in_flight[place] += 1
         try:
             request = _request(scope, path, body, others=others, others_there=others_there)
-            struck = state.faults.strike(service, endpoint, self.now().ns)
-            reply = await self._reply(state, provider, request, struck, state.latency_s(service))
-            fault = struck.fault if reply.status < 400 else None
+            reply, fault = await self._reply(state, service, endpoint, request)
             status = WITHOUT_REPLY if fault and fault.kind == "drop_reply" else reply.status
             t_ms = self.now().epoch_ms
             state.tally.record(service, endpoint, status, t_ms=t_ms, cost_micros=reply.cost_micros)
@@ -73,25 +69,26 @@ class App:
             state.in_flight[service] -= 1
             state.in_flight[place] -= 1
 
-    async def _reply(
-        self, state: State, provider: Provider, request: Request, struck: Struck, latency_s: float
-    ) -> Reply:
-        """The reply of the provider. A refusal comes at once, a success takes its latency."""
-        fault = struck.fault
+    async def _reply(self, state: State, service: str, endpoint: str, request: Request) -> tuple[Reply, Fault | None]:
+        """The reply of the provider, and what is to happen to it. A refusal comes at once, a success takes its latency."""
+        provider, latency_s = state.providers[service], state.latency_s(service)
+        struck = state.faults.before_admission(service, endpoint, self.now().ns)
         if struck.latency_ms:
             await asyncio.sleep(struck.latency_ms / 1_000)
-        if fault is not None and fault.kind == "status":
-            return provider.error(fault.status, retry_after_s=fault.retry_after_s)
+        if struck.fault is not None:
+            return _error(provider, struck.fault), None
+        if len(request.body) > BODY_BYTES_MAX:
+            return provider.error(413, retry_after_s=0), None
         outcome = provider.admit(request, self.now())
-        if isinstance(outcome, Reply):
-            if latency_s and outcome.status < 400:
-                await asyncio.sleep(latency_s)
-            return outcome
+        if isinstance(outcome, Reply) and outcome.status >= 400:
+            return outcome, None
+        fault = state.faults.after_admission(service, endpoint, self.now().ns)
         if latency_s:
             await asyncio.sleep(latency_s)
-        after = fault is not None and fault.kind == "status_after"
-        instead = provider.error(fault.status, retry_after_s=fault.retry_after_s) if fault and after else None
-        return outcome(self.now(), instead)
+        instead = _error(provider, fault) if fault and fault.kind == "status_after" else None
+        if isinstance(outcome, Reply):
+            return instead or outcome, fault
+        return outcome(self.now(), instead), fault
 
     async def _deliver(self, reply: Reply, fault: Fault | None, scope: Scope, receive: Receive, send: Send) -> None:
         kind = fault.kind if fault else None
@@ -136,15 +133,17 @@ async def _stream(chunks: list[bytes], chunk_ms: int, send: Send, *, ends: bool)
 
 
 async def _body(receive: Receive) -> bytes | None:
-    """The whole body; None when the client left before its end, or sent too much."""
+    """The whole body, or as much of it as shows that it is too much; None when the client left before its end."""
     message = await receive()
     body: bytes = message.get("body", b"")
-    while message.get("more_body"):
+    while message.get("more_body") and len(body) <= BODY_BYTES_MAX:
         message = await receive()
         body += message.get("body", b"")
-        if len(body) > BODY_BYTES_MAX:
-            return None
     return None if message["type"] == "http.disconnect" else body
+
+
+def _error(provider: Provider, fault: Fault) -> Reply:
+    return provider.error(fault.status, retry_after_s=fault.retry_after_s)
 
 
 async def _gone(receive: Receive) -> None:
@@ -153,7 +152,7 @@ async def _gone(receive: Receive) -> None:
         pass
 
 
-def _request(scope: dict[str, Any] | Scope, path: str, body: bytes, *, others: int, others_there: int) -> Request:
+def _request(scope: Scope, path: str, body: bytes, *, others: int, others_there: int) -> Request:
     return Request(
         method=scope["method"],
         path=path,

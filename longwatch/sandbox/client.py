@@ -150,15 +150,14 @@ def _url(child: subprocess.Popen[bytes], errors: IO[bytes]) -> str:
 
 
 def _stop(child: subprocess.Popen[bytes]) -> None:
-    """End of input first, then by its pid: asked, then not asked."""
+    """Asked by its pid, and by the end of its input; then not asked."""
     assert child.stdin is not None
     assert child.stdout is not None
     child.stdin.close()
-    for end in (child.terminate, child.kill):
-        try:
-            child.wait(STOP_S)
-            break
-        except subprocess.TimeoutExpired:
-            end()
-    child.wait()
+    child.terminate()
+    try:
+        child.wait(STOP_S)
+    except subprocess.TimeoutExpired:
+        child.kill()
+        child.wait()
     child.stdout.close()

@@ -20,9 +20,12 @@ class Effects:
         self._answers: dict[tuple[str, str, str], int] = {}
         self.total = 0
 
-    def add(self, kind: str, row: dict[str, Any]) -> None:
+    def add(self, kind: str, row: dict[str, Any]) -> dict[str, Any]:
+        """Returns the row, whose status may yet change."""
         self.total += 1
-        self._rows[kind].append({"order": self.total, **row})
+        added = {"order": self.total, **row}
+        self._rows[kind].append(added)
+        return added
 
     def answered(self, service: str, model: str, digest: str) -> None:
         """A model answered the prompt with this sha256. Prompts beyond EFFECTS_MAX distinct ones are only totalled."""

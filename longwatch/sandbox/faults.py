@@ -7,9 +7,10 @@ cut           the work is done; the connection closes in the middle of the reply
 silent        the work is done; the reply stops in the middle, the connection stays open
 drop_reply    the work is done; the connection closes without a reply
 
-A fault is looked at for the requests of its service and endpoint only. It lets `after` of them pass, then hits each with
-`probability`, at most `count` of them, and ends `seconds` after it was set. Latencies add up; of the other kinds the first in
-the list that hits wins. No clock here: instants are passed in.
+A fault looks at the requests of its service and endpoint only, and unless it is of the first two kinds only at those that
+were admitted. It lets `after` of them pass, then hits each with `probability`, at most `count` of them, and ends `seconds`
+after it was set. Latencies add up; of the other kinds the first in the list that hits wins. No clock here: instants are passed
+in.
 """
 
 import random
@@ -39,14 +40,14 @@ class Fault(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     count: Annotated[int, msgspec.Meta(ge=0)] | None = None
 
 
+BEFORE_ADMISSION = ("latency", "status")
+
+
 class Struck(NamedTuple):
-    """What the faults do to one request."""
+    """What the faults do to one request before it is admitted."""
 
     latency_ms: int
     fault: Fault | None
-
-
-UNHARMED = Struck(0, None)
 
 
 class Armed:
@@ -86,16 +87,19 @@ class Faults:
     def replace(self, faults: list[Fault], now_ns: int) -> None:
         self._armed = [Armed(fault, now_ns) for fault in faults]
 
-    def strike(self, service: str, endpoint: str, now_ns: int) -> Struck:
-        if not self._armed:
-            return UNHARMED
+    def before_admission(self, service: str, endpoint: str, now_ns: int) -> Struck:
         latency_ms, struck = 0, None
         for armed in self._armed:
             slow = armed.fault.kind == "latency"
-            if (slow or struck is None) and armed.strikes(service, endpoint, now_ns):
+            looks = slow or (armed.fault.kind == "status" and struck is None)
+            if looks and armed.strikes(service, endpoint, now_ns):
                 latency_ms += armed.fault.latency_ms if slow else 0
                 struck = struck if slow else armed.fault
         return Struck(latency_ms, struck)
+
+    def after_admission(self, service: str, endpoint: str, now_ns: int) -> Fault | None:
+        late = (armed for armed in self._armed if armed.fault.kind not in BEFORE_ADMISSION)
+        return next((armed.fault for armed in late if armed.strikes(service, endpoint, now_ns)), None)
 
     def report(self) -> list[dict[str, Any]]:
         return [armed.report() for armed in self._armed]

@@ -4,6 +4,7 @@ Rates are `{"amount": 50, "per_ms": 60000, "burst": 5}`; a rate or concurrency o
 successful request takes, plus up to `jitter_ms` that depend on the request's number only.
 """
 
+import re
 from typing import Annotated, Any
 
 import msgspec
@@ -14,6 +15,7 @@ from longwatch.sandbox.quota import Rate
 Count = Annotated[int, msgspec.Meta(ge=0)]
 Limit = Annotated[int, msgspec.Meta(ge=1)]
 
+UNKNOWN = re.compile(r"unknown field `(\w+)`")
 HOUR_MS = 3_600_000
 MINUTE_MS = 60_000
 
@@ -112,4 +114,7 @@ def merged(settings: Settings, changes: dict[str, dict[str, Any]]) -> Settings:
 
 def _named(error: msgspec.ValidationError) -> SettingsError:
     problem, _, path = str(error).partition(" - at `$")
-    return SettingsError(path.strip("`.") or "$", problem[:1].lower() + problem[1:])
+    unknown = UNKNOWN.search(problem)
+    keys = [path.strip("`."), unknown[1] if unknown else ""]
+    problem = "there is no such setting" if unknown else problem[:1].lower() + problem[1:]
+    return SettingsError(".".join(key for key in keys if key) or "$", problem)

@@ -63,6 +63,7 @@ class Stripe:
         self._effects = effects
         self._keys: dict[tuple[str, str], Stored] = {}
         self._objects: dict[str, dict[str, dict[str, Any]]] = {resource: {} for resource in RESOURCES}
+        self._unpaid: dict[str, dict[str, Any]] = {}
         self._numbered = 0
         self._buckets = buckets(_rates(settings), {}, now.ns)
 
@@ -197,18 +198,23 @@ class Stripe:
         self._numbered += 1
         identity = f"{_PREFIX[resource]}_{self._numbered:024d}"
         made = self._put(resource, {"id": identity, **draft, "created": now.epoch_ms // 1_000})
-        self._effects.add(resource, {**_audited(made), "idempotency_key": key or None})
+        row = self._effects.add(resource, {**_audited(made), "idempotency_key": key or None})
+        if resource == "payment_intents" and made["status"] != "succeeded":
+            self._unpaid[identity] = row
         return made, self._fee(made, api_key) if made.get("status") == "succeeded" else 0
 
     def _confirm(self, intent: dict[str, Any], params: Params, api_key: str) -> tuple[dict[str, Any], int]:
         made = self._put("payment_intents", confirmed(intent, params))
+        self._unpaid.pop(made["id"])["status"] = made["status"]
         return made, self._fee(made, api_key)
 
     def _put(self, resource: str, value: dict[str, Any]) -> dict[str, Any]:
         objects = self._objects[resource]
         objects[value["id"]] = value
         if len(objects) > OBJECTS_MAX:
-            del objects[next(iter(objects))]
+            oldest = next(iter(objects))
+            del objects[oldest]
+            self._unpaid.pop(oldest, None)
         return value
 
     def _fee(self, made: dict[str, Any], api_key: str) -> int:

@@ -1,1 +1,111 @@
+"""Longwatch: the state layer that lets fleets of autonomous agents run for months.
 
+    import longwatch
+
+    lw = longwatch.open("state/longwatch.db")
+
+    @lw.task(retries=3)
+    def greet(run: longwatch.Run, name: str) -> str:
+        return run.step("say", str.title, name)
+
+    task = lw.submit(greet.bind("ada"), key="ada")
+    lw.work(until_idle=True)
+    print(lw.wait(task).result)
+"""
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from longwatch.config import Config
+from longwatch.errors import (
+    BudgetExceeded,
+    ConfigError,
+    EditConflict,
+    GiveUp,
+    KeyConflict,
+    LeaseBusy,
+    LeaseLost,
+    LimitRefused,
+    LongwatchError,
+    NotFound,
+    NotStorable,
+    Refused,
+    ResourceDirty,
+    RetryLater,
+    ServicePaused,
+    StepReused,
+    StoreUnavailable,
+    TaskCancelled,
+    TaskFailed,
+    TaskNotDone,
+    TaskUnknown,
+    UnknownPrice,
+    WaitTimeout,
+)
+from longwatch.policy.money import Money
+from longwatch.runtime.handler import Bound, Handler
+from longwatch.runtime.run import Run
+from longwatch.surface.aio import AsyncRun
+from longwatch.surface.api import Longwatch, Who
+from longwatch.surface.declare import task
+from longwatch.surface.handles import Batch, Report, Task
+from longwatch.surface.opened import acquire, settings_for
+
+__version__ = "0.1.0"
+
+
+def open(  # the contract's word, like gzip.open and its kin
+    state: str | os.PathLike[str] | None = None,
+    *,
+    config: str | os.PathLike[str] | Config | Mapping[str, Any] | None = None,
+    agent: str | None = None,
+    budget: str | None = None,
+) -> Longwatch:
+    """Open a fleet, founding it if it is new.
+
+    state: a file (made with its folder if absent, 0600 and 0700); left out: what the config says, else
+    .longwatch/longwatch.db here. config: a TOML file or a dict of the same form; left out: the nearest longwatch.toml
+    upwards. agent, budget: on whose account, where a call does not say. Errors: ConfigError, StoreUnavailable.
+    """
+    settings = settings_for(state, config, agent=agent, budget=budget)
+    return Longwatch(acquire(settings), Who(settings.agent, settings.budget))
+
+
+__all__ = [
+    "AsyncRun",
+    "Batch",
+    "Bound",
+    "BudgetExceeded",
+    "Config",
+    "ConfigError",
+    "EditConflict",
+    "GiveUp",
+    "Handler",
+    "KeyConflict",
+    "LeaseBusy",
+    "LeaseLost",
+    "LimitRefused",
+    "Longwatch",
+    "LongwatchError",
+    "Money",
+    "NotFound",
+    "NotStorable",
+    "Refused",
+    "Report",
+    "ResourceDirty",
+    "RetryLater",
+    "Run",
+    "ServicePaused",
+    "StepReused",
+    "StoreUnavailable",
+    "Task",
+    "TaskCancelled",
+    "TaskFailed",
+    "TaskNotDone",
+    "TaskUnknown",
+    "UnknownPrice",
+    "WaitTimeout",
+    "open",
+    "task",
+]

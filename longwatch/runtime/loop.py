@@ -8,7 +8,7 @@ import os
 import select
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol, TypeVar
 
@@ -25,6 +25,14 @@ class Sleeper(Protocol):
 
     def wait_for_ring(self, bell: "Bell | None", steady_ms: int) -> bool:
         """Return when the bell rings (True) or at the instant (False)."""
+        ...
+
+    def wait_for_flag(self, flag: threading.Event, steady_ms: int) -> bool:
+        """Return when the flag is set (True) or at the instant (False)."""
+        ...
+
+    def wait_readable(self, descriptors: Sequence[int], steady_ms: int) -> list[int]:
+        """The descriptors that can be read, once one of them can; none at the instant."""
         ...
 
     def start(self, name: str, work: Callable[[], None]) -> "Joinable":
@@ -97,11 +105,17 @@ class Threads:
         if bell is None:
             self.sleep_until(steady_ms)
             return False
-        left = min(max(0, steady_ms - self._steady_ms()), 3_600_000)
-        if not select.select([bell.descriptor], [], [], left / 1000)[0]:
+        if not self.wait_readable([bell.descriptor], steady_ms):
             return False
         os.read(bell.descriptor, 4096)
         return True
+
+    def wait_readable(self, descriptors: Sequence[int], steady_ms: int) -> list[int]:
+        left = min(max(0, steady_ms - self._steady_ms()), 3_600_000)
+        return select.select(descriptors, [], [], left / 1000)[0]
+
+    def wait_for_flag(self, flag: threading.Event, steady_ms: int) -> bool:
+        return flag.wait(max(0, steady_ms - self._steady_ms()) / 1000)
 
     def start(self, name: str, work: Callable[[], None]) -> Joinable:
         thread = threading.Thread(target=work, name=f"longwatch-{name}", daemon=True)

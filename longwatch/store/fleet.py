@@ -8,6 +8,7 @@ milliseconds, never run backwards over a boot, and never follow a jump of the wa
 from dataclasses import dataclass
 
 from longwatch.db.connection import Clock, Database, Transaction
+from longwatch.store.journal import Journal
 
 EPOCH_BITS = 40
 
@@ -41,6 +42,19 @@ def enter(database: Database, clock: Clock, *, name: str, redaction_key: str) ->
         assert row is not None
     database.offset_ms = offset_ms
     return Fleet(row.name, row.redaction_key, row.config, rebooted)
+
+
+def kept_config(database: Database) -> str:
+    """The limits and budgets in force, as JSON; "{}" in a new fleet."""
+    with database.read() as tx:
+        row = tx.one("fleet.found")
+        return "{}" if row is None else str(row.config)
+
+
+def keep_config(database: Database, journal: Journal, config: str, differences: list[str]) -> None:
+    with database.transaction() as tx:
+        tx.count("fleet.keep_config", config=config)
+        journal.append(tx, "config.changed", "fleet", differences=differences)
 
 
 def tx_latest(tx: Transaction) -> int:

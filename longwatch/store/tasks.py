@@ -159,6 +159,11 @@ class Tasks:
         with self.database.read() as tx:
             return read_task(tx, task)
 
+    def of_batch(self, batch: str) -> list[Task]:
+        """The tasks of a batch, in the order submitted."""
+        with self.database.read() as tx:
+            return [task_of(row) for row in tx.all("tasks.batch_tasks", batch=batch)]
+
     def busy(self, kinds: Sequence[str], *, before_ms: int) -> bool:
         """Whether a task of these kinds is ready, due before the instant, or held by somebody."""
         with self.database.read() as tx:

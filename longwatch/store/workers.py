@@ -47,9 +47,9 @@ class Workers:
         return [Enrolled(*[getattr(row, field) for field in Enrolled.__struct_fields__]) for row in rows]
 
     def tally(self, owners: Sequence[str]) -> dict[str, int]:
-        """How the runs of these workers ended: finished, failed, lost, handedback, crash, crash_out, lose."""
+        """How many of the tasks that these workers ran now stand in which state."""
         with self.database.read() as tx:
-            return {row.outcome: row.runs for row in tx.all("tasks.tally", owners=encode(owners).decode()) if row.outcome}
+            return {row.state: row.tasks for row in tx.all("tasks.tally", owners=encode(owners).decode())}
 
     def learn_kinds(self, kinds: Iterable[tuple[str, str]]) -> None:
         """Remember (kind, module) of handlers, so that any process may submit by name."""

@@ -40,8 +40,9 @@ update run set ended_ms = :now_ms, outcome = :outcome, error = :error where fenc
 -- run_by_fence: the attempt that a fence was given to
 select id, task, outcome from run where fence = :fence;
 
--- tally: how the runs of these workers ended
-select outcome, count(*) as runs from run where owner in (select value from json_each(:owners)) group by outcome;
+-- tally: where the tasks stand that these workers ran
+select state, count(*) as tasks from task
+ where id in (select task from run where owner in (select value from json_each(:owners))) group by state;
 
 -- held: the task, if this fence still holds it
 select * from task where id = :id and fence = :fence and state = 'running' and until_ms > :now_ms;

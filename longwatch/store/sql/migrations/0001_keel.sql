@@ -69,6 +69,7 @@ create table run (
   error text
 );
 create index run_task on run (task, seq);
+create index run_owner on run (owner, task);
 
 create table step (
   task text not null,

@@ -1,0 +1,95 @@
+"""The parts of one opened fleet, wired once (by the surface) and handed to whoever acts."""
+
+import contextlib
+from dataclasses import dataclass
+from pathlib import Path
+
+from longwatch.db.connection import Database
+from longwatch.runtime.call import Calls
+from longwatch.runtime.files import Edits
+from longwatch.runtime.lease import Leases
+from longwatch.runtime.loop import Bell, Sleeper, ring
+from longwatch.runtime.world import World, own_process, start_ticks
+from longwatch.store.journal import Journal
+from longwatch.store.runs import Runs
+from longwatch.store.steps import Steps
+from longwatch.store.tasks import Tasks
+from longwatch.store.workers import Enrolled, Workers
+
+
+@dataclass(frozen=True)
+class Parts:
+    """fleet: its name. bells: the folder of doorbells, None without one (in memory). lease_ms, payload_max: settings."""
+
+    fleet: str
+    world: World
+    sleeper: Sleeper
+    database: Database
+    journal: Journal
+    tasks: Tasks
+    runs: Runs
+    steps: Steps
+    workers: Workers
+    calls: Calls
+    leases: Leases
+    edits: Edits
+    bells: Path | None
+    agent: str
+    budget: str | None
+    lease_ms: int
+    payload_max: int
+
+    def steady_ms(self) -> int:
+        """This machine's steady clock: what sleepers go by."""
+        return self.world.steady_ms()
+
+    def fleet_ms(self) -> int:
+        """The fleet's clock: the same, in epoch milliseconds, as the state's instants are."""
+        return self.world.steady_ms() + self.database.offset_ms
+
+    def ring(self, runnable: int) -> None:
+        """Wake up to `runnable` idle workers of this host."""
+        if runnable and self.bells is not None:
+            ring(self.bells, most=runnable)
+
+    def hang_bell(self, owner: str) -> Bell | None:
+        if self.bells is None:
+            return None
+        with contextlib.suppress(FileExistsError):
+            return Bell(self.bells, owner)
+        return None
+
+    def enrol(self, owner: str, agent: str | None, *, name: str | None = None) -> None:
+        pid, ticks = own_process()
+        self.workers.enrol(
+            owner, agent=agent or self.agent, pid=pid, start_ticks=ticks, boot_id=self.world.boot_id(), name=name
+        )
+
+    def dismiss(self, owner: str) -> None:
+        self.workers.dismiss(owner)
+
+    def beat(self, owner: str, fences: list[int]) -> set[int]:
+        """Push everything the owner holds: runs, leases, open calls. The fences of runs that are still held."""
+        held = self.runs.beat(owner, fences, lease_ms=self.lease_ms)
+        self.leases.beat(owner)
+        self.calls.beat(owner)
+        return held
+
+    def bury(self, owner: str) -> int:
+        """The owner's process is confirmed dead: free its tasks, leases and calls at once. How many tasks."""
+        freed = self.runs.bury(owner)
+        self.leases.bury(owner)
+        self.calls.bury(owner)
+        self.ring(freed)
+        return freed
+
+    def bury_the_dead(self) -> int:
+        """Bury every worker of this host whose process has gone; how many workers."""
+        dead = [worker for worker in self.workers.all() if self.is_dead(worker)]
+        for worker in dead:
+            self.bury(worker.owner)
+        return len(dead)
+
+    def is_dead(self, worker: Enrolled) -> bool:
+        """Certain, or False: a process of this host and boot that the kernel no longer knows."""
+        return worker.boot_id == self.world.boot_id() and start_ticks(worker.pid) != worker.start_ticks

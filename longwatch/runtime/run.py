@@ -1,0 +1,262 @@
+"""What a handler is given: the run. Steps are stored once, calls carry the same key on every attempt, edits inside a step
+are published in the transaction that stores the step's result.
+
+A run that has lost its lease raises LeaseLost on every further use, however often that is caught.
+"""
+
+import contextlib
+import threading
+from collections.abc import Callable, Generator
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import Any, ParamSpec, TypeVar
+
+from longwatch.errors import GiveUp, LeaseLost, Refused, RetryLater, StepReused
+from longwatch.policy.duration import Duration, parse_ms
+from longwatch.policy.money import Money
+from longwatch.runtime.call import Call, Caller, KeyForgotten
+from longwatch.runtime.files import Staged
+from longwatch.runtime.parts import Parts
+from longwatch.runtime.persist import persist
+from longwatch.runtime.storable import from_json, result_type, to_json
+from longwatch.store.moves import Run as Claimed
+from longwatch.store.runs import lost
+from longwatch.store.steps import put_step
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+current_run: ContextVar["RunCore | None"] = ContextVar("longwatch_run", default=None)
+current_frame: ContextVar["Frame | None"] = ContextVar("longwatch_frame", default=None)
+
+
+class OutcomeLost(Exception):
+    """An effect that must not be repeated may or may not have taken place: the task's outcome is `unknown`."""
+
+
+@dataclass
+class Frame:
+    """Where in a run the code is: in a step, or (name "") outside. Counts its calls and edits, keeps what it staged."""
+
+    step: str
+    calls: int = 0
+    edits: int = 0
+    staged: list[Staged] = field(default_factory=list[Staged])
+    guard: threading.Lock = field(default_factory=threading.Lock)
+
+    def next_call(self) -> int:
+        with self.guard:
+            self.calls += 1
+            return self.calls
+
+    def next_edit(self) -> int:
+        with self.guard:
+            self.edits += 1
+            return self.edits
+
+
+class RunCore:
+    """One attempt at a task, whatever its handler's flavour. `.id` of the run, `.task` of the task, `.attempt` from 1, `.agent`, `.budget`."""
+
+    def __init__(self, parts: Parts, claimed: Claimed, *, owner: str) -> None:
+        self._parts, self.claimed, self._owner = parts, claimed, owner
+        self.id, self.task, self.key = claimed.id, claimed.task.id, claimed.task.key
+        self.attempt = claimed.task.failures + claimed.task.crashes + 1
+        self.agent, self.budget = claimed.task.agent, claimed.task.budget
+        self.outcome_lost: str | None = None
+        self._lost = threading.Event()
+        self._names: set[str] = set()
+        self._outside = Frame("")
+
+    # -- calls, edits, leases ----------------------------------------------------------------------------------------
+
+    def call(
+        self,
+        service: str,
+        *,
+        key: str | None = None,
+        budget: str | None = None,
+        model: str | None = None,
+        money: str | Money | None = None,
+        weight: dict[str, int] | None = None,
+        lane: str = "normal",
+        wait: Duration | None = None,
+    ) -> Call:
+        """One use of a service: admitted and held when the block is entered, settled when it is left.
+
+        `call.key` is the same on every attempt: fleet, task, step, and the call's place in the step.
+        Errors: Refused and its kinds; nothing was sent then.
+        """
+        self.check()
+        frame = self._here()
+        place = frame.next_call()
+        return self._parts.calls.call(
+            service,
+            caller=self._caller(frame),
+            key=key or f"{self._parts.fleet}:{self.task}:{frame.step}:{place}",
+            budget=budget or self.budget,
+            model=model,
+            money=money,
+            weight=weight,
+            lane=lane,
+            wait_ms=None if wait is None else parse_ms(wait),
+        )
+
+    def _caller(self, frame: Frame) -> Caller:
+        return Caller(
+            agent=self.agent,
+            budget=self.budget,
+            task=self.task,
+            run=self.id,
+            step=frame.step or None,
+            owner=self._owner,
+        )
+
+    def record(self, kind: str, text: str, *, data: dict[str, Any] | None = None) -> None:
+        """Note something in the journal, for this task."""
+        self.check()
+        with self._parts.database.transaction() as tx:
+            self._parts.journal.append(
+                tx, f"note.{kind}", self.task, agent=self.agent, task=self.task, text=text, data=data or {}
+            )
+
+    def earned(self, amount: str | Money, note: str = "") -> None:
+        """Money this task brought in; shown beside what it cost."""
+        self.check()
+        money = Money.parse(amount)
+        with self._parts.database.transaction() as tx:
+            facts = {"micros": money.micros, "currency": money.currency, "note": note}
+            self._parts.journal.append(tx, "money.earned", self.task, agent=self.agent, task=self.task, **facts)
+
+    # -- steps, in the pieces that both flavours are made of ----------------------------------------------------------
+
+    def begin_step(self, name: str) -> str | None:
+        """The JSON of the step's result when it is stored already. Errors: StepReused, LeaseLost."""
+        self._enter(name)
+        kept = self._parts.steps.find(self.claimed, name)
+        return None if kept is None else kept.result
+
+    def begin_once(self, name: str) -> str | None:
+        """As `begin_step`; else the effect is written down as begun. Errors: OutcomeLost when it may have taken place."""
+        self._enter(name)
+        kept = self._parts.steps.find(self.claimed, name)
+        if kept is not None and kept.result is not None:
+            return kept.result
+        if kept is not None or not persist(lambda: self._parts.steps.begin(self.claimed, name)):
+            raise self._lose_outcome(f"the outcome of {name!r} is not known: it may have taken place before")
+        self._parts.world.reach("once.begun")
+        return None
+
+    @contextlib.contextmanager
+    def frame(self, name: str) -> Generator[Frame]:
+        """Inside it the code is in the step `name`."""
+        frame = Frame(name)
+        token = current_frame.set(frame)
+        try:
+            yield frame
+        except KeyForgotten as error:
+            raise self._lose_outcome(str(error)) from error
+        finally:
+            current_frame.reset(token)
+
+    @contextlib.contextmanager
+    def attempted_once(self, name: str) -> Generator[None]:
+        """What an exception inside a `once` means: nothing took place, or nobody knows."""
+        try:
+            yield
+        except (Refused, GiveUp, RetryLater):
+            persist(lambda: self._parts.steps.forget(self.claimed, name))
+            raise
+        except (LeaseLost, OutcomeLost):
+            raise
+        except Exception as error:
+            why = f"the outcome of {name!r} is not known: it raised {type(error).__name__}: {error}"
+            raise self._lose_outcome(why) from error
+
+    def _lose_outcome(self, why: str) -> "OutcomeLost":
+        self.outcome_lost = why
+        return OutcomeLost(why)
+
+    def store(self, frame: Frame, value: object, *, sort: str) -> str:
+        """Store the result, and publish what the step staged, in one transaction; the result's JSON."""
+        text = to_json(value, what=f"the result of step {frame.step!r}", most=self._parts.payload_max)
+        self.check()
+        self._parts.world.reach("step.returned")
+        if frame.staged:
+            self._parts.edits.publish(
+                frame.staged,
+                also=lambda tx: put_step(tx, self._parts.journal, self.claimed, frame.step, text, sort=sort),
+            )
+        else:
+            persist(lambda: self._parts.steps.store(self.claimed, frame.step, text, sort=sort))
+        self._parts.world.reach("step.stored")
+        return text
+
+    def rebuilt(self, text: str, function: Callable[..., Any]) -> Any:
+        return from_json(text, result_type(function))
+
+    # -- being alive -------------------------------------------------------------------------------------------------
+
+    def check(self) -> None:
+        """Errors: LeaseLost when the run has lost its task; the outcome's loss when a `once` ended so."""
+        if self._lost.is_set():
+            raise lost(self.claimed)
+        if self.outcome_lost is not None:
+            raise OutcomeLost(self.outcome_lost)
+
+    def lose(self) -> None:
+        """The lease is gone: every further use is refused."""
+        self._lost.set()
+
+    @contextlib.contextmanager
+    def entered(self) -> Generator[None]:
+        """Make this the current run of the calling context."""
+        token, frame = current_run.set(self), current_frame.set(self._outside)
+        try:
+            yield
+        finally:
+            current_run.reset(token)
+            current_frame.reset(frame)
+
+    def _here(self) -> Frame:
+        return current_frame.get() or self._outside
+
+    def _enter(self, name: str) -> None:
+        self.check()
+        if name in self._names:
+            raise StepReused(
+                f"the step {name!r} was used before in this run of {self.task}",
+                hint='Names are unique in a run: put the item in it, such as f"page-{n}".',
+            )
+        self._names.add(name)
+
+
+class Run(RunCore):
+    """What a handler is given: one attempt at its task, with steps, calls, edits and leases that survive it."""
+
+    def step(self, name: str, function: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
+        """The function's result, stored once: a retry reads it instead of running it again. At least once.
+
+        Errors: StepReused, NotStorable when the result is not JSON, LeaseLost; whatever the function raises.
+        """
+        kept = self.begin_step(name)
+        if kept is None:
+            with self.frame(name) as frame:
+                value = function(*args, **kwargs)
+            kept = self.store(frame, value, sort="step")
+        rebuilt: R = self.rebuilt(kept, function)
+        return rebuilt
+
+    def once(self, name: str, function: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
+        """As `step`, at most once: written down before it starts, never repeated.
+
+        When its outcome is lost (the worker died, or the function raised) the task ends `unknown`, for a person to
+        resolve; unless the function raised GiveUp, RetryLater or a refusal, which say that nothing took place.
+        """
+        kept = self.begin_once(name)
+        if kept is None:
+            with self.frame(name) as frame, self.attempted_once(name):
+                value = function(*args, **kwargs)
+            kept = self.store(frame, value, sort="once")
+        rebuilt: R = self.rebuilt(kept, function)
+        return rebuilt

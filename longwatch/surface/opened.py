@@ -1,0 +1,170 @@
+"""Opens a fleet: the one place where its parts are wired together. Handles of one state in one process share them."""
+
+import os
+import secrets
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from longwatch import config as configuration
+from longwatch.admission.limiter import Limiter
+from longwatch.config import Settings
+from longwatch.db.migrate import migrate
+from longwatch.db.sqlite import SqliteDatabase
+from longwatch.errors import ConfigError
+from longwatch.policy.difference import difference, limits_from_json, limits_to_json
+from longwatch.policy.redact import Redactor
+from longwatch.runtime.call import Calls
+from longwatch.runtime.files import Edits
+from longwatch.runtime.handler import Registry
+from longwatch.runtime.lease import Leases
+from longwatch.runtime.loop import Sleeper, Threads
+from longwatch.runtime.parts import Parts
+from longwatch.runtime.world import Machine, World
+from longwatch.store import fleet
+from longwatch.store.journal import Journal
+from longwatch.store.runs import Runs
+from longwatch.store.steps import Steps
+from longwatch.store.tasks import Tasks
+from longwatch.store.workers import Workers
+
+SECRET_ENDINGS = ("_API_KEY", "_SECRET", "_TOKEN", "_PASSWORD")
+
+
+@dataclass
+class Opened:
+    """One state, opened once in this process however many handles there are."""
+
+    settings: Settings
+    parts: Parts
+    registry: Registry = field(default_factory=Registry)
+    learned: set[str] = field(default_factory=set[str])  # kinds that the state knows of already
+    handles: int = 0
+
+    def close(self) -> None:
+        self.parts.database.close()
+
+
+_opened: dict[str, Opened] = {}
+_guard = threading.Lock()
+
+
+def _forget() -> None:
+    """A forked child opens its own."""
+    global _opened, _guard
+    _opened, _guard = {}, threading.Lock()
+
+
+os.register_at_fork(after_in_child=_forget)
+
+
+def acquire(settings: Settings) -> Opened:
+    """The opened state of these settings. Errors: StoreUnavailable, ConfigError when others run with other limits."""
+    name = os.path.realpath(settings.state)
+    with _guard:
+        found = _opened.get(name)
+        if found is None:
+            found = _opened[name] = wire(settings, Machine())
+        elif found.settings.limits != settings.limits:
+            agree(found.parts, settings)
+            found.parts.calls.adopt(settings.limits)
+            found.settings = settings
+        found.handles += 1
+        return found
+
+
+def release(opened: Opened) -> None:
+    with _guard:
+        opened.handles -= 1
+        if opened.handles == 0:
+            _opened.pop(os.path.realpath(opened.settings.state), None)
+            opened.close()
+
+
+def wire(settings: Settings, world: World) -> Opened:
+    """Open the state and put the parts of a fleet together."""
+    if "://" in settings.state:
+        raise ConfigError(
+            f"{settings.state.split('://')[0]}:// states are not supported by this version",
+            hint='Name a file: state = ".longwatch/longwatch.db".',
+        )
+    database = SqliteDatabase(settings.state, world)
+    try:
+        migrate(database)
+        joined = fleet.enter(database, world, name=settings.name, redaction_key=secrets.token_hex(16))
+        sleeper = Threads(world.steady_ms)
+        parts = assemble(settings, world, sleeper, database, joined, secrets_of(os.environ))
+        if joined.rebooted:
+            parts.workers.end_all()
+            parts.leases.end_all()
+        agree(parts, settings)
+    except BaseException:
+        database.close()
+        raise
+    return Opened(settings, parts)
+
+
+def assemble(
+    settings: Settings,
+    world: World,
+    sleeper: Sleeper,
+    database: SqliteDatabase,
+    joined: fleet.Fleet,
+    known_secrets: tuple[str, ...],
+) -> Parts:
+    journal = Journal(database, Redactor(joined.redaction_key.encode(), known_secrets))
+    state = Path(settings.state)
+    leases = Leases(world, sleeper, database, journal)
+    return Parts(
+        fleet=joined.name,
+        world=world,
+        sleeper=sleeper,
+        database=database,
+        journal=journal,
+        tasks=Tasks(database, journal),
+        runs=Runs(database, journal),
+        steps=Steps(database, journal),
+        workers=Workers(database, journal),
+        calls=Calls(world, sleeper, Limiter(database, journal, settings.limits)),
+        leases=leases,
+        edits=Edits(world, sleeper, database, journal, leases, root=settings.root, home=state.parent),
+        bells=None if database.in_memory else state.with_name(state.name + ".bells"),
+        agent=settings.agent,
+        budget=settings.budget,
+        lease_ms=settings.lease_ms,
+        payload_max=settings.payload_max,
+    )
+
+
+def agree(parts: Parts, settings: Settings) -> None:
+    """One config per fleet: limits live with the state. Alone, a process replaces them; else it must have the same."""
+    wanted = limits_to_json(settings.limits)
+    kept = fleet.kept_config(parts.database)
+    if kept == wanted:
+        return
+    differences = difference(limits_from_json(kept), settings.limits) if kept != "{}" else []
+    at_work = [worker for worker in parts.workers.all() if not parts.is_dead(worker)]
+    if differences and at_work:
+        raise ConfigError(
+            f"{len(at_work)} workers run this fleet with other limits: {'; '.join(differences)}",
+            hint="Stop them first (the limits of a fleet are the same for all its processes), or use their config.",
+        )
+    fleet.keep_config(parts.database, parts.journal, wanted, differences)
+
+
+def secrets_of(environ: Mapping[str, str]) -> tuple[str, ...]:
+    """Values of environment variables that are secrets by their names: never written anywhere."""
+    return tuple(value for name, value in environ.items() if name.endswith(SECRET_ENDINGS) and value)
+
+
+def settings_for(
+    state: str | os.PathLike[str] | None,
+    config: str | os.PathLike[str] | Mapping[str, object] | None,
+    *,
+    agent: str | None,
+    budget: str | None,
+) -> Settings:
+    place = None if state is None else os.fspath(state)
+    source = os.fspath(config) if isinstance(config, os.PathLike) else config
+    return configuration.load(source, environ=os.environ, cwd=Path.cwd(), state=place, agent=agent, budget=budget)

@@ -1,0 +1,134 @@
+"""A spawned worker process, from its first line to its last: `python -m longwatch.surface.spawned`.
+
+It is told on standard input what to do (one line of JSON), finds the handlers by module and name, works, and ends with 0.
+Standard input then stays open: when it closes, the parent is gone, and the worker stops. Exit status 2 means that it was
+held wrong; the reason goes, as JSON, to the descriptor named by LONGWATCH_REPORT_FD.
+"""
+
+import importlib
+import json
+import os
+import signal
+import sys
+import threading
+import types
+from typing import Any
+
+from longwatch.errors import ConfigError, LongwatchError
+
+importing = False  # the user's module is being imported in a spawned process
+
+
+def refuse_while_importing(what: str) -> None:
+    """Errors: ConfigError when `what` is called by a module that a worker process is only importing."""
+    if importing:
+        raise ConfigError(
+            f"{what} is called while a worker process imports this script",
+            hint='Put the lines that submit and work under: if __name__ == "__main__":',
+        )
+
+
+def main() -> int:
+    lifeline = os.dup(0)
+    null = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(null, 0)
+    told: dict[str, Any] = json.loads(_first_line(lifeline))
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        return _work(told, lifeline)
+    except LongwatchError as error:
+        return _refuse(error)
+
+
+def _work(told: dict[str, Any], lifeline: int) -> int:
+    import longwatch
+    from longwatch.surface.working import work_here
+
+    sys.path[:] = told["sys_path"]
+    handlers = _find_handlers(told)
+    with longwatch.open(told["state"], config=told["config"], agent=told["agent"], budget=told["budget"]) as lw:
+        for handler in handlers:
+            lw.include(handler)
+        work_here(
+            lw.opened,
+            owner=told["owner"],
+            agent=told["agent"],
+            until_idle=told["until_idle"],
+            on_worker=lambda worker: _obey(worker, lifeline),
+            spawned=True,
+        )
+    return 0
+
+
+def _obey(worker: Any, lifeline: int) -> None:
+    """SIGTERM, or the end of the parent: stop within the grace."""
+    signal.signal(signal.SIGTERM, lambda *_: worker.ask_to_stop())
+
+    def watch() -> None:
+        while os.read(lifeline, 4096):
+            pass
+        worker.ask_to_stop()
+
+    threading.Thread(target=watch, name="longwatch-lifeline", daemon=True).start()
+
+
+def _find_handlers(told: dict[str, Any]) -> list[Any]:
+    global importing
+    importing = True
+    try:
+        if told["main"]:
+            _import_main(told["main"])
+        return [_handler(kind, module, name) for kind, module, name in told["handlers"]]
+    finally:
+        importing = False
+
+
+def _import_main(main: dict[str, str]) -> None:
+    """The parent's script, under the name __mp_main__ as multiprocessing does, so that its guard keeps it from starting."""
+    import runpy
+
+    if main["name"]:
+        names = runpy.run_module(main["name"], run_name="__mp_main__", alter_sys=True)
+    else:
+        names = runpy.run_path(main["path"], run_name="__mp_main__")
+    module = types.ModuleType("__mp_main__")
+    module.__dict__.update(names)
+    sys.modules["__main__"] = sys.modules["__mp_main__"] = module
+
+
+def _handler(kind: str, module: str, name: str) -> Any:
+    try:
+        found: Any = importlib.import_module(module)
+        for part in name.split("."):
+            found = getattr(found, part)
+    except LongwatchError:
+        raise
+    except (ImportError, AttributeError) as error:
+        raise ConfigError(
+            f"a worker process cannot find the handler {kind!r} as {module}.{name}: {error}",
+            hint="Handlers must stand at the top level of a module that can be imported.",
+        ) from error
+    return found
+
+
+def _first_line(descriptor: int) -> bytes:
+    line = b""
+    while not line.endswith(b"\n"):
+        more = os.read(descriptor, 1)
+        if not more:
+            break
+        line += more
+    return line
+
+
+def _refuse(error: LongwatchError) -> int:
+    descriptor = int(os.environ.get("LONGWATCH_REPORT_FD", "-1"))
+    if descriptor >= 0:
+        os.write(descriptor, json.dumps(error.to_dict()).encode())
+    return 2
+
+
+if __name__ == "__main__":
+    from longwatch.surface import spawned  # the imported module, whose flag the API looks at, not this copy of it
+
+    sys.exit(spawned.main())

@@ -50,7 +50,7 @@ class Route(NamedTuple):
 
 def _routed(method: str, label: str, *, creates: bool) -> Route:
     pattern = re.sub(r"\{(\w+)\}", r"(?P<\1>[^/]+)", label)
-    return Route(method, re.compile(pattern.replace("(?P<number>[^/]+)", r"(?P<number>\\d+)")), label, creates)
+    return Route(method, re.compile(pattern.replace("(?P<number>[^/]+)", r"(?P<number>\d+)")), label, creates)
 
 
 ISSUES = "/repos/{owner}/{repository}/issues"
@@ -195,7 +195,7 @@ class GitHub:
         found = self._issues.search(query.get("q", ""), before_ms=before_ms)
         items = [{**issue.shown(_root(asked.request)), "score": 1.0} for issue in found]
         page, headers = paged(asked.request, items)
-        value = {"total_count": len(items), "incomplete_results": False, "items": page}
+        value = {"total_count": len(items), "incomplete_results": False, "search_type": "lexical", "items": page}
         return self._reply(200, value, now, headers, label=SEARCH)
 
     def _page(self, request: Request, items: list[dict[str, Any]], now: Instant) -> Reply:

@@ -25,12 +25,12 @@ def serve(
     port: 0 takes a free one. guard: a descriptor, say of a pipe from the parent, whose end also ends the server.
     Raises SettingsError for a host that is not loopback and for a port that is taken.
     """
-    listener = _listen(host, port)
-    try:
+    server = _server(settings or Settings())
+    if guard is not None:
+        threading.Thread(target=_watch, args=(guard, server), daemon=True).start()
+    with _listen(host, port) as listener:
         _announce(listener)
-        _run(listener, settings or Settings(), guard)
-    finally:
-        listener.close()
+        server.run(sockets=[listener])
 
 
 def base_urls(url: str) -> dict[str, str]:
@@ -38,9 +38,7 @@ def base_urls(url: str) -> dict[str, str]:
 
 
 def _listen(host: str, port: int) -> socket.socket:
-    address = ipaddress.ip_address("127.0.0.1" if host == "localhost" else host)
-    if not address.is_loopback:
-        raise SettingsError("host", f"{host} is not a loopback address; the sandbox serves this machine only")
+    address = _loopback("127.0.0.1" if host == "localhost" else host)
     family = socket.AF_INET6 if address.version == 6 else socket.AF_INET
     # The protocol is named because asyncio turns Nagle's algorithm off only for sockets that say they are TCP:
     # with it on, every reply waits 40 ms for the acknowledgement of its headers.
@@ -55,6 +53,17 @@ def _listen(host: str, port: int) -> socket.socket:
     return listener
 
 
+def _loopback(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
+    problem = SettingsError("host", f"{host} is not a loopback address; the sandbox serves this machine only")
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError as error:
+        raise problem from error
+    if not address.is_loopback:
+        raise problem
+    return address
+
+
 def _announce(listener: socket.socket) -> None:
     host, port = listener.getsockname()[:2]
     url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
@@ -63,7 +72,8 @@ def _announce(listener: socket.socket) -> None:
     sys.stdout.flush()
 
 
-def _run(listener: socket.socket, settings: Settings, guard: int | None) -> None:
+def _server(settings: Settings) -> Any:
+    """A uvicorn server with the sandbox in it, which does not listen yet."""
     import uvicorn  # here: who only talks to a sandbox needs neither uvicorn nor starlette
 
     from longwatch.sandbox.app import App
@@ -83,9 +93,7 @@ def _run(listener: socket.socket, settings: Settings, guard: int | None) -> None
     )
     server = uvicorn.Server(config)
     app.hang_up = lambda client: _hang_up(server, client)
-    if guard is not None:
-        threading.Thread(target=_watch, args=(guard, server), daemon=True).start()
-    server.run(sockets=[listener])
+    return server
 
 
 def _hang_up(server: Any, client: tuple[str, int]) -> None:

@@ -1,0 +1,250 @@
+"""The folder that a fleet's files live under, reached so that no symbolic link in it leads out.
+
+Paths are walked from the top by descriptors that do not follow links; a link anywhere in a path is refused, because a
+file with two names could have two writers. Longwatch's own folder `.longwatch` below the root holds the lock, the
+private copies (`staging`), the commits (`commits`) and what waits to be removed (`gone`), all on the root's file system.
+
+The lock is a kernel lock on the file `.longwatch/root`, which also holds the folder's identity: a state that is opened
+with another root leaves this one's commits alone. Whoever stands still for a second while it holds the lock is killed
+by those who wait (see db/turnstile.py). A root belongs to one host.
+"""
+
+import contextlib
+import errno
+import hashlib
+import os
+import stat
+import threading
+import weakref
+from collections.abc import Generator
+from io import BufferedReader
+from pathlib import Path, PurePosixPath
+
+from longwatch.db.sqlite import refuse_remote
+from longwatch.db.turnstile import Turnstile
+from longwatch.errors import ConfigError, LongwatchError, StoreUnavailable
+from longwatch.policy.paths import OWN
+from longwatch.runtime.world import World
+
+FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+FULL = (errno.ENOSPC, errno.EDQUOT)
+FORBIDDEN = (errno.EROFS, errno.EACCES, errno.EPERM)
+
+_locks: "weakref.WeakSet[RootLock]" = weakref.WeakSet()
+
+
+class RootLock:
+    """`with lock:` - one thread of one process is inside. A forked child has to open the fleet again."""
+
+    def __init__(self, path: Path) -> None:
+        self._thread = threading.Lock()
+        self._turnstile = Turnstile(path)
+        self._ended = ""
+        _locks.add(self)
+
+    def __enter__(self) -> None:
+        if self._ended:
+            raise StoreUnavailable(f"this fleet {self._ended}", hint="Open it again with longwatch.open(...).")
+        self._thread.acquire()
+        try:
+            self._turnstile.__enter__()
+        except BaseException:
+            self._thread.release()
+            raise
+
+    def __exit__(self, *_: object) -> None:
+        try:
+            self._turnstile.__exit__()
+        finally:
+            self._thread.release()
+
+    def killed(self) -> list[int]:
+        """Pids of the stopped holders that had to be killed since the last time this was asked."""
+        found, self._turnstile.killed[:] = list(self._turnstile.killed), []
+        return found
+
+    def abandon(self) -> None:
+        """In a forked child: let go of the parent's lock, which lives as long as anybody has its descriptor."""
+        self._ended = "was opened before a fork"
+        null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+        os.dup2(null, self._turnstile.descriptor, inheritable=False)
+        os.close(null)
+
+    def close(self) -> None:
+        """Give back the descriptor; the lock is not used again."""
+        with self._thread:
+            self._ended = "is closed"
+            _locks.discard(self)
+            self._turnstile.close()
+
+
+class Root:
+    """path: absolute, without links. Makes `.longwatch` below it if that is absent.
+
+    Errors: ConfigError when the root is no folder, StoreUnavailable when nothing can be made in it.
+    """
+
+    def __init__(self, path: Path, *, world: World) -> None:
+        if not path.is_dir():
+            raise ConfigError(
+                f"the root {path} is not a folder", hint="Make it, or set [fleet] root in longwatch.toml."
+            )
+        self.path = path
+        self.own = path / OWN
+        with told(str(self.own)):
+            refuse_remote(path)
+            for folder in (self.own, self.staging, self.commits, self.gone):
+                folder.mkdir(mode=0o700, exist_ok=True)
+            self._ignore()
+            self.lock = RootLock(self.own / "root")
+            with self.lock:
+                self.id = self._identify(world)
+            self.device = os.stat(self.own).st_dev
+
+    @property
+    def staging(self) -> Path:
+        return self.own / "staging"
+
+    @property
+    def commits(self) -> Path:
+        return self.own / "commits"
+
+    @property
+    def gone(self) -> Path:
+        return self.own / "gone"
+
+    def _ignore(self) -> None:
+        with contextlib.suppress(FileExistsError), open(self.own / ".gitignore", "x", encoding="ascii") as file:
+            file.write("*\n")
+
+    def _identify(self, world: World) -> str:
+        file = self.own / "root"
+        known = file.read_text("ascii").strip()
+        if known.startswith("root_") and len(known) == len(world.new_id("root")):
+            return known
+        made = world.new_id("root")
+        with open(file, "w", encoding="ascii") as writing:  # in place: the lock is on this very file
+            writing.write(made + "\n")
+            writing.flush()
+            os.fsync(writing.fileno())
+        sync_folder(self.own)
+        sync_folder(self.path)
+        return made
+
+    # -- one file ----------------------------------------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def folder_of(self, target: str, *, make: bool = False) -> Generator[tuple[int, str]]:
+        """A descriptor of the target's folder, and the target's name in it. make: make missing folders.
+
+        Errors: FileNotFoundError when the folder is missing; ConfigError for a link or a file in the way.
+        """
+        *folders, name = PurePosixPath(target).parts
+        with contextlib.ExitStack() as opened:
+            at = os.open(self.path, FOLDER)
+            opened.callback(os.close, at)
+            for place, folder in enumerate(folders):
+                with refused(at, folder, "/".join(folders[: place + 1])):
+                    if make:
+                        _make_folder(at, folder)
+                    at = os.open(folder, FOLDER, dir_fd=at)
+                opened.callback(os.close, at)
+            yield at, name
+
+    def open(self, target: str) -> BufferedReader | None:
+        """The file to read, or None when there is none. Errors: ConfigError when it is no ordinary file."""
+        with told(target):
+            try:
+                with self.folder_of(target) as (folder, name), refused(folder, name, target):
+                    return ordinary(os.open(name, READ, dir_fd=folder), target)
+            except FileNotFoundError:
+                return None
+
+    def digest(self, target: str) -> str | None:
+        """SHA-256 of the file's bytes, or None when there is none."""
+        file = self.open(target)
+        if file is None:
+            return None
+        with told(target), file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+
+    def read(self, target: str) -> bytes | None:
+        """The file's bytes, or None when there is none."""
+        file = self.open(target)
+        if file is None:
+            return None
+        with told(target), file:
+            return file.read()
+
+
+def ordinary(descriptor: int, target: str) -> BufferedReader:
+    """The open descriptor as a file. Errors: ConfigError (and it is closed) for folders, pipes, devices."""
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise ConfigError(f"{target} is not an ordinary file", hint="Only ordinary files can be read and edited.")
+    return open(descriptor, "rb")
+
+
+def sync_folder(folder: Path) -> None:
+    """Names made, moved and removed in the folder survive a power cut from here on."""
+    descriptor = os.open(folder, FOLDER)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
+def told(what: str) -> Generator[None]:
+    """The system's refusals as StoreUnavailable, with what to do; FileNotFoundError passes."""
+    try:
+        yield
+    except (LongwatchError, FileNotFoundError):
+        raise
+    except OSError as error:
+        reason, hint = _reason(error)
+        raise StoreUnavailable(f"{what}: {reason}", hint=hint) from error
+
+
+@contextlib.contextmanager
+def refused(folder: int | None, name: str, path: str) -> Generator[None]:
+    """Opening `name` in `folder` (a descriptor): a link, or a file where a folder should be, as ConfigError."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno == errno.ELOOP or (error.errno == errno.ENOTDIR and _is_link(folder, name)):
+            hint = "Name the file it points at: one file has one name, so that it has one writer."
+            raise ConfigError(f"{path} is a symbolic link", hint=hint) from error
+        if error.errno == errno.ENOTDIR:
+            raise ConfigError(
+                f"{path} is a file, not a folder", hint="Name a path whose folders are folders."
+            ) from error
+        raise
+
+
+def _is_link(folder: int | None, name: str) -> bool:
+    return stat.S_ISLNK(os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode)
+
+
+def _make_folder(at: int, name: str) -> None:
+    with contextlib.suppress(FileExistsError):
+        os.mkdir(name, dir_fd=at)
+        os.fsync(at)
+
+
+def _reason(error: OSError) -> tuple[str, str]:
+    if error.errno in FULL:
+        return "the disk is full", "Free some space and repeat; nothing was written, nothing is lost."
+    if error.errno in FORBIDDEN:
+        return f"{error.strerror}", "Make the file and its folder writable for this user, then repeat."
+    return f"{error.strerror or error}", "Check the disk and the folder, then repeat; nothing was written."
+
+
+def _after_fork() -> None:
+    for lock in list(_locks):
+        lock.abandon()
+
+
+os.register_at_fork(after_in_child=_after_fork)

@@ -42,7 +42,9 @@ def absolute(raw: object, base: Path, context: Context) -> Path:
 
 
 def locate_state(text: str, base: Path, context: Context) -> str:
-    """Where the state is: an absolute path, or the address of a PostgreSQL."""
+    """Where the state is: an absolute path, the address of a PostgreSQL, or ":memory:" for as long as it is open."""
+    if text == ":memory:":
+        return text
     if "://" in text:
         known(text.partition("://")[0], STATE_SCHEMES, "engine")
         return text

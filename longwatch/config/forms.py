@@ -202,20 +202,30 @@ def _parse_fractions(raw: object, context: Context) -> tuple[float, ...]:
     return tuple(fractions)
 
 
-def render(raw: object) -> str:
-    """A value as it is written in TOML, without the quotes around a plain text; "" when it is absent."""
-    return "" if raw is None else raw if isinstance(raw, str) else _literal(raw)
-
-
-def _literal(raw: object) -> str:
+def plain(raw: object) -> object:
+    """The same value as JSON and TOML can hold it."""
     if isinstance(raw, Mapping):
-        pairs = [f"{key} = {_literal(value)}" for key, value in cast("Raw", raw).items()]
-        return f"{{ {', '.join(pairs)} }}" if pairs else "{}"
+        return {key: plain(value) for key, value in cast("Raw", raw).items()}
     if isinstance(raw, list | tuple):
-        return f"[{', '.join(_literal(element) for element in cast('Sequence[object]', raw))}]"
+        return [plain(element) for element in cast("Sequence[object]", raw)]
     if isinstance(raw, timedelta):
         return format_ms(parse_ms(raw))
-    return str(raw) if isinstance(raw, int | float) else f'"{raw}"'
+    return raw if isinstance(raw, str | int | float) else str(raw)
+
+
+def render(raw: object) -> str:
+    """A value as it is written in TOML, without the quotes around a mere text; "" when it is absent."""
+    value = "" if raw is None else plain(raw)
+    return value if isinstance(value, str) else _literal(value)
+
+
+def _literal(value: object) -> str:
+    if isinstance(value, dict):
+        pairs = [f"{key} = {_literal(each)}" for key, each in cast("Raw", value).items()]
+        return f"{{ {', '.join(pairs)} }}" if pairs else "{}"
+    if isinstance(value, list):
+        return f"[{', '.join(_literal(element) for element in cast('list[object]', value))}]"
+    return str(value) if isinstance(value, int | float) else f'"{value}"'
 
 
 NAME_PATTERN = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}"

@@ -9,11 +9,12 @@ import re
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 from longwatch.config.address_forms import locate_state
 from longwatch.config.combine import limits_of, reached
-from longwatch.config.document import open_document
-from longwatch.config.forms import NAME, Context, Raw, render
+from longwatch.config.document import Document, open_document
+from longwatch.config.forms import NAME, Context, Raw, plain, render
 from longwatch.config.keys import Key, fields_of
 from longwatch.config.lines import KeyPath, dotted
 from longwatch.config.reader import Reader
@@ -47,7 +48,7 @@ def load(
     reader = Reader(document.source, document.values, _overrides(given["state"], context))
     _check_root(reader, context := _in_fleet(reader, context))
     read = reader.build(FileSettings, reader.whole(), context)
-    settings = _settings(reader, read, document.file, _names(given, context))
+    settings = _settings(reader, read, document, _names(given, context))
     _refuse_unknown_budget(settings)
     return settings
 
@@ -104,10 +105,11 @@ def _check_root(reader: Reader, context: Context) -> None:
         )
 
 
-def _settings(reader: Reader, read: FileSettings, file: Path | None, names: Mapping[str, Given]) -> Settings:
+def _settings(reader: Reader, read: FileSettings, document: Document, names: Mapping[str, Given]) -> Settings:
     fleet = read.fleet
     settings = Settings(
-        file=file,
+        file=document.file,
+        source=str(document.file) if document.file else cast("dict[str, object]", plain(document.values)),
         name=fleet.name or _name_of(fleet.root),
         root=fleet.root,
         state=fleet.state,
@@ -127,7 +129,15 @@ def _settings(reader: Reader, read: FileSettings, file: Path | None, names: Mapp
         origin={**reader.origin, **{sort: origin for sort, (_, origin) in names.items()}},
         written=reader.written,
     )
-    return replace(settings, written={**settings.written, **_resolved(settings)})
+    return replace(settings, written={**settings.written, **_resolved(settings)}, origin=_origins(settings))
+
+
+def _origins(settings: Settings) -> dict[str, str]:
+    """The budget is the agent's own when nobody names one."""
+    own = settings.agents.get(settings.agent)
+    if settings.budget or own is None or own.budget is None:
+        return settings.origin
+    return {**settings.origin, "budget": settings.origin[dotted(("agent", own.name, "budget"))]}
 
 
 def _resolved(settings: Settings) -> dict[str, str]:

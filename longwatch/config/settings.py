@@ -186,13 +186,15 @@ class FileSettings:
 class Settings:
     """Everything that was configured, and where it came from.
 
-    file: the config file, None without one. state: an absolute path or an address; like admission it may hold a
+    file: the config file, None without one. source: what `load` takes to find the same configuration again, in another
+    process of the same folder; JSON can hold it. state: an absolute path or an address; like admission it may hold a
     password, and is therefore not shown. agent: who works here when nobody says. budget: who pays then, when an
     argument or the environment says so. origin, written: by dotted key, where a value came from ("longwatch.toml:12",
     "environment LONGWATCH_AGENT", "default", "argument") and how it is shown.
     """
 
     file: Path | None
+    source: str | dict[str, object] = field(repr=False)
     name: str
     root: Path
     state: str = field(repr=False)

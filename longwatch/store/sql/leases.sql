@@ -49,7 +49,7 @@ select until_ms from lease
 delete from lease where id = :id returning fence, agent, task;
 
 -- end_on: what it covered
-delete from lease_on where lease = :id returning resource;
+delete from lease_on where lease = :lease returning resource;
 
 -- over: leases that have run out, or belong to another boot
 select id from lease where until_ms <= :now_ms or boot_id <> (select boot_id from fleet) order by until_ms limit :limit;

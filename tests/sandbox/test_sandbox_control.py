@@ -17,6 +17,7 @@ import msgspec
 import pytest
 
 from longwatch.sandbox import Anthropic, Rate, Sandbox, SandboxDied, Settings, SettingsError, Stripe, serve, started
+from longwatch.sandbox.client import STOP_S
 from longwatch.sandbox.settings import merged, parse
 from longwatch.sandbox.tally import EVENTS_MAX, Tally
 
@@ -130,6 +131,26 @@ def _in_flight(sandbox: Sandbox) -> bool:
         f"{sandbox.base_urls['stripe']}/v1/charges", headers={"authorization": "Bearer p"}, trust_env=False
     )
     return probe.status_code == 429
+
+
+def test_the_work_is_done_though_its_client_has_left(sandbox: Sandbox, http: httpx.Client) -> None:
+    sandbox.limits(stripe={"latency_ms": 300})
+    with pytest.raises(httpx.ReadTimeout):
+        http.post("/stripe/v1/charges", data=CHARGE, timeout=0.1)
+    assert eventually(lambda: len(sandbox.effects()["charges"]) == 1)
+
+
+def test_an_open_stream_does_not_hold_up_the_end() -> None:
+    with httpx.Client(trust_env=False, headers={"x-api-key": "k"}) as client:
+        with started() as sandbox:
+            sandbox.faults([{"service": "anthropic", "kind": "silent"}])
+            url = f"{sandbox.base_urls['anthropic']}/v1/messages"
+            request = client.build_request("POST", url, json={**BODY, "stream": True})
+            stream = client.send(request, stream=True)
+            assert stream.status_code == 200
+            began = time.monotonic()
+        assert time.monotonic() - began < STOP_S
+        stream.close()
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ Phase = Literal["waiting", "leaving", "settled", "unknown", "released"]
 MOVES: dict[str, dict[State, State]] = {
     "settle": {"open": "settled", "settled": "settled", "unknown": "settled", "released": "settled"},
     "release": {"open": "released", "released": "released", "unknown": "released"},
-    "lose": {"open": "unknown", "unknown": "unknown", "settled": "settled"},  # the caller cannot tell what happened
+    "lose": {"open": "unknown", "unknown": "unknown", "settled": "settled", "released": "unknown"},  # nobody can tell
     "expire": {"open": "unknown"},  # its owner has been silent for too long
     "bury_waiting": {"open": "released"},  # its owner is confirmed dead, and died before the slot
     "bury_leaving": {"open": "unknown"},

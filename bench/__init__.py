@@ -1,0 +1,1 @@
+"""Benches: each prints a table and writes its figures to bench/results/."""

@@ -1,0 +1,201 @@
+"""How many calls per second the fleet can decide about: real processes, one state, full decisions.
+
+A pair is one `admit` (three rates, concurrency, a quota and three budgets in one transaction) and its `settle`. The
+limits are wide enough never to refuse: what is measured is the price of deciding. Bar: 2,500 pairs a second on two cores
+with 15 processes, the busiest doing at most twice the work of the least busy.
+
+The second round stops one process (SIGSTOP) at a random instant. If it stands inside the turnstile it is killed after a
+second; the others must go on either way.
+
+    python -m bench admit [--processes 15] [--seconds 10] [--open 0]
+"""
+
+import argparse
+import json
+import multiprocessing
+import os
+import random
+import signal
+import sys
+import tempfile
+import time
+from dataclasses import asdict, dataclass
+from multiprocessing.process import BaseProcess
+from multiprocessing.queues import Queue
+from pathlib import Path
+
+from longwatch.admission.calls import Admitted, CallRequest
+from longwatch.admission.limiter import Limiter
+from longwatch.db.migrate import migrate
+from longwatch.db.sqlite import SqliteDatabase
+from longwatch.policy.limits import Budget, Cap, Limits, Rate, Service
+from longwatch.policy.redact import Redactor
+from longwatch.runtime.world import Machine
+from longwatch.store import fleet
+from longwatch.store.journal import Journal
+
+RESULTS = Path(__file__).parent / "results"
+WIDE = 10**9
+BAR_PAIRS, BAR_RATIO = 2_500, 2.0
+STAND_STILL_BAR_S = 3.0  # a second until the stopped holder is killed, and as much again for a loaded machine
+
+
+def limits() -> Limits:
+    rate = Rate(WIDE, 1000, WIDE)
+    caps = {"money": (Cap(WIDE * 1000, "month"),)}
+    return Limits(
+        fleet_money=caps["money"],
+        services={
+            "api": Service(
+                "api",
+                rates={"requests": rate, "input_tokens": rate, "output_tokens": rate},
+                concurrency=WIDE,
+                quota=Cap(WIDE, "month"),
+            )
+        },
+        budgets={"growth": Budget("growth", caps, (0.5, 0.8, 1.0))},
+        agents={"seo": Budget("seo", caps)},
+    )
+
+
+def open_limiter(path: Path) -> Limiter:
+    world = Machine()
+    database = SqliteDatabase(str(path), world)
+    migrate(database)
+    fleet.enter(database, world, name="bench", redaction_key="00")
+    return Limiter(database, Journal(database, Redactor(b"bench")), limits())
+
+
+def request(world: Machine, owner: str) -> CallRequest:
+    call = world.new_id("call")
+    weights = {"requests": 1, "input_tokens": 900, "output_tokens": 200}
+    return CallRequest(call, call, "api", "seo", owner, budget="growth", weights=weights, money=1_000, tokens=1_100)
+
+
+@dataclass(frozen=True)
+class Work:
+    """What one process did: pairs, each pair's milliseconds, and the longest time between two of them (milliseconds)."""
+
+    pairs: int
+    took_ms: list[float]
+    gap_ms: float
+
+
+def work(path: Path, starts_at: float, seconds: float, answers: "Queue[Work]") -> None:
+    limiter, world = open_limiter(path), Machine()
+    owner = world.new_id("owner")
+    took_ms: list[float] = []
+    time.sleep(max(0.0, starts_at - time.monotonic()))
+    last, gap = time.monotonic(), 0.0
+    while (begun := time.monotonic()) < starts_at + seconds:
+        asked = request(world, owner)
+        assert isinstance(limiter.admit(asked), Admitted)
+        limiter.settle(asked.id, owner=owner, money=900, tokens=1_000)
+        ended = time.monotonic()
+        took_ms.append((ended - begun) * 1000)
+        gap, last = max(gap, ended - last), ended
+    answers.put(Work(len(took_ms), took_ms, gap * 1000))
+
+
+@dataclass(frozen=True)
+class Round:
+    """pairs_per_s over all processes; p50, p99, max of one pair in ms; ratio: busiest to least busy process."""
+
+    what: str
+    processes: int
+    pairs_per_s: float
+    p50_ms: float
+    p99_ms: float
+    max_ms: float
+    ratio: float
+    killed: int
+
+
+def measure(path: Path, *, processes: int, seconds: float, stop_one: bool) -> Round:
+    context = multiprocessing.get_context("spawn")
+    answers: Queue[Work] = context.Queue()
+    starts_at = time.monotonic() + 1.0 + 0.2 * processes
+    workers = [context.Process(target=work, args=(path, starts_at, seconds, answers)) for _ in range(processes)]
+    for worker in workers:
+        worker.start()
+    if stop_one:
+        stop(workers[0], at=starts_at + random.uniform(0.1, 0.5) * seconds)
+    expected = processes - 1 if stop_one else processes
+    works = [answers.get(timeout=seconds + 60) for _ in range(expected)]
+    killed = end(workers[0]) if stop_one else 0
+    for worker in workers:
+        worker.join(30)
+    return summary(works, seconds=seconds, what="one stopped" if stop_one else "all run", killed=killed)
+
+
+def stop(worker: BaseProcess, *, at: float) -> None:
+    time.sleep(max(0.0, at - time.monotonic()))
+    assert worker.pid is not None
+    os.kill(worker.pid, signal.SIGSTOP)
+
+
+def end(worker: BaseProcess) -> int:
+    """1 when the turnstile had to kill the stopped process, 0 when it stood where it held up nobody."""
+    killed = int(not worker.is_alive())
+    worker.kill()
+    return killed
+
+
+def summary(works: list[Work], *, seconds: float, what: str, killed: int) -> Round:
+    took = sorted(took for one in works for took in one.took_ms)
+    pairs = [one.pairs for one in works]
+    return Round(
+        what=what,
+        processes=len(works),
+        pairs_per_s=round(sum(pairs) / seconds, 1),
+        p50_ms=round(took[len(took) // 2], 3),
+        p99_ms=round(took[len(took) * 99 // 100], 3),
+        max_ms=round(took[-1], 1),
+        ratio=round(max(pairs) / max(1, min(pairs)), 2),
+        killed=killed,
+    )
+
+
+def hold_open(path: Path, amount: int) -> None:
+    """So many calls open beside the measured ones: their holds are summed in every decision."""
+    limiter, world = open_limiter(path), Machine()
+    for _ in range(amount):
+        limiter.admit(request(world, "holder"))
+    limiter.database.close()
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="bench admit", description="Decisions per second over real processes.")
+    parser.add_argument("--processes", type=int, default=15)
+    parser.add_argument("--seconds", type=float, default=10.0)
+    parser.add_argument("--open", type=int, default=0, help="calls held open beside the measured ones")
+    given = parser.parse_args(arguments)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "longwatch.db"
+        open_limiter(path).database.close()
+        hold_open(path, given.open)
+        rounds = [
+            measure(path, processes=given.processes, seconds=given.seconds, stop_one=stop_one)
+            for stop_one in (False, True)
+        ]
+    report(rounds)
+    good = rounds[0].pairs_per_s >= BAR_PAIRS and all(found.ratio <= BAR_RATIO for found in rounds)
+    return 0 if good and rounds[1].max_ms <= STAND_STILL_BAR_S * 1000 else 1
+
+
+def report(rounds: list[Round]) -> None:
+    print(
+        f"{'round':<12} {'processes':>9} {'pairs/s':>9} {'p50 ms':>8} {'p99 ms':>8} {'max ms':>8} {'max/min':>8} {'killed':>7}"
+    )
+    for found in rounds:
+        print(
+            f"{found.what:<12} {found.processes:>9} {found.pairs_per_s:>9.0f} {found.p50_ms:>8.2f} {found.p99_ms:>8.2f} "
+            f"{found.max_ms:>8.1f} {found.ratio:>8.2f} {found.killed:>7}"
+        )
+    print(f"bar: {BAR_PAIRS} pairs/s, max/min at most {BAR_RATIO:.0f}")
+    RESULTS.mkdir(exist_ok=True)
+    (RESULTS / "admit.json").write_text(json.dumps([asdict(found) for found in rounds], indent=2) + "\n", "utf-8")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

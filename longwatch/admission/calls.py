@@ -1,0 +1,165 @@
+"""What is asked of admission and what it answers: plain frozen values. Instants: the fleet's steady clock."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import msgspec
+
+from longwatch.db.connection import Row
+from longwatch.errors import ConfigError, nearest
+from longwatch.policy.call import Phase, State, phase
+from longwatch.policy.limits import DIMENSIONS
+from longwatch.policy.naming import resolve_lane
+
+HOLD_MS = 600_000  # an open call whose owner is silent for this long is charged at its hold
+LARGEST = 10**15  # above this a weight, a price or a hold is a mistake: a billion units of money in micro-units
+
+Weights = dict[str, tuple[int, int]]
+"""By meter: units reserved or used, and the meter's total just behind them."""
+
+
+@dataclass(frozen=True)
+class CallRequest:
+    """One use of a service that wants to be admitted.
+
+    id: made by the caller, so that a repetition after a lost reply finds the same admission. key: the same on every
+    attempt at the same call; the id itself when nobody gave one. weights: units by dimension of the service's rates.
+    money: the worst case in micro-units of the fleet's currency. tokens: the worst case, for budgets of tokens.
+    until_ms: the latest slot of use to the caller, None: any. once: the admission survives a power cut.
+    """
+
+    id: str
+    key: str
+    service: str
+    agent: str
+    owner: str
+    model: str | None = None
+    budget: str | None = None
+    task: str | None = None
+    run: str | None = None
+    step: str | None = None
+    lane: str = "normal"
+    weights: Mapping[str, int] = field(default_factory=lambda: {"requests": 1})
+    money: int = 0
+    tokens: int = 0
+    until_ms: int | None = None
+    once: bool = False
+
+    @property
+    def calls(self) -> int:
+        """What it counts for quotas and budgets of calls: its requests."""
+        return self.weights.get("requests", 1)
+
+
+@dataclass(frozen=True)
+class Admitted:
+    """The call may leave at slot_ms, not before. money and tokens are held for it until it is settled or released."""
+
+    id: str
+    key: str
+    slot_ms: int
+    money: int
+    tokens: int
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call as it is kept. money, calls, tokens: what it is charged, the hold while it is open. Instants in steady ms,
+    calendar_ms in epoch milliseconds of the calendar."""
+
+    id: str
+    key: str
+    phase: Phase
+    service: str
+    model: str | None
+    agent: str
+    budget: str | None
+    owner: str
+    task: str | None
+    run: str | None
+    step: str | None
+    lane: str
+    slot_ms: int
+    admitted_ms: int
+    calendar_ms: int
+    until_ms: int
+    ended_ms: int | None
+    money: int
+    calls: int
+    tokens: int
+    held_money: int
+
+
+def call_of(row: Row, now_ms: int) -> Call:
+    state: State = row.state
+    return Call(
+        id=row.id,
+        key=row.key,
+        phase=phase(state, slot_us=row.slot_us, now_us=now_ms * 1000),
+        service=row.service,
+        model=row.model,
+        agent=row.agent,
+        budget=row.budget,
+        owner=row.owner,
+        task=row.task,
+        run=row.run,
+        step=row.step,
+        lane=row.lane,
+        slot_ms=whole_ms(row.slot_us),
+        admitted_ms=row.admitted_ms,
+        calendar_ms=row.calendar_ms,
+        until_ms=row.until_ms,
+        ended_ms=row.ended_ms,
+        money=row.money,
+        calls=row.calls,
+        tokens=row.tokens,
+        held_money=row.held_money,
+    )
+
+
+def admitted(row: Row) -> Admitted:
+    """The answer that the call of this row was given when it was admitted."""
+    return Admitted(row.id, row.key, whole_ms(row.slot_us), row.held_money, row.held_tokens)
+
+
+def whole_ms(slot_us: int) -> int:
+    """Milliseconds, rounded up: a call must not leave before its slot."""
+    return -(-slot_us // 1000)
+
+
+_weights = msgspec.json.Decoder(Weights)
+
+
+def weights_of(row: Row) -> Weights:
+    return _weights.decode(row.weights)
+
+
+def check(request: CallRequest) -> None:
+    """Nothing is unlimited by a typo. Errors: ConfigError for amounts that cannot be meant, and for unknown names."""
+    check_weights(request.weights)
+    check_amount("money", request.money)
+    check_amount("tokens", request.tokens)
+    resolve_lane(request.lane)
+
+
+def check_weights(weights: Mapping[str, int]) -> None:
+    """Errors: ConfigError for a dimension that no rate has, and for weights that are not whole and positive."""
+    for dimension, units in weights.items():
+        if dimension not in DIMENSIONS:
+            raise ConfigError(
+                f"a call has no weight called {dimension!r}{nearest(dimension, DIMENSIONS)}",
+                hint=f"Weights are {', '.join(DIMENSIONS)}; money goes by money=.",
+            )
+        check_amount(dimension, units)
+        if units == 0:
+            raise ConfigError(f"{dimension} weighs 0", hint="Leave it out, or give what the call will use.")
+
+
+def check_amount(what: str, amount: object) -> None:
+    """Errors: ConfigError unless the amount is an integer from 0 to LARGEST."""
+    if not isinstance(amount, int) or isinstance(amount, bool):
+        raise ConfigError(
+            f"{what} is {amount!r}, which is not a whole number", hint='Money: "0.20 GBP", never a float.'
+        )
+    if not 0 <= amount <= LARGEST:
+        raise ConfigError(f"{what} is {amount}, outside 0 to {LARGEST}", hint="Check its unit and its sign.")

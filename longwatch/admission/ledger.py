@@ -1,0 +1,190 @@
+"""Moves of one call, in an open transaction: its row, what its purses have spent, its meters, and the journal, together."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from longwatch.admission import standing
+from longwatch.admission.calls import CallRequest, Weights, check_amount, weights_of
+from longwatch.admission.standing import Prepared, Read
+from longwatch.db.connection import Row, Transaction
+from longwatch.errors import ConfigError
+from longwatch.policy import budget, meter
+from longwatch.policy.admission import Slot
+from longwatch.policy.budget import BROKEN, MILLION
+from longwatch.policy.call import moved
+from longwatch.policy.meter import NEW, Meter
+from longwatch.policy.scope import purses_of
+from longwatch.store.journal import Journal
+
+Scopes = Callable[[Row], Prepared]
+"""The scope of the call of a row, under the limits now in force."""
+
+
+@dataclass(frozen=True)
+class Charge:
+    """What a call costs: money in micro-units, calls and tokens as counts."""
+
+    money: int
+    calls: int
+    tokens: int
+
+
+NOTHING = Charge(0, 0, 0)
+
+
+def hold_of(row: Row) -> Charge:
+    return Charge(row.held_money, row.held_calls, row.held_tokens)
+
+
+@dataclass(frozen=True)
+class Ledger:
+    journal: Journal
+    scopes: Scopes
+
+    def add(self, tx: Transaction, request: CallRequest, read: Read, slot: Slot, *, hold_ms: int) -> bool:
+        """Write the admitted call down and advance its meters; False when the id was admitted before."""
+        weights = {
+            metered.name: (metered.weight, slot.meters[metered.name].total)
+            for metered in read.ask.metered
+            if metered.weight
+        }
+        added = tx.count(
+            "call.add",
+            id=request.id,
+            key=request.key,
+            service=request.service,
+            model=request.model,
+            agent=request.agent,
+            budget=request.budget,
+            owner=request.owner,
+            task=request.task,
+            run=request.run,
+            step=request.step,
+            lane=request.lane,
+            slot_us=slot.at_us,
+            calendar_ms=read.calendar_ms,
+            hold_ms=hold_ms,
+            weights=_text(weights),
+            money=request.money,
+            calls=request.calls,
+            tokens=request.tokens,
+        )
+        if added:
+            standing.keep_meters(tx, slot.meters)
+            self._tell_admitted(tx, request, slot)
+        return bool(added)
+
+    def _tell_admitted(self, tx: Transaction, request: CallRequest, slot: Slot) -> None:
+        facts = {"service": request.service, "budget": request.budget, "key": request.key, "money": request.money}
+        if request.model:
+            facts["model"] = request.model
+        wait_ms = max(0, slot.at_us // 1000 - tx.now_ms)
+        self.journal.append(
+            tx, "call.admitted", request.id, agent=request.agent, task=request.task, wait_ms=wait_ms, **facts
+        )
+
+    def settle(self, tx: Transaction, row: Row, charge: Charge, used: Mapping[str, int]) -> None:
+        """The cost is known. used: actual units by dimension, where they are known. Twice replaces."""
+        for what, amount in (("money", charge.money), ("calls", charge.calls), ("tokens", charge.tokens)):
+            check_amount(what, amount)
+        self._move(tx, row, "settle", charge, weights=self._corrected(tx, row, used))
+
+    def lose(self, tx: Transaction, row: Row, move: str) -> None:
+        """The outcome is not known: charged at the hold. A call that is settled already stays so."""
+        if row.state in ("open", "released"):
+            self._move(tx, row, move, hold_of(row), weights=weights_of(row))
+
+    def release(self, tx: Transaction, row: Row, move: str) -> None:
+        """It was not sent: it costs nothing, and its meters get back what is still theirs to have."""
+        if row.state != "released":
+            unused = {dimension: 0 for dimension in ("requests", "input_tokens", "output_tokens")}
+            self._move(tx, row, move, NOTHING, weights=self._corrected(tx, row, unused))
+
+    def move_slot(self, tx: Transaction, row: Row, slot: Slot) -> None:
+        """The call leaves at a later slot than the one it missed, which is lost."""
+        weights = weights_of(row)
+        after = {name: (weights[name][0], found.total) for name, found in slot.meters.items()}
+        tx.count("call.move_slot", id=row.id, slot_us=slot.at_us, weights=_text(weights | after))
+        standing.keep_meters(tx, slot.meters)
+        late_ms = tx.now_ms - row.slot_us // 1000
+        self.journal.append(tx, "call.late", row.id, agent=row.agent, task=row.task, late_ms=late_ms)
+
+    def _move(self, tx: Transaction, row: Row, move: str, charge: Charge, *, weights: Weights) -> None:
+        state = moved(move, row.state)
+        if state is None:
+            raise ConfigError(f"{row.id} is {row.state}: it cannot be changed by {move} any more")
+        tx.count(
+            "call.close",
+            id=row.id,
+            state=state,
+            money=charge.money,
+            calls=charge.calls,
+            tokens=charge.tokens,
+            weights=_text(weights),
+        )
+        self._spend(tx, row, charge)
+        facts = {"money": charge.money, "held": row.held_money, "service": row.service, "budget": row.budget}
+        self.journal.append(tx, f"call.{state}", row.id, agent=row.agent, task=row.task, move=move, **facts)
+
+    # -- purses ----------------------------------------------------------------------------------------------------------
+
+    def _spend(self, tx: Transaction, row: Row, charge: Charge) -> None:
+        """Add to the windows the call was made in what it costs more than it was charged there before."""
+        counted = row.state in ("settled", "unknown")
+        before = Charge(row.money, row.calls, row.tokens) if counted else NOTHING
+        if charge == before:
+            return
+        prepared = self.scopes(row)
+        purses = purses_of(service=row.service, budget=row.budget, agent=row.agent)
+        changed = tx.all(
+            "spend.charge",
+            purses=standing.encode(purses).decode(),
+            calendar_ms=row.calendar_ms,
+            money=charge.money - before.money,
+            calls=charge.calls - before.calls,
+            tokens=charge.tokens - before.tokens,
+        )
+        for window in changed:
+            self._warn(tx, row, prepared, window)
+
+    def _warn(self, tx: Transaction, row: Row, prepared: Prepared, window: Row) -> None:
+        for purse, dimension, cap, warn in prepared.scope.caps:
+            if (purse, dimension, cap.window) != (window.purse, window.dimension, window.per):
+                continue
+            for mark in budget.newly_reached(warn, cap=cap.amount, spent=window.settled, told=window.warned):
+                tx.count(
+                    "spend.warn", warned=mark, purse=purse, dimension=dimension, per=window.per, ends_ms=window.ends_ms
+                )
+                kind = "budget.broken" if mark == BROKEN else "budget.warned"
+                facts = {"dimension": dimension, "per": cap.window, "cap": cap.amount, "spent": window.settled}
+                fraction = None if mark == BROKEN else mark / MILLION
+                self.journal.append(tx, kind, purse, agent=row.agent, task=row.task, fraction=fraction, **facts)
+
+    # -- meters ----------------------------------------------------------------------------------------------------------
+
+    def _corrected(self, tx: Transaction, row: Row, used: Mapping[str, int]) -> Weights:
+        """Move the meters by what was used more or less than reserved; the call's weights as they then are."""
+        weights = weights_of(row)
+        prepared = self.scopes(row)
+        changes = [
+            (gauge, weights.get(gauge.meter), used[gauge.dimension])
+            for gauge in prepared.scope.gauges
+            if gauge.dimension in used and used[gauge.dimension] != weights.get(gauge.meter, (0, 0))[0]
+        ]
+        if not changes:
+            return weights
+        found = standing.meters(tx, prepared)
+        kept: dict[str, Meter] = {}
+        for gauge, reserved, units in changes:
+            check_amount(gauge.dimension, units)
+            meter_then = found.get(gauge.meter, NEW)
+            units_then, total_then = reserved or (0, meter_then.total)
+            after = meter.correct(meter_then, gauge.rate, reserved=units_then, used=units, total_then=total_then)
+            kept[gauge.meter] = after
+            weights[gauge.meter] = (units, total_then if reserved else after.total)
+        standing.keep_meters(tx, kept)
+        return weights
+
+
+def _text(weights: Weights) -> str:
+    return standing.encode(weights).decode()

@@ -1,0 +1,235 @@
+"""May this call leave now? Rates, concurrency, quota and budgets of a call in one transaction, shared by all processes.
+
+`admit` reserves the slot and holds the money; `settle`, `release` and `unknown` end the call. Each method is one
+transaction and may be repeated when its reply was lost: the id decides.
+"""
+
+from collections.abc import Mapping
+
+from longwatch.admission import refusals, standing
+from longwatch.admission.calls import (
+    HOLD_MS,
+    Admitted,
+    Call,
+    CallRequest,
+    admitted,
+    call_of,
+    check,
+    check_weights,
+    weights_of,
+)
+from longwatch.admission.ledger import Charge, Ledger
+from longwatch.admission.standing import Prepared
+from longwatch.db.connection import Database, Row, Transaction
+from longwatch.errors import ConfigError, LongwatchError, NotFound
+from longwatch.policy import admission
+from longwatch.policy.admission import Ask, Decision, Later, Metered, Slot, Spent, TooHeavy
+from longwatch.policy.call import burial
+from longwatch.policy.limits import Limits, Service
+from longwatch.policy.meter import NEW
+from longwatch.policy.scope import Scope, purses_of, scope_of
+from longwatch.policy.window import zone_of
+from longwatch.store.journal import Journal
+
+PAGE = 500
+KNOWN = 1024  # scopes kept; there are as many as combinations of service, model, budget and agent in use
+
+
+class Limiter:
+    """Admission under `limits`, kept in `database`. Safe in threads."""
+
+    def __init__(self, database: Database, journal: Journal, limits: Limits) -> None:
+        self.database, self.journal = database, journal
+        self._ledger = Ledger(journal, self._scope_of_row)
+        self.adopt(limits)
+
+    def adopt(self, limits: Limits) -> None:
+        """From now on decide by these limits; what is reserved, held and spent stays."""
+        self.limits, self._zone = limits, zone_of(limits.timezone)
+        self._scopes: dict[tuple[str, str | None, str | None, str], Prepared] = {}
+
+    # -- in ----------------------------------------------------------------------------------------------------------------
+
+    def admit(self, request: CallRequest) -> Admitted | Later:
+        """A slot with everything reserved and held, or when to ask again; nothing was reserved then.
+
+        Errors: LimitRefused (never, or the quota is spent), BudgetExceeded, KeyForgotten, ConfigError.
+        """
+        check(request)
+        prepared = self.scope(request.service, request.model, request.budget, request.agent)
+        with self.database.transaction(durable=request.once) as tx:
+            answer = self._forgotten(tx, prepared, request) or self._decide(tx, prepared, request)
+            if isinstance(answer, TooHeavy | Spent | Later | LongwatchError):
+                row = tx.one("call.by_id", id=request.id)  # a repetition is held up by nothing, least of all by itself
+                answer = answer if row is None else admitted(row)
+            wall_ms = tx.wall_ms
+        if isinstance(answer, Admitted | Later):
+            return answer
+        raise self._refusal(answer, wall_ms)
+
+    def _decide(self, tx: Transaction, prepared: Prepared, request: CallRequest) -> "Decision | Admitted":
+        read = standing.read(tx, prepared, request)
+        decision = admission.decide(read.ask)
+        if not isinstance(decision, Slot):
+            return decision
+        if self._ledger.add(tx, request, read, decision, hold_ms=HOLD_MS):
+            slot_ms = -(-decision.at_us // 1000)
+            return Admitted(request.id, request.key, slot_ms, request.money, request.tokens)
+        return admitted(tx.one("call.by_id", id=request.id))
+
+    def _forgotten(self, tx: Transaction, prepared: Prepared, request: CallRequest) -> LongwatchError | None:
+        memory_ms = prepared.scope.service.key_memory_ms
+        if memory_ms is None or request.key == request.id:
+            return None
+        row = tx.one("call.first_use", key=request.key)
+        if row is None or tx.now_ms - row.admitted_ms <= memory_ms:
+            return None
+        age_ms = tx.now_ms - row.admitted_ms
+        return refusals.forgotten(request.key, request.service, age_ms=age_ms, memory_ms=memory_ms)
+
+    def _refusal(self, answer: object, wall_ms: int) -> LongwatchError:
+        match answer:
+            case LongwatchError():
+                return answer
+            case TooHeavy():
+                return refusals.too_heavy(answer)
+            case Spent():
+                return refusals.spent(answer, self.limits, wall_ms=wall_ms)
+            case _:
+                raise AssertionError(f"{answer} is no refusal")
+
+    def reslot(self, call: str, *, owner: str) -> Admitted:
+        """The call missed its slot by more than the meters allow for: take another one, at once or later.
+
+        Errors: NotFound.
+        """
+        with self.database.transaction(durable=False) as tx:
+            row = self._own(tx, call, owner)
+            prepared, weights = self._scope_of_row(row), weights_of(row)
+            found = standing.meters(tx, prepared)
+            metered = tuple(
+                Metered(name, rate, found.get(name, NEW), weights.get(name, (0, 0))[0])
+                for name, _, rate in prepared.scope.gauges
+            )
+            slot = admission.next_slot(Ask(tx.now_ms * 1000, None, metered, None, ()))
+            self._ledger.move_slot(tx, row, slot)
+            return Admitted(row.id, row.key, -(-slot.at_us // 1000), row.held_money, row.held_tokens)
+
+    # -- out ---------------------------------------------------------------------------------------------------------------
+
+    def settle(
+        self,
+        call: str,
+        *,
+        owner: str,
+        money: int | None = None,
+        tokens: int | None = None,
+        used: Mapping[str, int] | None = None,
+    ) -> None:
+        """The call was made. money: micro-units it cost; tokens: of budgets; used: actual units by dimension.
+
+        What is None stands at the estimate. Twice replaces; the last counts, also after the hold has expired.
+        Errors: NotFound for a call that does not exist or is somebody else's; ConfigError for amounts that cannot be.
+        """
+        check_weights({dimension: units for dimension, units in (used or {}).items() if units})
+        with self.database.transaction(durable=False) as tx:
+            row = self._own(tx, call, owner)
+            charge = Charge(
+                row.held_money if money is None else money,
+                row.held_calls,
+                row.held_tokens if tokens is None else tokens,
+            )
+            self._ledger.settle(tx, row, charge, used or {})
+
+    def release(self, call: str, *, owner: str) -> None:
+        """The call was certainly not sent: everything is given back. Errors: NotFound; ConfigError once it is settled."""
+        with self.database.transaction(durable=False) as tx:
+            self._ledger.release(tx, self._own(tx, call, owner), "release")
+
+    def unknown(self, call: str, *, owner: str) -> None:
+        """Nobody can tell what became of the call: it is charged at its hold. Errors: NotFound."""
+        with self.database.transaction(durable=False) as tx:
+            self._ledger.lose(tx, self._own(tx, call, owner), "lose")
+
+    def beat(self, owner: str) -> int:
+        """The owner is alive: its open calls' holds are pushed on; how many."""
+        with self.database.transaction(durable=False) as tx:
+            return tx.count("call.beat", owner=owner, hold_ms=HOLD_MS)
+
+    def expire(self, *, limit: int = PAGE) -> int:
+        """Calls whose owner has been silent for too long become unknown, at most `limit` of them; how many."""
+        with self.database.transaction(durable=False) as tx:
+            rows = tx.all("call.overdue", limit=limit)
+            for row in rows:
+                self._ledger.lose(tx, row, "expire")
+        return len(rows)
+
+    def bury(self, owner: str) -> int:
+        """The owner's process is confirmed dead. Its calls before their slot are released, the others unknown."""
+        buried = 0
+        while True:
+            with self.database.transaction(durable=False) as tx:
+                rows = tx.all("call.owned", owner=owner, limit=PAGE)
+                for row in rows:
+                    self._bury(tx, row)
+            buried += len(rows)
+            if len(rows) < PAGE:
+                return buried
+
+    def _bury(self, tx: Transaction, row: Row) -> None:
+        move = burial(slot_us=row.slot_us, now_us=tx.now_ms * 1000)
+        if move == "bury_waiting":
+            self._ledger.release(tx, row, move)
+        else:
+            self._ledger.lose(tx, row, move)
+
+    # -- looking -----------------------------------------------------------------------------------------------------------
+
+    def find(self, call: str) -> Call:
+        """Errors: NotFound."""
+        with self.database.read() as tx:
+            row = tx.one("call.by_id", id=call)
+            if row is None:
+                raise _no_such_call(call)
+            return call_of(row, tx.now_ms)
+
+    def open_calls(self, *, service: str | None = None, limit: int = PAGE) -> list[Call]:
+        """Calls that are waiting for their slot or may be on their way, oldest first."""
+        with self.database.read() as tx:
+            return [call_of(row, tx.now_ms) for row in tx.all("call.open", service=service, limit=limit)]
+
+    def of_task(self, task: str, *, limit: int = PAGE) -> list[Call]:
+        """Every call of one task, oldest first."""
+        with self.database.read() as tx:
+            return [call_of(row, tx.now_ms) for row in tx.all("call.of_task", task=task, limit=limit)]
+
+    # -- scopes ------------------------------------------------------------------------------------------------------------
+
+    def scope(self, service: str, model: str | None, budget: str | None, agent: str) -> Prepared:
+        """Every limit and purse of such a call. Errors: ConfigError for names that the limits do not know."""
+        key = (service, model, budget, agent)
+        found = self._scopes.get(key)
+        if found is None:
+            scope = scope_of(self.limits, service=service, model=model, budget=budget, agent=agent)
+            if len(self._scopes) >= KNOWN:
+                self._scopes.clear()
+            found = self._scopes[key] = standing.prepare(scope, self._zone)
+        return found
+
+    def _scope_of_row(self, row: Row) -> Prepared:
+        """The limits may have changed since the call was admitted; where they do not know its names, nothing limits it."""
+        try:
+            return self.scope(row.service, row.model, row.budget, row.agent)
+        except ConfigError:
+            purses = purses_of(service=row.service, budget=row.budget, agent=row.agent)
+            return standing.prepare(Scope(Service(row.service), (), (), purses), self._zone)
+
+    def _own(self, tx: Transaction, call: str, owner: str) -> Row:
+        row = tx.one("call.by_id", id=call)
+        if row is None or row.owner != owner:
+            raise _no_such_call(call)
+        return row
+
+
+def _no_such_call(call: str) -> NotFound:
+    return NotFound(f"there is no call {call} of this process", hint="longwatch show ID opens any call that exists.")

@@ -1,0 +1,147 @@
+"""Reads, in an open transaction, everything that a decision is made from; opens the windows of budgets as they begin.
+
+What is held is always the sum over open calls, read from one index; what is spent is a column per purse, dimension and
+window, which every ended call is added to. A window that begins, or is looked at for the first time, begins with what
+calls made in it have cost already: a new cap, or one that was away, does not start from zero.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+from zoneinfo import ZoneInfo
+
+import msgspec
+
+from longwatch.admission.calls import CallRequest
+from longwatch.db.connection import Row, Transaction
+from longwatch.policy.admission import Ask, Metered, Places, Purse
+from longwatch.policy.budget import Standing
+from longwatch.policy.meter import NEW, Meter
+from longwatch.policy.scope import FLEET, Gauge, PurseCap, Scope
+from longwatch.policy.window import calendar_at, calendar_minute, window_of
+
+encode = msgspec.json.Encoder().encode
+
+
+class Prepared(NamedTuple):
+    """A scope with the names it looks up, encoded once. meters, purses: JSON lists."""
+
+    scope: Scope
+    zone: ZoneInfo
+    meters: str
+    purses: str
+
+
+def prepare(scope: Scope, zone: ZoneInfo) -> Prepared:
+    meters = encode([gauge.meter for gauge in scope.gauges]).decode()
+    return Prepared(scope, zone, meters, encode(scope.purses).decode())
+
+
+class Read(NamedTuple):
+    """The question to decide, and the calendar instant that the call will belong to."""
+
+    ask: Ask
+    calendar_ms: int
+
+
+def read(tx: Transaction, prepared: Prepared, request: CallRequest) -> Read:
+    """The state of every limit of this call."""
+    scope = prepared.scope
+    most = scope.service.concurrency
+    groups = tx.all("call.groups") if scope.caps or most is not None else []
+    calendar_ms, windows = _windows(tx, prepared)
+    purses = tuple(
+        Purse(_standing(tx, prepared, cap, groups, windows, calendar_ms), _need(request, cap.dimension))
+        for cap in scope.caps
+    )
+    places = None if most is None else Places(_places(groups, scope.service.name), most)
+    until_us = None if request.until_ms is None else request.until_ms * 1000
+    metered = read_meters(tx, prepared, request)
+    return Read(Ask(tx.now_ms * 1000, until_us, metered, places, purses), calendar_ms)
+
+
+def read_meters(tx: Transaction, prepared: Prepared, request: CallRequest) -> tuple[Metered, ...]:
+    found = meters(tx, prepared)
+    return tuple(
+        Metered(name, rate, found.get(name, NEW), request.weights.get(dimension, 0))
+        for name, dimension, rate in prepared.scope.gauges
+    )
+
+
+def meters(tx: Transaction, prepared: Prepared) -> dict[str, Meter]:
+    """The meters of the scope that were ever used, by name."""
+    if not prepared.scope.gauges:
+        return {}
+    return {row[0]: Meter(row[1], row[2], row[3]) for row in tx.all("meter.several", names=prepared.meters)}
+
+
+def keep_meters(tx: Transaction, changed: dict[str, Meter]) -> None:
+    if changed:
+        tx.count("meter.keep", meters=encode([(name, *meter) for name, meter in changed.items()]).decode())
+
+
+def gauge_of(prepared: Prepared, dimension: str) -> Gauge | None:
+    return next((gauge for gauge in prepared.scope.gauges if gauge.dimension == dimension), None)
+
+
+def _need(request: CallRequest, dimension: str) -> int:
+    if dimension == "money":
+        return request.money
+    return request.tokens if dimension == "tokens" else request.calls
+
+
+def _places(groups: Sequence[Row], service: str) -> int:
+    return sum(group.places for group in groups if group.service == service)
+
+
+# -- windows -------------------------------------------------------------------------------------------------------------
+
+Windows = dict[tuple[str, str, str], Row]
+"""Rows of the present windows by (purse, dimension, per)."""
+
+
+def _windows(tx: Transaction, prepared: Prepared) -> tuple[int, Windows]:
+    """The budgets' calendar, moved on if a minute has passed, and the purses' windows that hold it."""
+    minute_ms = calendar_minute(tx.wall_ms, steady_ms=tx.now_ms)
+    rows = tx.all("spend.current", purses=prepared.purses, minute_ms=minute_ms)
+    stored_ms = rows[0].at_ms
+    calendar_ms = calendar_at(stored_ms, wall_ms=tx.wall_ms, steady_ms=tx.now_ms)
+    if calendar_ms > stored_ms:
+        tx.count("spend.turn", at_ms=calendar_ms)
+    return calendar_ms, {(row.purse, row.dimension, row.per): row for row in rows if row.purse is not None}
+
+
+def _standing(
+    tx: Transaction, prepared: Prepared, cap: PurseCap, groups: Sequence[Row], windows: Windows, calendar_ms: int
+) -> Standing:
+    row = windows.get((cap.purse, cap.dimension, cap.cap.window))
+    if row is None:
+        starts_ms, ends_ms, spent = _open(tx, prepared.zone, cap, calendar_ms)
+    else:
+        starts_ms, ends_ms, spent = row.starts_ms, row.ends_ms, row.settled
+    held, places = held_by(groups, cap.purse, cap.dimension, starts_ms=starts_ms, ends_ms=ends_ms)
+    return Standing(cap.purse, cap.dimension, cap.cap, starts_ms, ends_ms, spent, held, places)
+
+
+def _open(tx: Transaction, zone: ZoneInfo, cap: PurseCap, calendar_ms: int) -> tuple[int, int, int]:
+    starts_ms, ends_ms = window_of(calendar_ms, cap.cap.window, zone)
+    row = tx.one(
+        "spend.open",
+        purse=cap.purse,
+        dimension=cap.dimension,
+        per=cap.cap.window,
+        starts_ms=starts_ms,
+        ends_ms=ends_ms,
+    )
+    assert row is not None, "no window that holds the calendar was found, and yet there is one"
+    return starts_ms, ends_ms, int(row.settled)
+
+
+def held_by(groups: Sequence[Row], purse: str, dimension: str, *, starts_ms: int, ends_ms: int) -> tuple[int, int]:
+    """(amount, how many calls) that open calls made in this window hold of the purse. groups: rows of call.groups."""
+    sort, _, name = purse.partition(":")
+    mine = [
+        group
+        for group in groups
+        if (sort == FLEET or getattr(group, sort) == name) and starts_ms <= group.calendar_ms < ends_ms
+    ]
+    return sum(getattr(group, dimension) for group in mine), sum(group.places for group in mine)

@@ -1,0 +1,146 @@
+"""One decision over all limits of a call: a slot, a time to ask again, or a refusal.
+
+Nothing advances unless the call gets its slot, and every meter advances as of that common slot. A slot beyond the
+horizon is not given: whoever asks again near it gets it. (That is the place where a queue would come in: `Later` is all
+that a caller beyond the horizon is told, so an order among those who wait can be added behind it.)
+
+Order: what can never be, what is spent, what others hold, and only then the clock.
+"""
+
+from typing import Literal, NamedTuple
+
+from longwatch.policy import budget, meter
+from longwatch.policy.budget import Standing
+from longwatch.policy.limits import Rate
+from longwatch.policy.meter import Meter
+
+HORIZON_US = 1_500_000
+SOONEST_US = 5_000  # nobody is told to ask again sooner than this
+
+
+class Metered(NamedTuple):
+    """One rate, the meter as it stands, and the call's weight on it in units."""
+
+    name: str
+    rate: Rate
+    meter: Meter
+    weight: int
+
+
+class Places(NamedTuple):
+    """Concurrency: calls of the service that are open, and how many may be."""
+
+    used: int
+    most: int
+
+
+class Purse(NamedTuple):
+    """One cap, and what the call has to hold of it."""
+
+    standing: Standing
+    need: int
+
+
+class Ask(NamedTuple):
+    """Everything a decision is made from. until_us: the latest slot of use to the caller; None: any."""
+
+    now_us: int
+    until_us: int | None
+    metered: tuple[Metered, ...]
+    places: Places | None
+    purses: tuple[Purse, ...]
+
+
+class Slot(NamedTuple):
+    """The call may leave at `at_us`. meters: by name, as they stand after it."""
+
+    at_us: int
+    meters: dict[str, Meter]
+
+
+class Later(NamedTuple):
+    """Nothing was reserved. Ask again at `at_us`, or (None) when somebody may have given something back."""
+
+    at_us: int | None
+    reason: Literal["rate", "concurrency", "budget"]
+    what: str  # name of the meter, the service's places, or the purse
+
+
+class TooHeavy(NamedTuple):
+    """The weight is above what the limit can ever accept."""
+
+    name: str
+    weight: int
+    most: int
+
+
+class Spent(NamedTuple):
+    """The cap has no room for the need until its window ends, whatever other calls give back."""
+
+    standing: Standing
+    need: int
+
+
+Decision = Slot | Later | TooHeavy | Spent
+
+
+def decide(ask: Ask) -> Decision:
+    """The one answer. Slot.at_us is never before now, nor after until_us."""
+    return _impossible(ask) or _spent(ask) or _held(ask) or _slot(ask)
+
+
+def _impossible(ask: Ask) -> TooHeavy | None:
+    for name, rate, _, weight in ask.metered:
+        if weight > meter.ceiling(rate):
+            return TooHeavy(name, weight, meter.ceiling(rate))
+    return None
+
+
+def _spent(ask: Ask) -> Spent | None:
+    """Of several caps that are spent, the one that stays so the longest."""
+    spent = [Spent(*purse) for purse in ask.purses if budget.decide(*purse) == "exceeded"]
+    return max(spent, key=lambda found: found.standing.ends_ms) if spent else None
+
+
+def _held(ask: Ask) -> Later | None:
+    if ask.places is not None and ask.places.used >= ask.places.most:
+        return Later(None, "concurrency", "concurrency")
+    for purse in ask.purses:
+        if budget.decide(*purse) == "waits":
+            return Later(None, "budget", purse.standing.purse)
+    return None
+
+
+def _slot(ask: Ask) -> Slot | Later:
+    slot_us, slowest = _common(ask)
+    if slot_us > ask.now_us + HORIZON_US:
+        return Later(max(slot_us - HORIZON_US, ask.now_us + SOONEST_US), "rate", slowest)
+    if ask.until_us is not None and slot_us > max(ask.until_us, ask.now_us):
+        return Later(slot_us, "rate", slowest)
+    return _reserved(ask, slot_us)
+
+
+def next_slot(ask: Ask) -> Slot:
+    """A slot however far away: for a call that was admitted already and missed the one it had."""
+    return _reserved(ask, _common(ask)[0])
+
+
+def _common(ask: Ask) -> tuple[int, str]:
+    """The first instant that suits every meter, and the name of the one that decides it."""
+    slot_us, slowest = ask.now_us, ""
+    for name, rate, found, weight in ask.metered:
+        at_us = meter.earliest_us(found, rate, weight=weight, now_us=ask.now_us)
+        if at_us > slot_us:
+            slot_us, slowest = at_us, name
+    return slot_us, slowest
+
+
+def _reserved(ask: Ask, slot_us: int) -> Slot:
+    return Slot(
+        slot_us,
+        {
+            name: meter.reserve(found, rate, weight=weight, slot_us=slot_us)
+            for name, rate, found, weight in ask.metered
+            if weight
+        },
+    )

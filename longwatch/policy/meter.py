@@ -1,0 +1,87 @@
+"""How fast calls may leave: GCRA with reservation (ITU-T I.371, virtual scheduling), one instant per meter.
+
+The provider enforces a token bucket of `burst` units that refills at the rate. The meter follows it with a smaller
+burst: a process wakes late by its jitter, so that calls spaced at 40 ms may arrive closer than that. Calls whose slots lie in
+a window of w milliseconds arrive within w + JITTER_MS at worst; taking rate x JITTER_MS off the burst therefore keeps the
+provider's bucket from ever running dry. It comes off the burst and not off the rate: the sustained rate is the whole one.
+
+Reservation: a slot in the future is an answer, not an error. Every meter of a call is advanced as of the call's common
+slot; advanced each at its own instant, a bucket would be believed to refill while it is full.
+
+A correction (fewer tokens used than reserved, a call never sent) moves a meter back, but never behind the meter that
+would stand if only the calls after the corrected one had been: what refilled into a full bucket is gone.
+
+All instants are integer microseconds of the fleet's steady clock; a unit is one request or one token.
+"""
+
+from typing import NamedTuple
+
+from longwatch.policy.limits import Rate
+
+JITTER_MS = 100
+LEAST_HEADROOM = 2
+
+
+class Meter(NamedTuple):
+    """free_us: instant at which the whole burst is free again. last_us: latest slot given. total: units ever reserved."""
+
+    free_us: int = 0
+    last_us: int = 0
+    total: int = 0
+
+
+NEW = Meter()
+
+
+def usable_burst(rate: Rate) -> int:
+    """Units that may leave at once: the burst without its headroom, at least one."""
+    jitter = -(-rate.amount * JITTER_MS // rate.per_ms)
+    return max(1, rate.burst - max(LEAST_HEADROOM, jitter))
+
+
+def ceiling(rate: Rate) -> int:
+    """The greatest weight of one call that the limit can ever accept: a burst, or all of one period."""
+    return max(rate.burst, rate.amount)
+
+
+def span_us(rate: Rate, units: int) -> int:
+    """Microseconds in which `units` refill, rounded up."""
+    return -(-units * rate.per_ms * 1000 // rate.amount)
+
+
+def earliest_us(meter: Meter, rate: Rate, *, weight: int, now_us: int) -> int:
+    """The slot this meter would give. A weight above the burst waits for the whole burst and leaves a debt."""
+    burst = usable_burst(rate)
+    spare_us = max(0, burst - weight) * rate.per_ms * 1000 // rate.amount
+    return max(now_us, meter.free_us - spare_us)
+
+
+def reserve(meter: Meter, rate: Rate, *, weight: int, slot_us: int) -> Meter:
+    """The meter once `weight` units are to leave at the call's common slot, which is no earlier than `earliest_us`."""
+    free_us = max(meter.free_us, slot_us) + span_us(rate, weight)
+    return Meter(free_us, max(meter.last_us, slot_us), meter.total + weight)
+
+
+def give_back(meter: Meter, rate: Rate, *, units: int, total_then: int) -> Meter:
+    """The meter once `units` of a former reservation turn out not to be used. total_then: `total` just after it."""
+    behind_us = meter.last_us + span_us(rate, meter.total - total_then)
+    moved_us = meter.free_us - units * rate.per_ms * 1000 // rate.amount
+    return meter._replace(free_us=min(meter.free_us, max(moved_us, behind_us)))
+
+
+def owe(meter: Meter, rate: Rate, *, units: int) -> Meter:
+    """The meter once a former call turns out to have used `units` more than it reserved: a debt, paid by later calls."""
+    return meter._replace(free_us=meter.free_us + span_us(rate, units), total=meter.total + units)
+
+
+def correct(meter: Meter, rate: Rate, *, reserved: int, used: int, total_then: int) -> Meter:
+    """The meter once a former reservation of `reserved` units is known to have used `used`."""
+    if used > reserved:
+        return owe(meter, rate, units=used - reserved)
+    return give_back(meter, rate, units=reserved - used, total_then=total_then)
+
+
+def free_units(meter: Meter, rate: Rate, *, now_us: int) -> int:
+    """Units that could leave now, for people to see; negative when later slots are taken already."""
+    behind_us = max(0, meter.free_us - now_us)
+    return usable_burst(rate) - -(-behind_us * rate.amount // (rate.per_ms * 1000))

@@ -1,0 +1,77 @@
+"""Which limits and purses a call falls under: by its service, model, budget and agent. The same call, the same scope."""
+
+from fnmatch import fnmatchcase
+from typing import NamedTuple
+
+from longwatch.policy.limits import Cap, Limits, Rate, Service
+from longwatch.policy.naming import resolve_budget, resolve_service
+
+FLEET = "fleet"
+
+
+class Gauge(NamedTuple):
+    """One rate of a call's service: the name its meter is kept under, and the dimension whose weight it counts."""
+
+    meter: str
+    dimension: str
+    rate: Rate
+
+
+class PurseCap(NamedTuple):
+    """One cap of one purse: "fleet", "budget:NAME", "agent:NAME", or "service:NAME" for a quota of calls."""
+
+    purse: str
+    dimension: str
+    cap: Cap
+    warn: tuple[float, ...]
+
+
+class Scope(NamedTuple):
+    """Everything that decides about a call. purses: all it is charged to, with or without caps."""
+
+    service: Service
+    gauges: tuple[Gauge, ...]
+    caps: tuple[PurseCap, ...]
+    purses: tuple[str, ...]
+
+
+def scope_of(limits: Limits, *, service: str, model: str | None, budget: str | None, agent: str) -> Scope:
+    """Errors: ConfigError for a service or budget that the limits do not know."""
+    found = resolve_service(limits, service)
+    caps = [PurseCap(FLEET, "money", cap, ()) for cap in limits.fleet_money]
+    if budget is not None:
+        purse = resolve_budget(limits, budget)
+        caps += [PurseCap(f"budget:{budget}", *cap, purse.warn) for cap in _caps(purse.caps)]
+    if agent in limits.agents:
+        purse = limits.agents[agent]
+        caps += [PurseCap(f"agent:{agent}", *cap, purse.warn) for cap in _caps(purse.caps)]
+    if found.quota is not None:
+        caps.append(PurseCap(f"service:{service}", "calls", found.quota, ()))
+    return Scope(found, gauges_of(found, model), tuple(caps), purses_of(service=service, budget=budget, agent=agent))
+
+
+def purses_of(*, service: str, budget: str | None, agent: str) -> tuple[str, ...]:
+    """Every purse that a call is charged to."""
+    named = () if budget is None else (f"budget:{budget}",)
+    return (FLEET, *named, f"agent:{agent}", f"service:{service}")
+
+
+def gauges_of(service: Service, model: str | None) -> tuple[Gauge, ...]:
+    """The service's rates; for each dimension the narrowest model pattern that has one counts instead."""
+    found = {
+        dimension: Gauge(f"{service.name}/{dimension}", dimension, rate) for dimension, rate in service.rates.items()
+    }
+    for pattern in sorted(service.models, key=_narrowness):
+        if model is not None and fnmatchcase(model, pattern):
+            for dimension, rate in service.models[pattern].items():
+                found[dimension] = Gauge(f"{service.name}/{pattern}/{dimension}", dimension, rate)
+    return tuple(found.values())
+
+
+def _narrowness(pattern: str) -> tuple[int, str]:
+    """The more letters a pattern spells out, the narrower; among equals by name, so that the order is one."""
+    return (sum(letter not in "*?[]" for letter in pattern), pattern)
+
+
+def _caps(caps: dict[str, tuple[Cap, ...]]) -> list[tuple[str, Cap]]:
+    return [(dimension, cap) for dimension, several in caps.items() for cap in several]

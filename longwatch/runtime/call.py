@@ -1,0 +1,425 @@
+"""One use of a service: admitted and held when the block is entered, settled when it is left.
+
+    with calls.call("stripe", caller=caller, money="0.20 GBP") as call:
+        ...                                     # may leave now; call.key is the same on every attempt
+        call.settle(money="0.18 GBP")           # without it the estimate stands
+
+Left by an exception the call's outcome is unknown and it is charged at its estimate, unless the error proves that
+nothing was sent or `release` was called. A process that dies inside leaves its hold to `Limiter.expire` or `bury`.
+
+A call that wakes later than its meters allow for would arrive among those behind it; it takes another slot instead.
+"""
+
+import logging
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from types import TracebackType
+from typing import Self
+
+from longwatch.admission.calls import Admitted, CallRequest, check
+from longwatch.admission.limiter import Limiter
+from longwatch.admission.refusals import KeyForgotten as KeyForgotten
+from longwatch.errors import ConfigError, StoreUnavailable, UnknownPrice, WaitTimeout
+from longwatch.policy import price
+from longwatch.policy.admission import Later
+from longwatch.policy.backoff import Backoff
+from longwatch.policy.limits import Limits
+from longwatch.policy.meter import JITTER_MS
+from longwatch.policy.money import Money, convert
+from longwatch.policy.price import Caching, Usage
+from longwatch.policy.unsent import proves_unsent
+from longwatch.policy.usage import metered, model_of, usage_from, usage_of
+from longwatch.runtime.loop import FOREVER_MS, Retry, Sleeper, wait_for
+from longwatch.runtime.persist import persist
+from longwatch.runtime.world import World
+
+logger = logging.getLogger("longwatch")
+
+BEAT_MS = 20_000
+TELL_MS = 5_000  # a call that waits longer than this says once what it waits for
+LATE_MS = JITTER_MS // 2  # after its slot; the other half of what the meters allow for is the network's
+RESLOTS = 3  # a machine that is late every time shall not wait for ever
+POLL = Backoff(first_ms=10, most_ms=250)  # while what is waited for has no known instant
+
+
+@dataclass(frozen=True)
+class Caller:
+    """On whose account: the agent, the budget that pays, what the call is part of, and the process that makes it."""
+
+    agent: str
+    owner: str
+    budget: str | None = None
+    task: str | None = None
+    run: str | None = None
+    step: str | None = None
+
+
+class Calls:
+    """Makes calls of this process. Safe in threads."""
+
+    def __init__(self, world: World, sleeper: Sleeper, limiter: Limiter) -> None:
+        self.world, self.sleeper, self.limiter = world, sleeper, limiter
+        self._guard = threading.Lock()
+        self._open: dict[str, str] = {}  # owner by call
+        self._beaten: dict[str, int] = {}  # steady instant of each owner's last beat
+        self._beating = False
+
+    def adopt(self, limits: Limits) -> None:
+        """From now on decide by these limits."""
+        self.limiter.adopt(limits)
+
+    def call(
+        self,
+        service: str,
+        *,
+        caller: Caller,
+        key: str | None = None,
+        budget: str | None = None,
+        model: str | None = None,
+        money: str | Money | None = None,
+        weight: Mapping[str, int] | None = None,
+        lane: str = "normal",
+        wait_ms: int | None = None,
+        max_tokens: int | None = None,
+        caching: Caching = "none",
+        once: bool = False,
+    ) -> "Call":
+        """A call that is about to be made; entering it waits for its turn, up to wait_ms (None: for ever, 0: not at all).
+
+        money: the most it can cost; left out, it is priced by model from weight's tokens and max_tokens, else by the
+        service's price. weight: units by dimension (requests: 1 if left out). caching: for how long the prompt is cached.
+        once: the admission must survive a power cut. Errors: ConfigError, UnknownPrice.
+        """
+        call = self.world.new_id("call")
+        weights = {"requests": 1, **(weight or {})}
+        longest = weights.get("output_tokens", 0) if max_tokens is None else max_tokens
+        request = CallRequest(
+            id=call,
+            key=key or call,
+            service=service,
+            agent=caller.agent,
+            owner=caller.owner,
+            model=model,
+            budget=budget or caller.budget,
+            task=caller.task,
+            run=caller.run,
+            step=caller.step,
+            lane=lane,
+            weights=weights,
+            tokens=weights.get("input_tokens", 0) + longest,
+            once=once,
+        )
+        check(request)
+        self.limiter.scope(service, model, request.budget, caller.agent)
+        micros = self._estimate(request, money, longest=longest, caching=caching)
+        return Call(self, replace(request, money=micros), wait_ms)
+
+    def beat(self, owner: str) -> None:
+        """The owner is alive: its open calls keep their holds. Every BEAT_MS, by the worker or by a thread of this."""
+        with self._guard:
+            self._beaten[owner] = self.world.steady_ms()
+            holds = owner in self._open.values()
+        if holds:
+            self.limiter.beat(owner)
+
+    def bury(self, owner: str) -> int:
+        """The owner's process is confirmed dead: end its calls; how many."""
+        return self.limiter.bury(owner)
+
+    def expire(self) -> int:
+        """End calls whose owner has been silent for too long; how many."""
+        return self.limiter.expire()
+
+    # -- prices --------------------------------------------------------------------------------------------------------
+
+    def _estimate(self, request: CallRequest, money: str | Money | None, *, longest: int, caching: Caching) -> int:
+        """The most the call can cost, in micro-units of the fleet's currency. Errors: ConfigError, UnknownPrice."""
+        limits = self.limiter.limits
+        if money is not None:
+            return self.micros(money)
+        own = self.limiter.scope(
+            request.service, request.model, request.budget, request.agent
+        ).scope.service.price_micros
+        if own is not None:
+            return own
+        if not price.has_prices(request.service):
+            return 0
+        row = price.find(request.service, request.model, at_ms=self.world.wall_ms())
+        prompt = request.weights.get("input_tokens", 0)
+        if not longest or not prompt:
+            raise ConfigError(
+                f"what this call of {request.service} costs at most cannot be told without its tokens",
+                hint='Give weight={"input_tokens": ...} and max_tokens=, or money= with the most it can cost.',
+            )
+        micros = price.worst_case_micros(row, input_tokens=prompt, max_tokens=longest, caching=caching)
+        return convert(Money(micros, row.currency), limits.currency, limits.exchange).micros
+
+    def micros(self, money: str | Money) -> int:
+        """An amount in micro-units of the fleet's currency. Errors: ConfigError, UnknownPrice."""
+        limits = self.limiter.limits
+        return convert(Money.parse(money), limits.currency, limits.exchange).micros
+
+    def cost(self, service: str, model: str | None, usage: Usage) -> int | None:
+        """What a usage cost, in micro-units of the fleet's currency; None where there is no price."""
+        limits = self.limiter.limits
+        if not price.has_prices(service):
+            return None
+        try:
+            row = price.find(service, model, at_ms=self.world.wall_ms())
+            micros = price.cost_micros(row, usage)
+            return convert(Money(micros, row.currency), limits.currency, limits.exchange).micros
+        except UnknownPrice:
+            return None  # the estimate stands: the call was made, and an unknown price is never 0
+
+    # -- being alive ---------------------------------------------------------------------------------------------------
+
+    def opened(self, call: str, owner: str) -> None:
+        """A call holds something: its owner has to beat. A worker does; else a thread is started for as long as needed."""
+        with self._guard:
+            self._open[call] = owner
+            self._beaten.setdefault(owner, self.world.steady_ms())
+            starts = not self._beating
+            self._beating = True
+        if starts:
+            self.sleeper.start("calls", self._keep_beating)
+
+    def closed(self, call: str) -> None:
+        with self._guard:
+            self._open.pop(call, None)
+
+    def _keep_beating(self) -> None:
+        while True:
+            self.sleeper.sleep_until(self.world.steady_ms() + BEAT_MS)
+            silent = self._silent_owners()
+            if silent is None:
+                return
+            for owner in silent:
+                self._beat_or_tell(owner)
+
+    def _silent_owners(self) -> list[str] | None:
+        """Owners of open calls for whom nobody has beaten lately; None when nothing is open and the thread may end."""
+        with self._guard:
+            if not self._open:
+                self._beating = False
+                self._beaten.clear()
+                return None
+            due_ms = self.world.steady_ms() - BEAT_MS
+            return [owner for owner in set(self._open.values()) if self._beaten.get(owner, 0) <= due_ms]
+
+    def _beat_or_tell(self, owner: str) -> None:
+        try:
+            self.beat(owner)
+        except StoreUnavailable as error:
+            logger.warning("the holds of this process's calls could not be kept alive, trying again: %s", error)
+
+
+class Call:
+    """One use of a service. `.id`, `.key` to send as the idempotency key, `.start_at`, `.waited_ms`."""
+
+    def __init__(self, calls: Calls, request: CallRequest, wait_ms: int | None) -> None:
+        self._calls, self._request, self._wait_ms = calls, request, wait_ms
+        self.id, self.key, self.owner = request.id, request.key, request.owner
+        self._begun_ms: int | None = None  # steady, of this process
+        self._left_ms: int | None = None
+        self._start_ms = 0  # by the calendar
+        self._admitted: Admitted | None = None
+        self._attempts = self._reslots = 0
+        self._told = self._ended = False
+
+    # -- waiting for its turn ------------------------------------------------------------------------------------------
+
+    def attempt(self) -> Admitted | Retry:
+        """Without sleeping: the call may leave now, or ask again at the instant told (in line, or until its slot).
+
+        Errors: Refused and its kinds, KeyForgotten; nothing was sent and nothing is held then.
+        """
+        now_ms = self._calls.world.steady_ms()
+        self._attempts += 1
+        if self._begun_ms is None:
+            self._begun_ms = now_ms
+        if self._admitted is None:
+            answer = self._ask()
+            if isinstance(answer, Later):
+                return self._in_line(answer)
+            self._take(answer)
+        return self._until_slot()
+
+    def _ask(self) -> Admitted | Later:
+        request = self._request
+        if self._wait_ms is not None:
+            request = replace(request, until_ms=self._until_ms() + self._offset_ms())
+        return persist(lambda: self._calls.limiter.admit(request))
+
+    def _take(self, admitted: Admitted) -> None:
+        self._admitted = admitted
+        self._calls.opened(self.id, self.owner)
+        self._calls.world.reach("call.admitted")
+
+    def _until_slot(self) -> Admitted | Retry:
+        assert self._admitted is not None
+        slot_ms = self._admitted.slot_ms - self._offset_ms()
+        now_ms = self._calls.world.steady_ms()
+        if now_ms - slot_ms > LATE_MS and self._reslots < RESLOTS and self._is_metered():
+            slot_ms = self._take_another_slot()
+        self._start_ms = self._calls.world.wall_ms() + slot_ms - now_ms
+        if self._calls.world.steady_ms() < slot_ms:
+            return Retry(slot_ms)
+        self._left_ms = self._calls.world.steady_ms()
+        self._calls.world.reach("call.leaving")
+        return self._admitted
+
+    def _is_metered(self) -> bool:
+        request = self._request
+        return bool(
+            self._calls.limiter.scope(request.service, request.model, request.budget, request.agent).scope.gauges
+        )
+
+    def _take_another_slot(self) -> int:
+        self._reslots += 1
+        self._calls.world.reach("call.late")
+        self._admitted = persist(lambda: self._calls.limiter.reslot(self.id, owner=self.owner))
+        return self._admitted.slot_ms - self._offset_ms()
+
+    def _in_line(self, later: Later) -> Retry:
+        """When to ask again. Errors: WaitTimeout once the time to wait has run out."""
+        assert self._begun_ms is not None
+        now_ms = self._calls.world.steady_ms()
+        if now_ms >= self._until_ms():
+            raise self._timeout(later)
+        if not self._told and now_ms >= self._begun_ms + TELL_MS:
+            self._told = True
+            logger.warning("%s has waited %d s for %s", self.id, TELL_MS // 1000, self._obstacle(later))
+        if later.at_us is None:
+            at_ms = now_ms + POLL.delay_ms(self._attempts, fraction=self._calls.world.fraction())
+        else:
+            at_ms = -(-later.at_us // 1000) - self._offset_ms()
+        return Retry(min(at_ms, self._until_ms(), FOREVER_MS if self._told else self._begun_ms + TELL_MS))
+
+    def _until_ms(self) -> int:
+        assert self._begun_ms is not None
+        return FOREVER_MS if self._wait_ms is None else self._begun_ms + self._wait_ms
+
+    def _offset_ms(self) -> int:
+        return self._calls.limiter.database.offset_ms
+
+    def _timeout(self, later: Later) -> WaitTimeout:
+        return WaitTimeout(
+            f"{self._request.service} did not let the call leave within {self._wait_ms} ms.\n  it waited for "
+            f"{self._obstacle(later)}.",
+            hint="Wait longer (wait=), or see who is using it: longwatch limit list.",
+            retry_after=None if later.at_us is None else max(0, later.at_us // 1000 - self._now_fleet_ms()) / 1000,
+        )
+
+    def _now_fleet_ms(self) -> int:
+        return self._calls.world.steady_ms() + self._offset_ms()
+
+    def _obstacle(self, later: Later) -> str:
+        """What the call waits for and who has it, in words."""
+        if later.reason == "rate":
+            return f"its turn at the rate {later.what}"
+        service = self._request.service if later.reason == "concurrency" else None
+        found = self._calls.limiter.open_calls(service=service, limit=4)
+        now_ms = self._now_fleet_ms()
+        who = [f"{call.id} of {call.agent} for {(now_ms - call.admitted_ms) // 1000} s" for call in found[:3]]
+        more = " and others" if len(found) > 3 else ""
+        what = f"a place at {service}" if service else f"what other calls hold of {later.what}"
+        return f"{what}, held by {', '.join(who)}{more}"
+
+    # -- the block -----------------------------------------------------------------------------------------------------
+
+    def __enter__(self) -> Self:
+        if self._begun_ms is not None:
+            raise ConfigError(f"{self.id} was entered before", hint="Make a new call for every use of a service.")
+        try:
+            wait_for(self.attempt, sleeper=self._calls.sleeper, until_ms=FOREVER_MS)
+        except BaseException:
+            self.abandon()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.leave(error)
+
+    def abandon(self) -> None:
+        """The wait was broken off before the call could leave: give back what it holds."""
+        if self._admitted is not None and self._left_ms is None:
+            self.release()
+
+    def leave(self, error: BaseException | None) -> None:
+        """The block has ended. A call that was settled or released stays so."""
+        self._calls.world.reach("call.returned")
+        try:
+            if not self._ended:
+                self._end(error)
+        finally:
+            self._calls.closed(self.id)
+
+    def _end(self, error: BaseException | None) -> None:
+        limiter = self._calls.limiter
+        if error is None:
+            persist(lambda: limiter.settle(self.id, owner=self.owner))
+        elif proves_unsent(error):
+            persist(lambda: limiter.release(self.id, owner=self.owner))
+        else:
+            persist(lambda: limiter.unknown(self.id, owner=self.owner))
+        self._ended = True
+
+    def settle(
+        self,
+        answer: object = None,
+        *,
+        money: str | Money | None = None,
+        usage: object = None,
+        **tokens: int,
+    ) -> None:
+        """What the call really cost: from the provider's answer, a usage, counts of tokens, or an amount of money.
+
+        tokens: input_tokens, output_tokens, cache_read, cache_write_5m, cache_write_1h. What is not told stands at the
+        estimate. Twice replaces; the last counts. Errors: ConfigError, NotFound.
+        """
+        self._must_have_left()
+        found = usage_from(tokens) if tokens else usage_of(answer if usage is None else usage)
+        micros = None if money is None else self._calls.micros(money)
+        service = self._request.service
+        if micros is None and found is not None:
+            micros = self._calls.cost(service, model_of(answer) or self._request.model, found)
+        persist(
+            lambda: self._calls.limiter.settle(
+                self.id,
+                owner=self.owner,
+                money=micros,
+                tokens=None if found is None else found.total,
+                used=None if found is None else metered(found, service),
+            )
+        )
+        self._ended = True
+
+    def release(self) -> None:
+        """The call was certainly not sent: it costs nothing. Errors: ConfigError once it is settled."""
+        if self._admitted is None:
+            raise ConfigError(f"{self.id} was never admitted", hint="Release a call inside its block.")
+        persist(lambda: self._calls.limiter.release(self.id, owner=self.owner))
+        self._ended = True
+        self._calls.closed(self.id)
+
+    def _must_have_left(self) -> None:
+        if self._left_ms is None:
+            raise ConfigError(f"{self.id} has not left yet", hint="Settle a call inside its block, or after it.")
+
+    # -- what there is to know -----------------------------------------------------------------------------------------
+
+    @property
+    def start_at(self) -> datetime:
+        """The instant the call may leave, or left."""
+        return datetime.fromtimestamp(self._start_ms / 1000, tz=UTC)
+
+    @property
+    def waited_ms(self) -> int:
+        """How long the call was in line and waited for its slot."""
+        if self._begun_ms is None or self._left_ms is None:
+            return 0
+        return self._left_ms - self._begun_ms

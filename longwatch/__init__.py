@@ -47,10 +47,10 @@ from longwatch.policy.money import Money
 from longwatch.runtime.handler import Bound, Handler
 from longwatch.runtime.run import Run
 from longwatch.surface.aio import AsyncRun
-from longwatch.surface.api import Longwatch, Who
+from longwatch.surface.api import Longwatch
 from longwatch.surface.declare import task
 from longwatch.surface.handles import Batch, Report, Task
-from longwatch.surface.opened import acquire, settings_for
+from longwatch.surface.opened import acquire, read
 
 __version__ = "0.1.0"
 
@@ -68,8 +68,8 @@ def open(  # the contract's word, like gzip.open and its kin
     .longwatch/longwatch.db here. config: a TOML file or a dict of the same form; left out: the nearest longwatch.toml
     upwards. agent, budget: on whose account, where a call does not say. Errors: ConfigError, StoreUnavailable.
     """
-    settings = settings_for(state, config, agent=agent, budget=budget)
-    return Longwatch(acquire(settings), Who(settings.agent, settings.budget))
+    settings, source = read(state, config, agent=agent, budget=budget)
+    return Longwatch(acquire(settings, source), agent=settings.agent, budget=settings.budget)
 
 
 __all__ = [

@@ -69,9 +69,8 @@ class Parts:
         self.workers.dismiss(owner)
 
     def beat(self, owner: str, fences: list[int]) -> set[int]:
-        """Push everything the owner holds: runs, leases, open calls. The fences of runs that are still held."""
+        """Push what the owner holds: runs and open calls (leases are renewed by their own thread). The fences of runs that are still held."""
         held = self.runs.beat(owner, fences, lease_ms=self.lease_ms)
-        self.leases.beat(owner)
         self.calls.beat(owner)
         return held
 

@@ -6,18 +6,23 @@ A run that has lost its lease raises LeaseLost on every further use, however oft
 
 import contextlib
 import threading
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any, ParamSpec, TypeVar
 
+from longwatch.db.connection import Transaction
 from longwatch.errors import GiveUp, LeaseLost, Refused, RetryLater, StepReused
 from longwatch.policy.duration import Duration, parse_ms
+from longwatch.policy.lease import Holder
 from longwatch.policy.money import Money
 from longwatch.runtime.call import Call, Caller, KeyForgotten
-from longwatch.runtime.files import Staged
+from longwatch.runtime.contents import Reading
+from longwatch.runtime.edit import Edit
+from longwatch.runtime.lease import Lease
 from longwatch.runtime.parts import Parts
 from longwatch.runtime.persist import persist
+from longwatch.runtime.staging import Staged
 from longwatch.runtime.storable import from_json, result_type, to_json
 from longwatch.store.moves import Run as Claimed
 from longwatch.store.runs import lost
@@ -56,10 +61,10 @@ class Frame:
 
 
 class RunCore:
-    """One attempt at a task, whatever its handler's flavour. `.id` of the run, `.task` of the task, `.attempt` from 1, `.agent`, `.budget`."""
+    """One attempt at a task, whatever its handler's flavour: `.id` of the run, `.task` of the task, `.attempt` from 1."""
 
     def __init__(self, parts: Parts, claimed: Claimed, *, owner: str) -> None:
-        self._parts, self.claimed, self._owner = parts, claimed, owner
+        self.parts, self.claimed, self._owner = parts, claimed, owner
         self.id, self.task, self.key = claimed.id, claimed.task.id, claimed.task.key
         self.attempt = claimed.task.failures + claimed.task.crashes + 1
         self.agent, self.budget = claimed.task.agent, claimed.task.budget
@@ -78,7 +83,7 @@ class RunCore:
         budget: str | None = None,
         model: str | None = None,
         money: str | Money | None = None,
-        weight: dict[str, int] | None = None,
+        weight: Mapping[str, int] | None = None,
         lane: str = "normal",
         wait: Duration | None = None,
     ) -> Call:
@@ -90,10 +95,10 @@ class RunCore:
         self.check()
         frame = self._here()
         place = frame.next_call()
-        return self._parts.calls.call(
+        return self.parts.calls.call(
             service,
             caller=self._caller(frame),
-            key=key or f"{self._parts.fleet}:{self.task}:{frame.step}:{place}",
+            key=key or f"{self.parts.fleet}:{self.task}:{frame.step}:{place}",
             budget=budget or self.budget,
             model=model,
             money=money,
@@ -101,6 +106,67 @@ class RunCore:
             lane=lane,
             wait_ms=None if wait is None else parse_ms(wait),
         )
+
+    def edit(self, *names: str, root: str = ".", ttl: Duration = "60s", wait: Duration | None = None) -> Edit:
+        """Change several files, all or none, under leases. root: the folder that names start from, below the fleet's.
+
+        Inside a step it is published with the step's result; outside one it is a step of its own, named by its files
+        and place: after its commit a retry drops its writes (`edit.replayed`).
+        """
+        self.check()
+        edits, frame, holder = self.parts.edits, self._here(), self._holder()
+        place, ttl_ms, wait_ms = frame.next_edit(), parse_ms(ttl), None if wait is None else parse_ms(wait)
+        if frame.step:
+            staged, keep = tuple(frame.staged), frame.staged.append
+            return edits.edit(
+                names, holder=holder, ttl_ms=ttl_ms, wait_ms=wait_ms, inside=root, then=keep, after=staged
+            )
+        step = f"edit {' '.join(sorted(names))} #{place}"
+        if self.parts.steps.find(self.claimed, step) is not None:
+            return edits.replay(names, holder=holder, ttl_ms=ttl_ms, inside=root)
+        return edits.edit(
+            names,
+            holder=holder,
+            ttl_ms=ttl_ms,
+            wait_ms=wait_ms,
+            inside=root,
+            then=lambda staged: self._publish([staged], step, "null", "edit"),
+        )
+
+    def read(self, *names: str, root: str = ".") -> Reading:
+        """Several files as of one instant: no commit is seen by half."""
+        self.check()
+        return self.parts.edits.read(names, inside=root)
+
+    def lease(
+        self,
+        *names: str,
+        root: str = ".",
+        mode: str = "exclusive",
+        ttl: Duration = "60s",
+        wait: Duration | None = None,
+    ) -> Lease:
+        """The right to write `names` (files, or "name:deploy"), all or none, while the block is open."""
+        self.check()
+        wait_ms = None if wait is None else parse_ms(wait)
+        return self.parts.leases.lease(
+            *names, holder=self._holder(), ttl_ms=parse_ms(ttl), wait_ms=wait_ms, mode=mode, inside=root
+        )
+
+    def _holder(self) -> Holder:
+        return Holder(owner=self._owner, agent=self.agent, task=self.task)
+
+    def _publish(self, staged: list[Staged], name: str, text: str, sort: str) -> None:
+        """Publish what was staged, in the transaction that stores the step's result; or drop it."""
+
+        def store(tx: Transaction) -> None:
+            put_step(tx, self.parts.journal, self.claimed, name, text, sort=sort)
+
+        try:
+            persist(lambda: self.parts.edits.publish(staged, also=store))
+        except BaseException:
+            self.parts.edits.abandon(staged)
+            raise
 
     def _caller(self, frame: Frame) -> Caller:
         return Caller(
@@ -115,8 +181,8 @@ class RunCore:
     def record(self, kind: str, text: str, *, data: dict[str, Any] | None = None) -> None:
         """Note something in the journal, for this task."""
         self.check()
-        with self._parts.database.transaction() as tx:
-            self._parts.journal.append(
+        with self.parts.database.transaction() as tx:
+            self.parts.journal.append(
                 tx, f"note.{kind}", self.task, agent=self.agent, task=self.task, text=text, data=data or {}
             )
 
@@ -124,27 +190,27 @@ class RunCore:
         """Money this task brought in; shown beside what it cost."""
         self.check()
         money = Money.parse(amount)
-        with self._parts.database.transaction() as tx:
+        with self.parts.database.transaction() as tx:
             facts = {"micros": money.micros, "currency": money.currency, "note": note}
-            self._parts.journal.append(tx, "money.earned", self.task, agent=self.agent, task=self.task, **facts)
+            self.parts.journal.append(tx, "money.earned", self.task, agent=self.agent, task=self.task, **facts)
 
     # -- steps, in the pieces that both flavours are made of ----------------------------------------------------------
 
     def begin_step(self, name: str) -> str | None:
         """The JSON of the step's result when it is stored already. Errors: StepReused, LeaseLost."""
         self._enter(name)
-        kept = self._parts.steps.find(self.claimed, name)
+        kept = self.parts.steps.find(self.claimed, name)
         return None if kept is None else kept.result
 
     def begin_once(self, name: str) -> str | None:
         """As `begin_step`; else the effect is written down as begun. Errors: OutcomeLost when it may have taken place."""
         self._enter(name)
-        kept = self._parts.steps.find(self.claimed, name)
+        kept = self.parts.steps.find(self.claimed, name)
         if kept is not None and kept.result is not None:
             return kept.result
-        if kept is not None or not persist(lambda: self._parts.steps.begin(self.claimed, name)):
+        if kept is not None or not persist(lambda: self.parts.steps.begin(self.claimed, name)):
             raise self._lose_outcome(f"the outcome of {name!r} is not known: it may have taken place before")
-        self._parts.world.reach("once.begun")
+        self.parts.world.reach("once.begun")
         return None
 
     @contextlib.contextmanager
@@ -154,8 +220,11 @@ class RunCore:
         token = current_frame.set(frame)
         try:
             yield frame
-        except KeyForgotten as error:
-            raise self._lose_outcome(str(error)) from error
+        except BaseException as error:
+            self.parts.edits.abandon(frame.staged)
+            if isinstance(error, KeyForgotten):
+                raise self._lose_outcome(str(error)) from error
+            raise
         finally:
             current_frame.reset(token)
 
@@ -165,7 +234,7 @@ class RunCore:
         try:
             yield
         except (Refused, GiveUp, RetryLater):
-            persist(lambda: self._parts.steps.forget(self.claimed, name))
+            persist(lambda: self.parts.steps.forget(self.claimed, name))
             raise
         except (LeaseLost, OutcomeLost):
             raise
@@ -179,17 +248,14 @@ class RunCore:
 
     def store(self, frame: Frame, value: object, *, sort: str) -> str:
         """Store the result, and publish what the step staged, in one transaction; the result's JSON."""
-        text = to_json(value, what=f"the result of step {frame.step!r}", most=self._parts.payload_max)
+        text = to_json(value, what=f"the result of step {frame.step!r}", most=self.parts.payload_max)
         self.check()
-        self._parts.world.reach("step.returned")
+        self.parts.world.reach("step.returned")
         if frame.staged:
-            self._parts.edits.publish(
-                frame.staged,
-                also=lambda tx: put_step(tx, self._parts.journal, self.claimed, frame.step, text, sort=sort),
-            )
+            self._publish(frame.staged, frame.step, text, sort)
         else:
-            persist(lambda: self._parts.steps.store(self.claimed, frame.step, text, sort=sort))
-        self._parts.world.reach("step.stored")
+            persist(lambda: self.parts.steps.store(self.claimed, frame.step, text, sort=sort))
+        self.parts.world.reach("step.stored")
         return text
 
     def rebuilt(self, text: str, function: Callable[..., Any]) -> Any:

@@ -1,13 +1,12 @@
 """The Python API: one fleet, as a program uses it. Every method goes down once, to one part, and comes back once."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, Self, TypeVar, overload
+from typing import Any, Self, TypeVar, overload
 
-from longwatch.errors import ConfigError, LongwatchError, NotFound, WaitTimeout, nearest
+from longwatch.errors import ConfigError, NotFound, StoreUnavailable, WaitTimeout, nearest
 from longwatch.policy.duration import Duration, parse_ms
 from longwatch.policy.task import ENDED, LANES, Fate
 from longwatch.runtime.handler import Bound, Handler, Options
@@ -19,34 +18,26 @@ from longwatch.surface import spawned
 from longwatch.surface.declare import Declares, declare
 from longwatch.surface.handles import Batch, Report, Task, view
 from longwatch.surface.opened import Opened, release
+from longwatch.surface.pieces import Lane, Pieces
 from longwatch.surface.working import work
 
 R = TypeVar("R")
-Lane = Literal["urgent", "normal", "batch"]
 Item = Bound[Any] | tuple[str, Mapping[str, Any]]
 ASK_FIRST_MS, ASK_MOST_MS = 10, 250
 
 
-@dataclass(frozen=True)
-class Who:
-    """On whose account a handle acts, when the call does not say."""
-
-    agent: str
-    budget: str | None
-
-
-class Longwatch:
+class Longwatch(Pieces):
     """A fleet. Safe in threads; closed by `with` or `close()`; refused after a fork. Made by `longwatch.open`."""
 
-    def __init__(self, opened: Opened, who: Who) -> None:
-        self._opened, self._who, self._closed = opened, who, False
+    def __init__(self, opened: Opened, *, agent: str, budget: str | None) -> None:
+        self._opened, self._agent, self._budget, self._closed = opened, agent, budget, False
 
     # -- the handle itself -------------------------------------------------------------------------------------------
 
     def agent(self, name: str, *, budget: str | None = None) -> "Longwatch":
         """The same fleet, on another agent's account."""
         self._opened.handles += 1
-        return Longwatch(self._opened, Who(name, budget or self._who.budget))
+        return Longwatch(self._opened, agent=name, budget=budget or self._budget)
 
     def close(self) -> None:
         """Give everything back. Twice does no harm."""
@@ -63,6 +54,13 @@ class Longwatch:
         self.close()
 
     @property
+    def opened(self) -> Opened:
+        """The state behind the handle. Errors: StoreUnavailable when the handle is closed."""
+        if self._closed:
+            raise StoreUnavailable("this handle is closed", hint="Open the fleet again: longwatch.open(...).")
+        return self._opened
+
+    @property
     def name(self) -> str:
         """What the fleet is called."""
         return self._parts.fleet
@@ -71,12 +69,6 @@ class Longwatch:
     def root(self) -> Path:
         """The folder that every path is relative to."""
         return Path(self._opened.settings.root)
-
-    @property
-    def _parts(self) -> Any:
-        if self._closed:
-            raise LongwatchError("this handle is closed", hint="Open the fleet again: longwatch.open(...).")
-        return self._opened.parts
 
     # -- handlers ----------------------------------------------------------------------------------------------------
 
@@ -212,16 +204,12 @@ class Longwatch:
         self._learn()
         return work(
             self._opened,
-            agent=agent or self._who.agent,
+            agent=agent or self._agent,
             processes=processes,
             until_idle=until_idle,
             name=name,
             on_start=on_start,
         )
-
-    # -- calls, leases, edits ----------------------------------------------------------------------------------------
-
-    # (bound below, once their parts are wired)
 
     # -- inside ------------------------------------------------------------------------------------------------------
 
@@ -264,9 +252,9 @@ class Longwatch:
             id=self._parts.world.new_id("task"),
             kind=bound.kind,
             args=canonical(dict(bound.arguments), what=f"arguments of {bound.kind}", most=self._parts.payload_max),
-            agent=self._who.agent,
+            agent=self._agent,
             key=key,
-            budget=self._who.budget,
+            budget=self._paying(self._agent),
             lane=LANES[lane],
             ready_ms=ready_ms,
             retries=options.retries,

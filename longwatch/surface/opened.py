@@ -5,7 +5,9 @@ import secrets
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 from longwatch import config as configuration
 from longwatch.admission.limiter import Limiter
@@ -14,6 +16,7 @@ from longwatch.db.migrate import migrate
 from longwatch.db.sqlite import SqliteDatabase
 from longwatch.errors import ConfigError
 from longwatch.policy.difference import difference, limits_from_json, limits_to_json
+from longwatch.policy.money import Money
 from longwatch.policy.redact import Redactor
 from longwatch.runtime.call import Calls
 from longwatch.runtime.files import Edits
@@ -23,7 +26,9 @@ from longwatch.runtime.loop import Sleeper, Threads
 from longwatch.runtime.parts import Parts
 from longwatch.runtime.world import Machine, World
 from longwatch.store import fleet
+from longwatch.store.edits import EditStore
 from longwatch.store.journal import Journal
+from longwatch.store.leases import LeaseStore
 from longwatch.store.runs import Runs
 from longwatch.store.steps import Steps
 from longwatch.store.tasks import Tasks
@@ -38,9 +43,14 @@ class Opened:
 
     settings: Settings
     parts: Parts
+    source: object = None  # what the settings were read from, as a spawned process can be told it
     registry: Registry = field(default_factory=Registry)
     learned: set[str] = field(default_factory=set[str])  # kinds that the state knows of already
     handles: int = 0
+    owner: str = ""  # random: whose leases and calls are those made outside of a run
+
+    def __post_init__(self) -> None:
+        self.owner = self.parts.world.new_id("process")
 
     def close(self) -> None:
         self.parts.database.close()
@@ -59,17 +69,17 @@ def _forget() -> None:
 os.register_at_fork(after_in_child=_forget)
 
 
-def acquire(settings: Settings) -> Opened:
+def acquire(settings: Settings, source: object = None) -> Opened:
     """The opened state of these settings. Errors: StoreUnavailable, ConfigError when others run with other limits."""
     name = os.path.realpath(settings.state)
     with _guard:
         found = _opened.get(name)
         if found is None:
-            found = _opened[name] = wire(settings, Machine())
+            found = _opened[name] = wire(settings, Machine(), source)
         elif found.settings.limits != settings.limits:
             agree(found.parts, settings)
             found.parts.calls.adopt(settings.limits)
-            found.settings = settings
+            found.settings, found.source = settings, plain(source)
         found.handles += 1
         return found
 
@@ -82,7 +92,7 @@ def release(opened: Opened) -> None:
             opened.close()
 
 
-def wire(settings: Settings, world: World) -> Opened:
+def wire(settings: Settings, world: World, source: object = None) -> Opened:
     """Open the state and put the parts of a fleet together."""
     if "://" in settings.state:
         raise ConfigError(
@@ -97,12 +107,11 @@ def wire(settings: Settings, world: World) -> Opened:
         parts = assemble(settings, world, sleeper, database, joined, secrets_of(os.environ))
         if joined.rebooted:
             parts.workers.end_all()
-            parts.leases.end_all()
         agree(parts, settings)
     except BaseException:
         database.close()
         raise
-    return Opened(settings, parts)
+    return Opened(settings, parts, plain(source))
 
 
 def assemble(
@@ -115,7 +124,9 @@ def assemble(
 ) -> Parts:
     journal = Journal(database, Redactor(joined.redaction_key.encode(), known_secrets))
     state = Path(settings.state)
-    leases = Leases(world, sleeper, database, journal)
+    root = Path(settings.root)
+    leases = Leases(store=LeaseStore(database, journal), root=root, world=world, sleeper=sleeper)
+    edits = Edits(leases=leases, store=EditStore(database, journal, leases.store), world=world, state=state)
     return Parts(
         fleet=joined.name,
         world=world,
@@ -128,7 +139,7 @@ def assemble(
         workers=Workers(database, journal),
         calls=Calls(world, sleeper, Limiter(database, journal, settings.limits)),
         leases=leases,
-        edits=Edits(world, sleeper, database, journal, leases, root=settings.root, home=state.parent),
+        edits=edits,
         bells=None if database.in_memory else state.with_name(state.name + ".bells"),
         agent=settings.agent,
         budget=settings.budget,
@@ -158,13 +169,26 @@ def secrets_of(environ: Mapping[str, str]) -> tuple[str, ...]:
     return tuple(value for name, value in environ.items() if name.endswith(SECRET_ENDINGS) and value)
 
 
-def settings_for(
+def read(
     state: str | os.PathLike[str] | None,
-    config: str | os.PathLike[str] | Mapping[str, object] | None,
+    config: str | os.PathLike[str] | Mapping[str, Any] | None,
     *,
     agent: str | None,
     budget: str | None,
-) -> Settings:
+) -> tuple[Settings, object]:
+    """The settings that these arguments, the environment and the config give, and what a spawned process is told."""
     place = None if state is None else os.fspath(state)
     source = os.fspath(config) if isinstance(config, os.PathLike) else config
-    return configuration.load(source, environ=os.environ, cwd=Path.cwd(), state=place, agent=agent, budget=budget)
+    settings = configuration.load(source, environ=os.environ, cwd=Path.cwd(), state=place, agent=agent, budget=budget)
+    return settings, config if isinstance(config, Mapping) else settings.file
+
+
+def plain(value: object) -> object:
+    """A config as JSON can carry it: durations in seconds, money and paths as text."""
+    if isinstance(value, Mapping):
+        return {str(key): plain(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(inner) for inner in value]
+    if isinstance(value, timedelta):
+        return value.total_seconds()
+    return str(value) if isinstance(value, Money | Path) else value

@@ -1,4 +1,4 @@
-"""A spawned worker process, from its first line to its last: `python -m longwatch.surface.spawned`.
+"""A spawned worker process, from its first line to its last.
 
 It is told on standard input what to do (one line of JSON), finds the handlers by module and name, works, and ends with 0.
 Standard input then stays open: when it closes, the parent is gone, and the worker stops. Exit status 2 means that it was
@@ -127,8 +127,3 @@ def _refuse(error: LongwatchError) -> int:
         os.write(descriptor, json.dumps(error.to_dict()).encode())
     return 2
 
-
-if __name__ == "__main__":
-    from longwatch.surface import spawned  # the imported module, whose flag the API looks at, not this copy of it
-
-    sys.exit(spawned.main())

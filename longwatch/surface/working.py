@@ -103,7 +103,7 @@ def work_apart(
     told = _told(opened, agent=agent, until_idle=until_idle)
     pool = Pool(
         opened.parts,
-        command=[sys.executable, "-m", "longwatch.surface.spawned"],
+        command=[sys.executable, "-c", "import sys; from longwatch.surface.spawned import main; sys.exit(main())"],
         told=lambda owner: told | {"owner": owner},
         size=processes,
         on_change=on_start,
@@ -132,7 +132,7 @@ def _told(opened: Opened, *, agent: str, until_idle: bool) -> dict[str, object]:
     name = "" if spec is None or spec.name is None else str(spec.name)
     return {
         "state": str(opened.settings.state),
-        "config": opened.settings.source,
+        "config": opened.source,
         "agent": agent,
         "budget": opened.settings.budget,
         "until_idle": until_idle,

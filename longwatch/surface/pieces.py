@@ -1,0 +1,137 @@
+"""Calls, leases and edits for programs that exist, without tasks. Inside a handler they belong to the current run."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Literal
+
+from longwatch.policy.duration import Duration, parse_ms
+from longwatch.policy.lease import Holder
+from longwatch.policy.money import Money
+from longwatch.runtime.call import Call, Caller
+from longwatch.runtime.contents import Reading
+from longwatch.runtime.edit import Edit
+from longwatch.runtime.lease import Lease
+from longwatch.runtime.parts import Parts
+from longwatch.runtime.run import RunCore, current_run
+from longwatch.surface.blocks import Block
+
+if TYPE_CHECKING:
+    from longwatch.surface.opened import Opened
+
+Lane = Literal["urgent", "normal", "batch"]
+
+
+class Pieces:
+    """The half of a fleet handle that needs no tasks."""
+
+    _opened: "Opened"
+    _agent: str
+    _budget: str | None
+
+    @property
+    def _parts(self) -> Parts:
+        return self.opened.parts
+
+    @property
+    def opened(self) -> "Opened":
+        return self._opened
+
+    def call(
+        self,
+        service: str,
+        *,
+        agent: str | None = None,
+        budget: str | None = None,
+        key: str | None = None,
+        model: str | None = None,
+        money: str | Money | None = None,
+        weight: Mapping[str, int] | None = None,
+        lane: Lane = "normal",
+        wait: Duration | None = None,
+    ) -> Block[Call]:
+        """One use of a service: admitted and its money held when the block is entered, settled when it is left.
+
+        money: what the call may cost you. weight: by the names of the service's rates. wait: time in line; None: for
+        ever, 0: none. Errors: Refused and its kinds (nothing was sent), ConfigError for unknown names.
+        """
+        run = self._run()
+        if run is not None:
+            return self._block(
+                run.call(service, key=key, budget=budget, model=model, money=money, weight=weight, lane=lane, wait=wait)
+            )
+        who = agent or self._agent
+        caller = Caller(agent=who, budget=self._paying(who), task=None, run=None, step=None, owner=self._opened.owner)
+        return self._block(
+            self._parts.calls.call(
+                service,
+                caller=caller,
+                key=key,
+                budget=budget,
+                model=model,
+                money=money,
+                weight=weight,
+                lane=lane,
+                wait_ms=None if wait is None else parse_ms(wait),
+            )
+        )
+
+    def lease(
+        self,
+        *names: str,
+        agent: str | None = None,
+        root: str = ".",
+        mode: str = "exclusive",
+        ttl: Duration = "60s",
+        wait: Duration | None = None,
+    ) -> Block[Lease]:
+        """The right to write `names` (files below the root, or "name:deploy"), all or none, while the block is open.
+
+        Errors: LeaseBusy when `wait` runs out, ConfigError.
+        """
+        run = self._run()
+        if run is not None:
+            return self._block(run.lease(*names, root=root, mode=mode, ttl=ttl, wait=wait))
+        wait_ms = None if wait is None else parse_ms(wait)
+        holder = Holder(owner=self._opened.owner, agent=agent or self._agent)
+        return self._block(
+            self._parts.leases.lease(
+                *names, holder=holder, ttl_ms=parse_ms(ttl), wait_ms=wait_ms, mode=mode, inside=root
+            )
+        )
+
+    def edit(
+        self,
+        *names: str,
+        agent: str | None = None,
+        root: str = ".",
+        ttl: Duration = "60s",
+        wait: Duration | None = None,
+    ) -> Block[Edit]:
+        """Change several files, all or none, under leases; published when the block ends.
+
+        root: the folder that names start from, below the fleet's. Errors: LeaseBusy, LeaseLost, EditConflict, ConfigError.
+        """
+        run = self._run()
+        if run is not None:
+            return self._block(run.edit(*names, root=root, ttl=ttl, wait=wait))
+        wait_ms = None if wait is None else parse_ms(wait)
+        holder = Holder(owner=self._opened.owner, agent=agent or self._agent)
+        return self._block(
+            self._parts.edits.edit(names, holder=holder, ttl_ms=parse_ms(ttl), wait_ms=wait_ms, inside=root)
+        )
+
+    acall, alease, aedit = call, lease, edit
+
+    def read(self, *names: str, root: str = ".") -> Reading:
+        """Several files as of one instant: no commit is seen by half. Errors: ConfigError, StoreUnavailable."""
+        return self._parts.edits.read(names, inside=root)
+
+    def _paying(self, agent: str) -> str | None:
+        return self._budget or self._opened.settings.budget_of(agent)
+
+    def _run(self) -> RunCore | None:
+        """The run that the calling code belongs to, if it is one of this fleet."""
+        run = current_run.get()
+        return run if run is not None and run.parts is self._opened.parts else None
+
+    def _block(self, part: "Call | Lease | Edit") -> "Block[Any]":
+        return Block(part, self._parts.world.steady_ms)

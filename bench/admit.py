@@ -42,7 +42,7 @@ STAND_STILL_BAR_S = 3.0  # a second until the stopped holder is killed, and as m
 
 def limits() -> Limits:
     rate = Rate(WIDE, 1000, WIDE)
-    caps = {"money": (Cap(WIDE * 1000, "month"),)}
+    caps: dict[str, tuple[Cap, ...]] = {"money": (Cap(WIDE * 1000, "month"),)}
     return Limits(
         fleet_money=caps["money"],
         services={

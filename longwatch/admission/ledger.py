@@ -12,6 +12,7 @@ from longwatch.policy import budget, meter
 from longwatch.policy.admission import Slot
 from longwatch.policy.budget import BROKEN, MILLION
 from longwatch.policy.call import moved
+from longwatch.policy.limits import DIMENSIONS
 from longwatch.policy.meter import NEW, Meter
 from longwatch.policy.scope import purses_of
 from longwatch.store.journal import Journal
@@ -97,7 +98,7 @@ class Ledger:
     def release(self, tx: Transaction, row: Row, move: str) -> None:
         """It was not sent: it costs nothing, and its meters get back what is still theirs to have."""
         if row.state != "released":
-            unused = {dimension: 0 for dimension in ("requests", "input_tokens", "output_tokens")}
+            unused: dict[str, int] = dict.fromkeys(DIMENSIONS, 0)
             self._move(tx, row, move, NOTHING, weights=self._corrected(tx, row, unused))
 
     def move_slot(self, tx: Transaction, row: Row, slot: Slot) -> None:

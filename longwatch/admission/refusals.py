@@ -20,7 +20,8 @@ def too_heavy(refused: TooHeavy) -> LimitRefused:
     service, _, dimension = refused.name.partition("/")
     dimension = dimension.rpartition("/")[2]
     return LimitRefused(
-        f"{service} can never take this call.\n  it weighs {refused.weight} {dimension}, its limit takes {refused.most} at most.",
+        f"{service} can never take this call.\n"
+        f"  it weighs {refused.weight} {dimension}, its limit takes {refused.most} at most.",
         hint=f"Split the call, or correct [service.{service}] rate in longwatch.toml.",
     )
 

@@ -11,7 +11,6 @@ A call that wakes later than its meters allow for would arrive among those behin
 """
 
 import logging
-import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -21,23 +20,23 @@ from typing import Self
 from longwatch.admission.calls import Admitted, CallRequest, check
 from longwatch.admission.limiter import Limiter
 from longwatch.admission.refusals import KeyForgotten as KeyForgotten
-from longwatch.errors import ConfigError, StoreUnavailable, UnknownPrice, WaitTimeout
-from longwatch.policy import price
+from longwatch.errors import ConfigError, WaitTimeout
 from longwatch.policy.admission import Later
 from longwatch.policy.backoff import Backoff
+from longwatch.policy.estimate import micros_of, most_micros, spent_micros
 from longwatch.policy.limits import Limits
 from longwatch.policy.meter import JITTER_MS
-from longwatch.policy.money import Money, convert
-from longwatch.policy.price import Caching, Usage
+from longwatch.policy.money import Money
+from longwatch.policy.price import Caching
 from longwatch.policy.unsent import proves_unsent
 from longwatch.policy.usage import metered, model_of, usage_from, usage_of
+from longwatch.runtime.beats import Beats
 from longwatch.runtime.loop import FOREVER_MS, Retry, Sleeper, wait_for
 from longwatch.runtime.persist import persist
 from longwatch.runtime.world import World
 
 logger = logging.getLogger("longwatch")
 
-BEAT_MS = 20_000
 TELL_MS = 5_000  # a call that waits longer than this says once what it waits for
 LATE_MS = JITTER_MS // 2  # after its slot; the other half of what the meters allow for is the network's
 RESLOTS = 3  # a machine that is late every time shall not wait for ever
@@ -61,10 +60,7 @@ class Calls:
 
     def __init__(self, world: World, sleeper: Sleeper, limiter: Limiter) -> None:
         self.world, self.sleeper, self.limiter = world, sleeper, limiter
-        self._guard = threading.Lock()
-        self._open: dict[str, str] = {}  # owner by call
-        self._beaten: dict[str, int] = {}  # steady instant of each owner's last beat
-        self._beating = False
+        self.beats = Beats(world, sleeper, limiter)
 
     def adopt(self, limits: Limits) -> None:
         """From now on decide by these limits."""
@@ -112,17 +108,26 @@ class Calls:
             once=once,
         )
         check(request)
-        self.limiter.scope(service, model, request.budget, caller.agent)
-        micros = self._estimate(request, money, longest=longest, caching=caching)
+        micros = self._most(request, money, longest=longest, caching=caching)
         return Call(self, replace(request, money=micros), wait_ms)
 
+    def _most(self, request: CallRequest, money: str | Money | None, *, longest: int, caching: Caching) -> int:
+        found = self.limiter.scope(request.service, request.model, request.budget, request.agent).scope.service
+        if money is not None:
+            return micros_of(money, self.limiter.limits)
+        return most_micros(
+            found,
+            request.model,
+            self.limiter.limits,
+            prompt=request.weights.get("input_tokens", 0),
+            longest=longest,
+            caching=caching,
+            at_ms=self.world.wall_ms(),
+        )
+
     def beat(self, owner: str) -> None:
-        """The owner is alive: its open calls keep their holds. Every BEAT_MS, by the worker or by a thread of this."""
-        with self._guard:
-            self._beaten[owner] = self.world.steady_ms()
-            holds = owner in self._open.values()
-        if holds:
-            self.limiter.beat(owner)
+        """The owner is alive: its open calls keep their holds. A worker calls it; else a thread does while calls are open."""
+        self.beats.beat(owner)
 
     def bury(self, owner: str) -> int:
         """The owner's process is confirmed dead: end its calls; how many."""
@@ -131,88 +136,6 @@ class Calls:
     def expire(self) -> int:
         """End calls whose owner has been silent for too long; how many."""
         return self.limiter.expire()
-
-    # -- prices --------------------------------------------------------------------------------------------------------
-
-    def _estimate(self, request: CallRequest, money: str | Money | None, *, longest: int, caching: Caching) -> int:
-        """The most the call can cost, in micro-units of the fleet's currency. Errors: ConfigError, UnknownPrice."""
-        limits = self.limiter.limits
-        if money is not None:
-            return self.micros(money)
-        own = self.limiter.scope(
-            request.service, request.model, request.budget, request.agent
-        ).scope.service.price_micros
-        if own is not None:
-            return own
-        if not price.has_prices(request.service):
-            return 0
-        row = price.find(request.service, request.model, at_ms=self.world.wall_ms())
-        prompt = request.weights.get("input_tokens", 0)
-        if not longest or not prompt:
-            raise ConfigError(
-                f"what this call of {request.service} costs at most cannot be told without its tokens",
-                hint='Give weight={"input_tokens": ...} and max_tokens=, or money= with the most it can cost.',
-            )
-        micros = price.worst_case_micros(row, input_tokens=prompt, max_tokens=longest, caching=caching)
-        return convert(Money(micros, row.currency), limits.currency, limits.exchange).micros
-
-    def micros(self, money: str | Money) -> int:
-        """An amount in micro-units of the fleet's currency. Errors: ConfigError, UnknownPrice."""
-        limits = self.limiter.limits
-        return convert(Money.parse(money), limits.currency, limits.exchange).micros
-
-    def cost(self, service: str, model: str | None, usage: Usage) -> int | None:
-        """What a usage cost, in micro-units of the fleet's currency; None where there is no price."""
-        limits = self.limiter.limits
-        if not price.has_prices(service):
-            return None
-        try:
-            row = price.find(service, model, at_ms=self.world.wall_ms())
-            micros = price.cost_micros(row, usage)
-            return convert(Money(micros, row.currency), limits.currency, limits.exchange).micros
-        except UnknownPrice:
-            return None  # the estimate stands: the call was made, and an unknown price is never 0
-
-    # -- being alive ---------------------------------------------------------------------------------------------------
-
-    def opened(self, call: str, owner: str) -> None:
-        """A call holds something: its owner has to beat. A worker does; else a thread is started for as long as needed."""
-        with self._guard:
-            self._open[call] = owner
-            self._beaten.setdefault(owner, self.world.steady_ms())
-            starts = not self._beating
-            self._beating = True
-        if starts:
-            self.sleeper.start("calls", self._keep_beating)
-
-    def closed(self, call: str) -> None:
-        with self._guard:
-            self._open.pop(call, None)
-
-    def _keep_beating(self) -> None:
-        while True:
-            self.sleeper.sleep_until(self.world.steady_ms() + BEAT_MS)
-            silent = self._silent_owners()
-            if silent is None:
-                return
-            for owner in silent:
-                self._beat_or_tell(owner)
-
-    def _silent_owners(self) -> list[str] | None:
-        """Owners of open calls for whom nobody has beaten lately; None when nothing is open and the thread may end."""
-        with self._guard:
-            if not self._open:
-                self._beating = False
-                self._beaten.clear()
-                return None
-            due_ms = self.world.steady_ms() - BEAT_MS
-            return [owner for owner in set(self._open.values()) if self._beaten.get(owner, 0) <= due_ms]
-
-    def _beat_or_tell(self, owner: str) -> None:
-        try:
-            self.beat(owner)
-        except StoreUnavailable as error:
-            logger.warning("the holds of this process's calls could not be kept alive, trying again: %s", error)
 
 
 class Call:
@@ -254,7 +177,7 @@ class Call:
 
     def _take(self, admitted: Admitted) -> None:
         self._admitted = admitted
-        self._calls.opened(self.id, self.owner)
+        self._calls.beats.opened(self.id, self.owner)
         self._calls.world.reach("call.admitted")
 
     def _until_slot(self) -> Admitted | Retry:
@@ -356,7 +279,7 @@ class Call:
             if not self._ended:
                 self._end(error)
         finally:
-            self._calls.closed(self.id)
+            self._calls.beats.closed(self.id)
 
     def _end(self, error: BaseException | None) -> None:
         limiter = self._calls.limiter
@@ -383,10 +306,11 @@ class Call:
         """
         self._must_have_left()
         found = usage_from(tokens) if tokens else usage_of(answer if usage is None else usage)
-        micros = None if money is None else self._calls.micros(money)
-        service = self._request.service
+        limits, service = self._calls.limiter.limits, self._request.service
+        micros = None if money is None else micros_of(money, limits)
         if micros is None and found is not None:
-            micros = self._calls.cost(service, model_of(answer) or self._request.model, found)
+            model, at_ms = model_of(answer) or self._request.model, self._calls.world.wall_ms()
+            micros = spent_micros(service, model, found, limits, at_ms=at_ms)
         persist(
             lambda: self._calls.limiter.settle(
                 self.id,
@@ -404,7 +328,7 @@ class Call:
             raise ConfigError(f"{self.id} was never admitted", hint="Release a call inside its block.")
         persist(lambda: self._calls.limiter.release(self.id, owner=self.owner))
         self._ended = True
-        self._calls.closed(self.id)
+        self._calls.beats.closed(self.id)
 
     def _must_have_left(self) -> None:
         if self._left_ms is None:

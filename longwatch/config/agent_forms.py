@@ -75,7 +75,7 @@ def _parse_cron(raw: object, context: Context) -> str:
         raise ConfigError(f"{text!r} has {len(fields)} fields, not {len(CRON_FIELDS)}", hint=CRON_HINT)
     for field, (name, least, most, names) in zip(fields, CRON_FIELDS, strict=True):
         if not all(_fits(part, least, most, names) for part in field.split(",")):
-            raise ConfigError(f"{text!r}: {field!r} is not a {name} ({least} to {most})", hint=CRON_HINT)
+            raise ConfigError(f"{text!r}: {field!r} is no value for {name} ({least} to {most})", hint=CRON_HINT)
     return " ".join(fields)
 
 

@@ -1,5 +1,8 @@
 """Nothing is unlimited by a typo, and a change of limits is told in words."""
 
+from dataclasses import replace
+from typing import Any
+
 import pytest
 
 from longwatch.errors import ConfigError
@@ -23,8 +26,8 @@ LIMITS = Limits(
 )
 
 
-def limits(**changed: object) -> Limits:
-    return Limits(**{**{name: getattr(LIMITS, name) for name in Limits.__dataclass_fields__}, **changed})
+def limits(**changed: Any) -> Limits:
+    return replace(LIMITS, **changed)
 
 
 def test_a_named_service_is_resolved_to_its_limits() -> None:

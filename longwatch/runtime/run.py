@@ -84,6 +84,7 @@ class RunCore:
         model: str | None = None,
         money: str | Money | None = None,
         weight: Mapping[str, int] | None = None,
+        max_tokens: int | None = None,
         lane: str = "normal",
         wait: Duration | None = None,
     ) -> Call:
@@ -103,6 +104,7 @@ class RunCore:
             model=model,
             money=money,
             weight=weight,
+            max_tokens=max_tokens,
             lane=lane,
             wait_ms=None if wait is None else parse_ms(wait),
         )

@@ -29,12 +29,15 @@ class Workers:
     database: Database
     journal: Journal
 
-    def enrol(self, owner: str, *, agent: str, pid: int, start_ticks: int, boot_id: str, name: str | None = None) -> None:
+    def enrol(
+        self, owner: str, *, agent: str, pid: int, start_ticks: int, boot_id: str, name: str | None = None
+    ) -> None:
         """Make the worker known, so that others can tell when its process is gone. Twice does no harm."""
-        facts = {"agent": agent, "pid": pid, "start_ticks": start_ticks, "boot_id": boot_id, "name": name}
         with self.database.transaction(durable=False) as tx:
-            if tx.count("tasks.enrol", owner=owner, **facts):
-                self.journal.append(tx, "worker.enrolled", owner, **facts)
+            if tx.count(
+                "tasks.enrol", owner=owner, agent=agent, pid=pid, start_ticks=start_ticks, boot_id=boot_id, name=name
+            ):
+                self.journal.append(tx, "worker.enrolled", owner, agent=agent, pid=pid, name=name)
 
     def dismiss(self, owner: str) -> None:
         with self.database.transaction(durable=False) as tx:

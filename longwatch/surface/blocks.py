@@ -22,19 +22,24 @@ SLOW_MS = 100
 class Part(Protocol):
     """What can be entered: a call, a lease, an edit."""
 
-    @property
-    def wait_ms(self) -> int | None: ...
     def attempt(self) -> Any: ...
-    def leave(self, error: BaseException | None = None) -> None: ...
-    def give_up(self) -> LongwatchError: ...
+    def leave(self, error: BaseException | None) -> None: ...
     def __enter__(self) -> Any: ...
 
 
 class Block(Generic[T]):
     """`with block as it` or `async with block as it`, once."""
 
-    def __init__(self, part: T, steady_ms: Callable[[], int]) -> None:
-        self._part, self._steady_ms = part, steady_ms
+    def __init__(
+        self,
+        part: T,
+        steady_ms: Callable[[], int],
+        *,
+        give_up: Callable[[], LongwatchError | None],
+        wait_ms: int | None = None,
+    ) -> None:
+        """give_up: leave the line and give back what was taken; the error to raise. wait_ms: unless the part knows it."""
+        self._part, self._steady_ms, self._give_up, self._wait_ms = part, steady_ms, give_up, wait_ms
 
     def __enter__(self) -> T:
         began_ms = self._steady_ms()
@@ -49,16 +54,15 @@ class Block(Generic[T]):
         self._part.leave(error)
 
     async def __aenter__(self) -> T:
-        wait_ms = self._part.wait_ms
-        until_ms = FOREVER_MS if wait_ms is None else self._steady_ms() + wait_ms
+        until_ms = FOREVER_MS if self._wait_ms is None else self._steady_ms() + self._wait_ms
         while isinstance(answer := await self._attempt(), Retry):
             if self._steady_ms() >= until_ms:
-                raise await asyncio.to_thread(self._part.give_up)
+                raise await asyncio.to_thread(self._give_up) or LongwatchError("the wait has ended")
             wake_ms = min(answer.at_ms, until_ms)
             try:
                 await asyncio.sleep(max(0, wake_ms - self._steady_ms()) / 1000)
             except asyncio.CancelledError:
-                await asyncio.shield(asyncio.to_thread(self._part.give_up))
+                await asyncio.shield(asyncio.to_thread(self._give_up))
                 raise
         return self._part
 
@@ -69,7 +73,7 @@ class Block(Generic[T]):
             return await asyncio.shield(work)
         except asyncio.CancelledError:
             await work
-            await asyncio.to_thread(self._part.give_up)
+            await asyncio.to_thread(self._give_up)
             raise
 
     async def __aexit__(

@@ -3,11 +3,11 @@
 import os
 import secrets
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from longwatch import config as configuration
 from longwatch.admission.limiter import Limiter
@@ -186,9 +186,9 @@ def read(
 def plain(value: object) -> object:
     """A config as JSON can carry it: durations in seconds, money and paths as text."""
     if isinstance(value, Mapping):
-        return {str(key): plain(inner) for key, inner in value.items()}
+        return {str(key): plain(inner) for key, inner in cast("Mapping[object, object]", value).items()}
     if isinstance(value, list | tuple):
-        return [plain(inner) for inner in value]
+        return [plain(inner) for inner in cast("Sequence[object]", value)]
     if isinstance(value, timedelta):
         return value.total_seconds()
     return str(value) if isinstance(value, Money | Path) else value

@@ -1,7 +1,7 @@
 """Calls, leases and edits for programs that exist, without tasks. Inside a handler they belong to the current run."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from longwatch.policy.duration import Duration, parse_ms
 from longwatch.policy.lease import Holder
@@ -45,22 +45,34 @@ class Pieces:
         model: str | None = None,
         money: str | Money | None = None,
         weight: Mapping[str, int] | None = None,
+        max_tokens: int | None = None,
         lane: Lane = "normal",
         wait: Duration | None = None,
     ) -> Block[Call]:
         """One use of a service: admitted and its money held when the block is entered, settled when it is left.
 
-        money: what the call may cost you. weight: by the names of the service's rates. wait: time in line; None: for
+        money: the most it can cost you; left out, it is priced by model, weight and max_tokens, else by the service's
+        price. weight: units by the names of the service's rates. wait: time in line; None: for
         ever, 0: none. Errors: Refused and its kinds (nothing was sent), ConfigError for unknown names.
         """
         run = self._run()
         if run is not None:
-            return self._block(
-                run.call(service, key=key, budget=budget, model=model, money=money, weight=weight, lane=lane, wait=wait)
+            return self._called(
+                run.call(
+                    service,
+                    key=key,
+                    budget=budget,
+                    model=model,
+                    money=money,
+                    weight=weight,
+                    max_tokens=max_tokens,
+                    lane=lane,
+                    wait=wait,
+                )
             )
         who = agent or self._agent
         caller = Caller(agent=who, budget=self._paying(who), task=None, run=None, step=None, owner=self._opened.owner)
-        return self._block(
+        return self._called(
             self._parts.calls.call(
                 service,
                 caller=caller,
@@ -69,6 +81,7 @@ class Pieces:
                 model=model,
                 money=money,
                 weight=weight,
+                max_tokens=max_tokens,
                 lane=lane,
                 wait_ms=None if wait is None else parse_ms(wait),
             )
@@ -89,10 +102,10 @@ class Pieces:
         """
         run = self._run()
         if run is not None:
-            return self._block(run.lease(*names, root=root, mode=mode, ttl=ttl, wait=wait))
+            return self._leased(run.lease(*names, root=root, mode=mode, ttl=ttl, wait=wait))
         wait_ms = None if wait is None else parse_ms(wait)
         holder = Holder(owner=self._opened.owner, agent=agent or self._agent)
-        return self._block(
+        return self._leased(
             self._parts.leases.lease(
                 *names, holder=holder, ttl_ms=parse_ms(ttl), wait_ms=wait_ms, mode=mode, inside=root
             )
@@ -112,10 +125,10 @@ class Pieces:
         """
         run = self._run()
         if run is not None:
-            return self._block(run.edit(*names, root=root, ttl=ttl, wait=wait))
+            return self._edited(run.edit(*names, root=root, ttl=ttl, wait=wait))
         wait_ms = None if wait is None else parse_ms(wait)
         holder = Holder(owner=self._opened.owner, agent=agent or self._agent)
-        return self._block(
+        return self._edited(
             self._parts.edits.edit(names, holder=holder, ttl_ms=parse_ms(ttl), wait_ms=wait_ms, inside=root)
         )
 
@@ -133,5 +146,11 @@ class Pieces:
         run = current_run.get()
         return run if run is not None and run.parts is self._opened.parts else None
 
-    def _block(self, part: "Call | Lease | Edit") -> "Block[Any]":
-        return Block(part, self._parts.world.steady_ms)
+    def _called(self, call: Call) -> Block[Call]:
+        return Block(call, self._parts.world.steady_ms, give_up=call.abandon)  # a call knows how long it may wait
+
+    def _leased(self, lease: Lease) -> Block[Lease]:
+        return Block(lease, self._parts.world.steady_ms, give_up=lease.give_up, wait_ms=lease.wait_ms)
+
+    def _edited(self, edit: Edit) -> Block[Edit]:
+        return Block(edit, self._parts.world.steady_ms, give_up=edit.lease.give_up, wait_ms=edit.lease.wait_ms)

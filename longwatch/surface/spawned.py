@@ -62,7 +62,11 @@ def _work(told: dict[str, Any], lifeline: int) -> int:
 
 def _obey(worker: Any, lifeline: int) -> None:
     """SIGTERM, or the end of the parent: stop within the grace."""
-    signal.signal(signal.SIGTERM, lambda *_: worker.ask_to_stop())
+
+    def hear(_number: int, _frame: object) -> None:
+        worker.ask_to_stop()
+
+    signal.signal(signal.SIGTERM, hear)
 
     def watch() -> None:
         while os.read(lifeline, 4096):
@@ -126,4 +130,3 @@ def _refuse(error: LongwatchError) -> int:
     if descriptor >= 0:
         os.write(descriptor, json.dumps(error.to_dict()).encode())
     return 2
-

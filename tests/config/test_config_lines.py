@@ -122,7 +122,9 @@ STATEMENTS = st.sampled_from(
 )
 
 
-@given(st.one_of(st.lists(PIECES, max_size=14).map("".join), st.lists(STATEMENTS, max_size=8).map("\n".join)))
+@given(
+    st.one_of(st.lists(PIECES, max_size=14).map("".join), st.lists(STATEMENTS, max_size=8, unique=True).map("\n".join))
+)
 def test_every_key_that_toml_knows_has_a_line(text: str) -> None:
     try:
         document = tomllib.loads(text)

@@ -3,15 +3,19 @@
 import json
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, get_type_hints, is_typeddict
+from typing import Any, cast, get_type_hints, is_typeddict
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from longwatch.config import Config, schema
-from longwatch.config.keys import Key, fields_of
+from longwatch.config import Config, load, schema
+from longwatch.config.keys import Key, Table, fields_of
+from longwatch.config.lines import KeyPath, dotted
 from longwatch.config.settings import FileSettings
+from longwatch.errors import ConfigError
 
 SHOP: dict[str, Any] = tomllib.loads((Path(__file__).parent / "shop.toml").read_text())
 TYPES: dict[str, Any] = {"object": dict, "array": list, "string": str, "integer": int, "number": (int, float)}
@@ -19,7 +23,7 @@ TYPES: dict[str, Any] = {"object": dict, "array": list, "string": str, "integer"
 
 def accepts(rule: Mapping[str, Any], value: Any) -> bool:
     """The part of JSON schema that ours uses."""
-    kind, shape = rule.get("type"), type(value)
+    kind = rule.get("type")
     return (
         (kind is None or (isinstance(value, TYPES[kind]) and not isinstance(value, bool)))
         and ("const" not in rule or value == rule["const"])
@@ -29,16 +33,20 @@ def accepts(rule: Mapping[str, Any], value: Any) -> bool:
         and ("minimum" not in rule or value >= rule["minimum"])
         and ("maximum" not in rule or value <= rule["maximum"])
         and ("exclusiveMinimum" not in rule or value > rule["exclusiveMinimum"])
-        and (shape is not list or _accepts_list(rule, value))
-        and (shape is not dict or _accepts_table(rule, value))
+        and _accepts_list(rule, value)
+        and _accepts_table(rule, value)
     )
 
 
-def _accepts_list(rule: Mapping[str, Any], value: list[Any]) -> bool:
+def _accepts_list(rule: Mapping[str, Any], value: Any) -> bool:
+    if type(value).__name__ != "list":
+        return True
     return len(value) >= rule.get("minItems", 0) and all(accepts(rule.get("items", {}), each) for each in value)
 
 
-def _accepts_table(rule: Mapping[str, Any], value: dict[str, Any]) -> bool:
+def _accepts_table(rule: Mapping[str, Any], value: Any) -> bool:
+    if type(value).__name__ != "dict":
+        return True
     more = rule.get("additionalProperties", True)
     named = rule.get("properties", {})
     return (
@@ -79,13 +87,63 @@ def test_the_schema_refuses_what_the_reader_refuses(document: dict[str, Any]) ->
 
 def test_the_schema_is_json_and_describes_every_key() -> None:
     assert json.loads(json.dumps(schema())) == schema()
-    for settings in _settings_classes(FileSettings):
-        for each in fields_of(settings).values():
+    for section in _settings_classes(FileSettings):
+        for each in fields_of(section).values():
             assert each.entry.doc
 
 
 def test_the_type_of_the_dict_form_has_the_same_keys() -> None:
     assert _keys_of_type(Config) == _keys_of_settings(FileSettings)
+
+
+GARBAGE = st.recursive(
+    st.one_of(
+        st.none(),
+        st.booleans(),
+        st.integers(),
+        st.floats(),
+        st.dates(),
+        st.text(max_size=12),
+        st.sampled_from(
+            ["5/s", "5 USD/day", "10m", "1 MiB", "client", "a:b", "env", "* * * * *", "file:", "~", "[::1]:1", "s3://"]
+        ),
+    ),
+    lambda below: st.one_of(
+        st.lists(below, max_size=3),
+        st.dictionaries(st.sampled_from(["env", "file", "requests", "USD", "x", ""]), below, max_size=2),
+    ),
+    max_leaves=4,
+)
+
+
+@settings(max_examples=400)
+@given(st.data())
+def test_whatever_a_key_holds_is_taken_or_refused_with_its_place(data: st.DataObject) -> None:
+    path = data.draw(st.sampled_from(list(_all_keys(FileSettings, ()))))
+    document: Any = data.draw(GARBAGE)
+    for name in reversed(path):
+        document = {name: document}
+    refusal = _refusal(cast("dict[str, object]", document))
+    assert refusal is None or refusal.message.startswith(f"config: {dotted(path)}")
+    assert refusal is None or refusal.hint
+
+
+def _refusal(document: dict[str, object]) -> ConfigError | None:
+    try:
+        load(document, environ={}, cwd=Path.cwd())
+    except ConfigError as error:
+        return error
+    return None
+
+
+def _all_keys(settings: type, above: KeyPath) -> Iterator[KeyPath]:
+    """The path of every key, in sections that are called x."""
+    for each in fields_of(settings).values():
+        path = (*above, each.entry.name)
+        if isinstance(each.entry, Key):
+            yield path
+        else:
+            yield from _all_keys(each.kind, path if isinstance(each.entry, Table) else (*path, "x"))
 
 
 def _settings_classes(settings: type) -> list[type]:

@@ -238,6 +238,12 @@ def test_a_state_in_memory_is_left_as_it_is(tmp_path: Path) -> None:
     assert load({}, environ={}, cwd=tmp_path, state=":memory:").state == ":memory:"
 
 
+def test_the_file_of_a_secret_is_found_from_the_root(tmp_path: Path) -> None:
+    (tmp_path / "work").mkdir()
+    (tmp_path / "longwatch.toml").write_text('[fleet]\nroot = "work"\n[service.api]\nkey = { file = "keys/../api" }\n')
+    assert load(environ={}, cwd=tmp_path).services["api"].key == Secret("file", str(tmp_path / "work/api"))
+
+
 def test_home_is_the_one_of_the_environment(tmp_path: Path) -> None:
     config: Config = {"service": {"api": {"key": {"file": "~/keys/api"}}}}
     key = load(config, environ={"HOME": "/home/me"}, cwd=tmp_path).services["api"].key

@@ -4,6 +4,7 @@ Every lease is renewed at a third of its length by a thread that serves all leas
 none is open. A beat that fails means unknown, not lost: only the state says what is lost, and `check()` asks it.
 """
 
+import contextlib
 import logging
 import os
 import threading
@@ -98,10 +99,10 @@ class Leases:
         with self._guard:
             self._open.pop(lease.id, None)
 
-    def held_by_this_thread(self, lease: str) -> bool:
+    def held_by_this_thread(self, lease: str, *, owner: str) -> bool:
         with self._guard:
             found = self._open.get(lease)
-        return found is not None and found.thread == threading.get_ident()
+        return found is not None and (found.thread, found.holder.owner) == (threading.get_ident(), owner)
 
     def _keep(self, ttl_ms: int) -> None:
         """The beat thread of all leases of one length."""
@@ -199,7 +200,7 @@ class Lease:
 
     def give_up(self) -> LeaseBusy:
         """Leave the line; the error to raise."""
-        self._leases.store.release(self.id)  # also what was taken by an attempt whose reply was lost
+        self._give_back()  # also what was taken by an attempt whose reply was lost
         busy, now_ms = self._busy, self._leases.world.steady_ms()
         if busy is None:
             return LeaseBusy(f"{self._named()} could not be taken in time", holder="", until_ms=0)
@@ -214,23 +215,27 @@ class Lease:
         """Give it back. If the state is away it runs out by itself."""
         self._leases.world.reach("lease.leaving")
         self.forget()
-        try:
-            self._leases.store.release(self.id)
-        except StoreUnavailable:
-            return  # the block's own outcome counts; what is not given back ends by itself
+        self._give_back()
 
     def forget(self) -> None:
         """Stop renewing it: somebody else gives it back."""
         self._leases.forget(self)
 
+    def _give_back(self) -> None:
+        with contextlib.suppress(StoreUnavailable):  # the block's own outcome counts; the lease ends by itself
+            self._leases.store.release(self.id)
+
     def _attempt_here(self) -> "Self | Retry":
         answer = self.attempt()
-        if isinstance(answer, Retry) and self._busy and self._leases.held_by_this_thread(self._busy.id):
+        if isinstance(answer, Retry) and self._busy and self._is_mine(self._busy):
             error = self.give_up()
             error.hint = f"This very thread holds it, as {self._busy.id}: end that block first, or name all in one."
             raise error
         self.thread = threading.get_ident()
         return answer
+
+    def _is_mine(self, claim: Claim) -> bool:
+        return self._leases.held_by_this_thread(claim.id, owner=self.holder.owner)
 
     def _take(self, now_ms: int) -> "Self | Retry":
         store = self._leases.store

@@ -47,34 +47,37 @@ class Runs:
         An owner claims when it holds nothing: what it holds all the same was claimed by a call whose reply was lost.
         """
         with self.database.transaction() as tx:
-            held = [run_of(row) for row in tx.all("tasks.owned", owner=owner)]
-            if held:
-                return self._claimed_before(tx, held)
             self._sweep(tx)
-            tx.count("tasks.come_due")
-            rows = [row for kind in kinds for row in tx.all("tasks.ready_of_kind", kind=kind, limit=limit)]
-            chosen = sorted(rows, key=lambda row: (row.lane, row.seq))[:limit]
-            if not chosen:
-                return []
-            fences = take_fences(tx, len(chosen))
-            until_ms = tx.now_ms + lease_ms
-            runs: list[Run] = []
-            for row, fence in zip(chosen, fences, strict=True):
-                taken = tx.one("tasks.claim", id=row.id, owner=owner, fence=fence, until_ms=until_ms)
-                assert taken is not None
-                self.journal.append(
-                    tx, "task.claimed", row.id, task=row.id, agent=taken.agent, owner=owner, fence=fence
-                )
-                runs.append(run_of(taken))
-            if start is None:
-                return runs
-            first = self._start(tx, runs[0], run=start, lease_ms=lease_ms)
+            held = self._held(tx, owner)
+            if held and held[0].id:
+                return held
+            if start is not None and tx.one("tasks.run_by_id", id=start) is not None:
+                return []  # this very call landed before, and the run that it started is over
+            claimed = held or self._take(tx, owner, kinds, limit, lease_ms)
+            if start is None or not claimed:
+                return claimed
+            first = self._start(tx, claimed[0], run=start, lease_ms=lease_ms)
             assert first is not None
-            return [first, *runs[1:]]
+            return [first, *claimed[1:]]
 
-    def _claimed_before(self, tx: Transaction, held: list[Run]) -> list[Run]:
-        running = [self._started_before(tx, run) for run in held if run.task.state == "running"]
-        return [run for run in running if run] + [run for run in held if run.task.state == "claimed"]
+    def _held(self, tx: Transaction, owner: str) -> list[Run]:
+        """What the owner holds and has not lost by time: what it runs first, then what it has claimed."""
+        live = [run_of(row) for row in tx.all("tasks.owned", owner=owner) if row.until_ms > tx.now_ms]
+        running = [self._started_before(tx, run) for run in live if run.task.state == "running"]
+        return [run for run in running if run] + [run for run in live if run.task.state == "claimed"]
+
+    def _take(self, tx: Transaction, owner: str, kinds: Iterable[str], limit: int, lease_ms: int) -> list[Run]:
+        tx.count("tasks.come_due")
+        rows = [row for kind in set(kinds) for row in tx.all("tasks.ready_of_kind", kind=kind, limit=limit)]
+        chosen = sorted(rows, key=lambda row: (row.lane, row.seq))[:limit]
+        fences = take_fences(tx, len(chosen)) if chosen else ()
+        return [self._take_one(tx, row.id, owner, fence, lease_ms) for row, fence in zip(chosen, fences, strict=True)]
+
+    def _take_one(self, tx: Transaction, task: str, owner: str, fence: int, lease_ms: int) -> Run:
+        taken = tx.one("tasks.claim", id=task, owner=owner, fence=fence, until_ms=tx.now_ms + lease_ms)
+        assert taken is not None
+        self.journal.append(tx, "task.claimed", task, task=task, agent=taken.agent, owner=owner, fence=fence)
+        return run_of(taken)
 
     def _started_before(self, tx: Transaction, claimed: Run) -> Run | None:
         told = tx.one("tasks.run_by_fence", fence=claimed.fence)

@@ -71,7 +71,8 @@ class Tasks:
         for need, row in needs.items():
             met = int(policy.fate_move(item.fate, row.state) == "need_met")
             tx.count("tasks.insert_need", task=item.id, needs=need, fate=item.fate, met=met)
-        self.journal.append(tx, "task.submitted", item.id, agent=item.agent, task=item.id, of=item.kind, key=item.key)
+        facts = {"of": item.kind, "key": item.key, "state": state}
+        self.journal.append(tx, "task.submitted", item.id, agent=item.agent, task=item.id, **facts)
         for row in open_needs:
             if row.state in ("failed", "cancelled"):
                 tell_dependants(tx, self.journal, task_of(row))

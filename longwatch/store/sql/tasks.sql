@@ -40,6 +40,9 @@ update run set ended_ms = :now_ms, outcome = :outcome, error = :error where fenc
 -- run_by_fence: the attempt that a fence was given to
 select id, task, outcome from run where fence = :fence;
 
+-- run_by_id: whether a run of this id was ever started
+select id from run where id = :id;
+
 -- tally: where the tasks stand that these workers ran
 select state, count(*) as tasks from task
  where id in (select task from run where owner in (select value from json_each(:owners))) group by state;
@@ -71,7 +74,7 @@ select * from task where owner = :owner and state in ('claimed', 'running') orde
 select name from step where task = :task and sort = 'once' and state = 'started' limit 1;
 
 -- predates_restore: submitted before the state was last restored: what it did since the backup is not known here
-select 1 from task where id = :id and epoch < (select epoch from fleet);
+select id from task where id = :id and epoch < (select epoch from fleet);
 
 -- dependants: who waits for this task and has not been told how it ended
 select need.task, need.fate, task.state, task.ready_ms

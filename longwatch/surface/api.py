@@ -15,6 +15,7 @@ from longwatch.runtime.persist import persist
 from longwatch.runtime.storable import canonical, digest
 from longwatch.store.moves import NewTask
 from longwatch.surface import spawned
+from longwatch.surface.awaitable import Aio
 from longwatch.surface.declare import Declares, declare
 from longwatch.surface.handles import Batch, Report, Task, view
 from longwatch.surface.opened import Opened, release
@@ -59,6 +60,11 @@ class Longwatch(Pieces):
         if self._closed:
             raise StoreUnavailable("this handle is closed", hint="Open the fleet again: longwatch.open(...).")
         return self._opened
+
+    @property
+    def aio(self) -> Aio:
+        """The methods of this handle, awaitable."""
+        return Aio(self)
 
     @property
     def name(self) -> str:

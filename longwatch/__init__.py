@@ -68,8 +68,8 @@ def open(  # the contract's word, like gzip.open and its kin
     .longwatch/longwatch.db here. config: a TOML file or a dict of the same form; left out: the nearest longwatch.toml
     upwards. agent, budget: on whose account, where a call does not say. Errors: ConfigError, StoreUnavailable.
     """
-    settings, source = read(state, config, agent=agent, budget=budget)
-    return Longwatch(acquire(settings, source), agent=settings.agent, budget=settings.budget)
+    settings = read(state, config, agent=agent, budget=budget)
+    return Longwatch(acquire(settings), agent=settings.agent, budget=settings.budget)
 
 
 __all__ = [

@@ -3,11 +3,10 @@
 import os
 import secrets
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import timedelta
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from longwatch import config as configuration
 from longwatch.admission.limiter import Limiter
@@ -16,7 +15,6 @@ from longwatch.db.migrate import migrate
 from longwatch.db.sqlite import SqliteDatabase
 from longwatch.errors import ConfigError
 from longwatch.policy.difference import difference, limits_from_json, limits_to_json
-from longwatch.policy.money import Money
 from longwatch.policy.redact import Redactor
 from longwatch.runtime.call import Calls
 from longwatch.runtime.files import Edits
@@ -43,7 +41,6 @@ class Opened:
 
     settings: Settings
     parts: Parts
-    source: object = None  # what the settings were read from, as a spawned process can be told it
     registry: Registry = field(default_factory=Registry)
     learned: set[str] = field(default_factory=set[str])  # kinds that the state knows of already
     handles: int = 0
@@ -69,17 +66,17 @@ def _forget() -> None:
 os.register_at_fork(after_in_child=_forget)
 
 
-def acquire(settings: Settings, source: object = None) -> Opened:
+def acquire(settings: Settings) -> Opened:
     """The opened state of these settings. Errors: StoreUnavailable, ConfigError when others run with other limits."""
     name = os.path.realpath(settings.state)
     with _guard:
         found = _opened.get(name)
         if found is None:
-            found = _opened[name] = wire(settings, Machine(), source)
+            found = _opened[name] = wire(settings, Machine())
         elif found.settings.limits != settings.limits:
             agree(found.parts, settings)
             found.parts.calls.adopt(settings.limits)
-            found.settings, found.source = settings, plain(source)
+            found.settings = settings
         found.handles += 1
         return found
 
@@ -92,7 +89,7 @@ def release(opened: Opened) -> None:
             opened.close()
 
 
-def wire(settings: Settings, world: World, source: object = None) -> Opened:
+def wire(settings: Settings, world: World) -> Opened:
     """Open the state and put the parts of a fleet together."""
     if "://" in settings.state:
         raise ConfigError(
@@ -111,7 +108,7 @@ def wire(settings: Settings, world: World, source: object = None) -> Opened:
     except BaseException:
         database.close()
         raise
-    return Opened(settings, parts, plain(source))
+    return Opened(settings, parts)
 
 
 def assemble(
@@ -175,20 +172,8 @@ def read(
     *,
     agent: str | None,
     budget: str | None,
-) -> tuple[Settings, object]:
-    """The settings that these arguments, the environment and the config give, and what a spawned process is told."""
+) -> Settings:
+    """The settings that these arguments, the environment and the config give. Errors: ConfigError."""
     place = None if state is None else os.fspath(state)
     source = os.fspath(config) if isinstance(config, os.PathLike) else config
-    settings = configuration.load(source, environ=os.environ, cwd=Path.cwd(), state=place, agent=agent, budget=budget)
-    return settings, config if isinstance(config, Mapping) else settings.file
-
-
-def plain(value: object) -> object:
-    """A config as JSON can carry it: durations in seconds, money and paths as text."""
-    if isinstance(value, Mapping):
-        return {str(key): plain(inner) for key, inner in cast("Mapping[object, object]", value).items()}
-    if isinstance(value, list | tuple):
-        return [plain(inner) for inner in cast("Sequence[object]", value)]
-    if isinstance(value, timedelta):
-        return value.total_seconds()
-    return str(value) if isinstance(value, Money | Path) else value
+    return configuration.load(source, environ=os.environ, cwd=Path.cwd(), state=place, agent=agent, budget=budget)

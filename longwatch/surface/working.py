@@ -132,11 +132,12 @@ def _told(opened: Opened, *, agent: str, until_idle: bool) -> dict[str, object]:
     name = "" if spec is None or spec.name is None else str(spec.name)
     return {
         "state": str(opened.settings.state),
-        "config": opened.source,
+        "config": opened.settings.source,
         "agent": agent,
         "budget": opened.settings.budget,
         "until_idle": until_idle,
         "sys_path": [entry or os.getcwd() for entry in sys.path],
+        "argv": sys.argv,
         "main": {"path": str(Path(str(path)).absolute()), "name": name} if needs_main else None,
         "handlers": [(h.kind, "__main__" if h.module == "__mp_main__" else h.module, h.qualname) for h in handlers],
     }

@@ -116,6 +116,7 @@ def _settings(reader: Reader, read: FileSettings, document: Document, names: Map
         admission=fleet.admission,
         lease_ms=fleet.lease_ms,
         payload_max=fleet.payload_max,
+        durability=fleet.durability,
         limits=limits_of(reader, read),
         services={name: reached(service) for name, service in read.services.items()},
         agents=read.agents,

@@ -54,6 +54,10 @@ class FleetSettings:
     payload_max: Annotated[
         int, Key("payload", size(1024, 256 << 20), "1 MiB", "the most that arguments and results may take")
     ]
+    durability: Annotated[
+        Literal["full", "normal"],
+        Key("durability", choice("full", "normal"), "full", "normal: a power cut may lose the last few seconds"),
+    ]
 
 
 @dataclass(frozen=True)
@@ -201,6 +205,7 @@ class Settings:
     admission: str = field(repr=False)
     lease_ms: int
     payload_max: int
+    durability: Literal["full", "normal"]
     limits: Limits
     services: dict[str, ServiceSettings]
     agents: dict[str, AgentSettings]

@@ -40,6 +40,7 @@ class FleetConfig(TypedDict, total=False):
     money: Caps
     lease: Duration
     payload: str
+    durability: Literal["full", "normal"]
 
 
 class AgentConfig(TypedDict, total=False):

@@ -96,7 +96,7 @@ def wire(settings: Settings, world: World) -> Opened:
             f"{settings.state.split('://')[0]}:// states are not supported by this version",
             hint='Name a file: state = ".longwatch/longwatch.db".',
         )
-    database = SqliteDatabase(settings.state, world)
+    database = SqliteDatabase(settings.state, world, syncs=settings.durability == "full")
     try:
         migrate(database)
         joined = fleet.enter(database, world, name=settings.name, redaction_key=secrets.token_hex(16))

@@ -25,6 +25,7 @@ def shop(tmp_path: Path) -> Settings:
 def test_the_example_of_the_manual_loads(shop: Settings, tmp_path: Path) -> None:
     assert (shop.name, shop.root, shop.state) == ("shop", tmp_path, str(tmp_path / ".longwatch/longwatch.db"))
     assert (shop.admission, shop.lease_ms, shop.payload_max) == ("", 60_000, 1 << 20)
+    assert shop.durability == "full"
     assert (shop.currency, shop.exchange, shop.timezone) == ("GBP", {"USD": 800_000}, "Europe/London")
     assert shop.money == (Cap(200 * MICRO, "month"),)
 

@@ -1,4 +1,5 @@
-"""What a task's end means for those that wait for it, and for those that wait for them, in the same transaction."""
+"""What a task's end, or its new beginning, means for those that need it, and for those that need them, in the same
+transaction."""
 
 from longwatch.db.connection import Row, Transaction
 from longwatch.policy import task as policy
@@ -19,6 +20,22 @@ def tell_dependants(tx: Transaction, journal: Journal, ended: Task) -> int:
             if told is not None:
                 queue.append(told)
     return runnable
+
+
+def run_again(tx: Transaction, journal: Journal, ended: Task) -> Task:
+    """Anew and with all attempts: now, or once what it still needs has ended."""
+    name = "retry" if tx.one("tasks.open_need", task=ended.id) is None else "revive"
+    return move(tx, journal, ended, name, failures=0, crashes=0)
+
+
+def revive_dependants(tx: Transaction, journal: Journal, again: Task) -> None:
+    """Revive what a need had taken down, to the last, unless it needs another one that has ended badly."""
+    queue = [again]
+    while queue:
+        task = queue.pop()
+        for row in tx.all("tasks.dependants", needs=task.id):
+            if row.cause is not None and tx.one("tasks.bad_need", task=row.task) is None:
+                queue.append(run_again(tx, journal, read_task(tx, row.task)))
 
 
 def _tell(tx: Transaction, journal: Journal, needed: Task, row: Row) -> Task | None:

@@ -147,11 +147,12 @@ def move(
 
 def give_up(tx: Transaction, journal: Journal, task: Task, outcome: Outcome) -> Task:
     """Take a running task from its run, as the outcome says; with an effect left open, the outcome is not known."""
+    asked = type(outcome).__name__.lower()  # kept as asked: by this name a repeated reply is found again
     opened = None if isinstance(outcome, Finished | Lost) else tx.one("tasks.open_once", task=task.id)
     if opened is not None:
         outcome = Lost(f"the outcome of {opened.name!r} is not known: it was cut off, and it must not be repeated")
-    error = None if isinstance(outcome, Finished | HandedBack) else outcome.error
-    tx.count("tasks.end_run", fence=task.fence, outcome=type(outcome).__name__.lower(), error=error)
+    error = None if isinstance(outcome, Finished | HandedBack) else journal.redactor.clean(outcome.error)
+    tx.count("tasks.end_run", fence=task.fence, outcome=asked, error=error)
     match outcome:
         case Finished(result):
             return move(tx, journal, task, "finish", result=result, ended=True)

@@ -25,7 +25,7 @@ encode = msgspec.json.Encoder().encode
 class Concluded:
     """state: of the task that ended its run. started: the next run, when one was asked for and still ours to start.
 
-    runnable: how many other tasks this may have made ready.
+    runnable: how many tasks this may have made ready, the run's own among them.
     """
 
     state: State
@@ -115,7 +115,7 @@ class Runs:
     def _concluded_before(self, tx: Transaction, run: Run, outcome: Outcome) -> State:
         """The first reply may have been lost: the same outcome again changes nothing and is no error."""
         told = tx.one("tasks.run_by_fence", fence=run.fence)
-        if told is None or told.outcome != type(outcome).__name__.lower():
+        if told is None or told.task != run.task.id or told.outcome != type(outcome).__name__.lower():
             raise lost(run)
         return read_task(tx, run.task.id).state
 

@@ -35,7 +35,8 @@ class Steps:
             hold(tx, run)
             begun = tx.one("tasks.step", task=run.task.id, name=name)
             if begun is not None:
-                return bool(begun.fence == run.fence)  # by this very run: the first reply was lost
+                # By this very run: the first reply was lost.
+                return bool(begun.fence == run.fence and begun.state == "started")
             if tx.one("tasks.predates_restore", id=run.task.id):
                 return False
             tx.count("tasks.begin_step", task=run.task.id, name=name, sort="once", fence=run.fence)

@@ -13,10 +13,9 @@ from longwatch.db.connection import Database, Row, Transaction
 from longwatch.errors import KeyConflict, NotFound
 from longwatch.policy import task as policy
 from longwatch.policy.task import State
-from longwatch.store.dependants import tell_dependants
+from longwatch.store.dependants import revive_dependants, run_again, tell_dependants
 from longwatch.store.journal import Journal
 from longwatch.store.moves import NewTask, Task, move, read_task, task_of
-from longwatch.store.runs import crashed
 
 encode = msgspec.json.Encoder().encode
 
@@ -107,49 +106,53 @@ class Tasks:
     # -- what a person does ------------------------------------------------------------------------------------------
 
     def cancel(self, task: str) -> Task:
-        """Cancel it and, by their fate, what waits for it. An ended task stays as it is. Errors: NotFound."""
+        """Cancel it and, by their fate, what waits for it. An ended task stays as it is. Errors: NotFound.
+
+        A run in the middle of an effect that must not be repeated leaves the task `unknown`.
+        """
         with self.database.transaction() as tx:
             found = read_task(tx, task)
             if found.state in policy.ENDED:
                 return found
-            opened = tx.one("tasks.open_once", task=task) if found.state == "running" else None
-            if opened is not None:
-                ended = crashed(tx, self.journal, found, "lose", opened.name)
-            else:
-                ended = move(tx, self.journal, found, "cancel", error="cancelled by a person", ended=True)
+            name, error = "cancel", "cancelled by a person"
+            if found.state == "running":
+                tx.count("tasks.end_run", fence=found.fence, outcome="cancelled", error=error)
+                if opened := tx.one("tasks.open_once", task=task):
+                    name, error = "lose", f"it was cancelled while the outcome of {opened.name!r} was not known"
+            ended = move(tx, self.journal, found, name, error=error, ended=True)
             tell_dependants(tx, self.journal, ended)
             return ended
 
     def retry(self, task: str) -> Task:
-        """Run an ended task again, with all its attempts, and revive what it had taken down. Errors: NotFound."""
+        """Run an ended task again, with all its attempts, and revive what it had taken down. Errors: NotFound.
+
+        A task that needs one which ended badly stays as it is: retry that one.
+        """
         with self.database.transaction() as tx:
             found = read_task(tx, task)
-            if policy.moved("retry", found.state) is None:
+            if policy.moved("retry", found.state) is None or tx.one("tasks.bad_need", task=task):
                 return found
-            for step in tx.all("tasks.steps_of", task=task):
-                if step.state == "started":
-                    tx.count("tasks.forget_step", task=task, name=step.name)
-            tx.count("tasks.forgive", id=task)
-            again = move(tx, self.journal, found, "retry")
-            for row in tx.all("tasks.felled_by", cause=task):
-                if not any(
-                    need.state in ("failed", "cancelled") and not need.met
-                    for need in tx.all("tasks.needs_of", task=row.id)
-                ):
-                    move(tx, self.journal, read_task(tx, row.id), "revive")
+            tx.count("tasks.forget_begun", task=task)
+            tx.count("tasks.renew_epoch", id=task)
+            again = run_again(tx, self.journal, found)
+            revive_dependants(tx, self.journal, again)
             return again
 
     def resolve(self, task: str, state: State, *, result: str | None = None, note: str = "") -> Task:
-        """A person says how an unknown task ended: done, failed or cancelled. Errors: NotFound."""
+        """A person says how an unknown task ended: done, failed or cancelled. Errors: NotFound.
+
+        result: of one that is done, JSON.
+        """
         with self.database.transaction() as tx:
             found = read_task(tx, task)
             if found.state != "unknown":
                 return found
-            for step in tx.all("tasks.steps_of", task=task):
-                if step.state == "started" and state != "done":
-                    tx.count("tasks.forget_step", task=task, name=step.name)
-            error = None if state == "done" else f"resolved as {state}{': ' + note if note else ''}"
-            ended = move(tx, self.journal, found, f"resolve_{state}", result=result or "null", error=error, ended=True)
+            if state == "done":
+                ended = move(tx, self.journal, found, "resolve_done", result=result or "null", ended=True)
+            else:
+                tx.count("tasks.forget_begun", task=task)
+                error = f"resolved as {state}{': ' + note if note else ''}"
+                ended = move(tx, self.journal, found, f"resolve_{state}", error=error, ended=True)
             tell_dependants(tx, self.journal, ended)
             return ended
 

@@ -55,8 +55,8 @@ update task set state = :state, failures = :failures, crashes = :crashes, ready_
                 error = :error, cause = :cause, ended_ms = :ended_ms, owner = null, until_ms = null
  where id = :id and state = :was;
 
--- forgive: a person retries: failures and crashes are counted from zero again
-update task set failures = 0, crashes = 0 where id = :id;
+-- renew_epoch: a person says that it may run again, whatever it did before a restore
+update task set epoch = (select epoch from fleet) where id = :id;
 
 -- beat: the runs that the owner knows of go on; what has run out is not revived
 update task set until_ms = :until_ms
@@ -77,7 +77,7 @@ select name from step where task = :task and sort = 'once' and state = 'started'
 select id from task where id = :id and epoch < (select epoch from fleet);
 
 -- dependants: who waits for this task and has not been told how it ended
-select need.task, need.fate, task.state, task.ready_ms
+select need.task, need.fate, task.state, task.cause
   from need join task on task.id = need.task
  where need.needs = :needs and need.met = 0
  order by task.seq;
@@ -88,18 +88,12 @@ update need set met = 1 where task = :task and needs = :needs;
 -- open_need: something that the task still waits for
 select needs from need where task = :task and met = 0 limit 1;
 
--- needs_of: what a task needs, and how that stands
-select need.needs as id, need.fate, need.met, task.state, task.kind
-  from need join task on task.id = need.needs where need.task = :task order by task.seq;
-
--- felled_by: what ended because of this task, and only because of it
-select id, state from task where cause = :cause and state in ('cancelled', 'failed') order by seq;
+-- bad_need: something that the task still needs and that has not ended well: it cannot run
+select needs from need join task on task.id = need.needs
+ where need.task = :task and need.met = 0 and task.state in ('failed', 'cancelled') limit 1;
 
 -- step: one step of a task
 select * from step where task = :task and name = :name;
-
--- steps_of: every step of a task
-select * from step where task = :task order by started_ms, name;
 
 -- begin_step: written down before it starts
 insert into step (task, name, sort, state, started_ms, fence) values (:task, :name, :sort, 'started', :now_ms, :fence);
@@ -113,8 +107,8 @@ on conflict (task, name) do update set state = 'stored', result = excluded.resul
 -- forget_step: begun, and proven not to have taken place
 delete from step where task = :task and name = :name and state = 'started';
 
--- counts: how many tasks stand where
-select state, count(*) as tasks from task where (:batch is null or batch = :batch) group by state;
+-- forget_begun: a person has looked, and says that whatever was begun may be begun again
+delete from step where task = :task and state = 'started';
 
 -- unfinished_of: whether anything of these kinds is ready, scheduled within a time, or held by somebody
 select exists (select 1 from task where state = 'ready' and kind in (select value from json_each(:kinds)))
@@ -122,30 +116,14 @@ select exists (select 1 from task where state = 'ready' and kind in (select valu
     or exists (select 1 from task where state in ('claimed', 'running') and kind in (select value from json_each(:kinds)))
     as busy;
 
--- list: newest first, by whichever filters are given
-select * from task
- where (:state is null or state = :state) and (:batch is null or batch = :batch)
-   and (:kind is null or kind = :kind) and (:agent is null or agent = :agent)
-   and (:before is null or seq < :before)
- order by seq desc limit :limit;
-
--- runs_of: every attempt at a task
-select * from run where task = :task order by seq;
-
 -- batch_by_name: a batch of this name
 select * from batch where name = :name;
-
--- batch_by_id: a batch
-select * from batch where id = :id;
 
 -- insert_batch: a new batch
 insert into batch (id, name, digest, submitted_ms) values (:id, :name, :digest, :now_ms);
 
 -- batch_tasks: the tasks of a batch, as submitted
 select * from task where batch = :batch order by seq;
-
--- batches: newest first
-select batch.*, (select count(*) from task where batch = batch.id) as tasks from batch order by submitted_ms desc limit :limit;
 
 -- know_kind: a handler of this name exists in the fleet
 insert into kind (name, module) values (:name, :module) on conflict (name) do update set module = excluded.module

@@ -8,12 +8,13 @@ What it does not do: keep processes alive (runtime/pool.py), or decide what a fa
 """
 
 import contextlib
+import logging
 import threading
 import traceback
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from longwatch.errors import GiveUp, LeaseLost, Refused, RetryLater, StoreUnavailable
 from longwatch.policy.duration import format_ms, parse_ms
@@ -24,12 +25,17 @@ from longwatch.runtime.parts import Parts
 from longwatch.runtime.persist import persist
 from longwatch.runtime.run import OutcomeLost, Run
 from longwatch.runtime.storable import to_json
+from longwatch.runtime.upkeep import Upkeep
 from longwatch.store.moves import Run as Claimed
+
+logger = logging.getLogger("longwatch")
+T = TypeVar("T")
 
 AHEAD_MS = 500  # work claimed ahead, at the worker's recent pace
 AHEAD_MOST = 10
 SWEEP_MS = 1_000  # an idle worker looks by itself, should a ring be lost
 DUE_SOON_MS = 60_000  # "idle" means that nothing is due within a minute
+AWAY_MOST_MS = 120_000  # a state that stays away longer ends the worker
 GRACE_MS = 30_000
 ERROR_MOST = 4_000  # characters of a traceback kept
 
@@ -88,9 +94,10 @@ class Worker:
         self.kinds = sorted(kinds if kinds is not None else registry.handlers)
         self.stop = Stop()
         self._drive, self._on_overrun = drive, on_overrun
-        self._held = Held()
+        self._held, self._upkeep = Held(), Upkeep(parts)
         self._pace_ms = float(AHEAD_MS)
         self._over = threading.Event()
+        self._away_since_ms: int | None = None
 
     def ask_to_stop(self) -> None:
         """Finish the task in hand within the grace, hand back the rest. Safe in a signal handler and from any thread."""
@@ -103,14 +110,41 @@ class Worker:
         self.parts.enrol(self.owner, self.agent)
         beats = self.parts.sleeper.start(f"beat-{self.owner[-6:]}", self._beat_on)
         try:
-            while not self.stop.asked.is_set():
-                if not self._round() and not self._wait(until_idle=until_idle):
-                    break
+            while not self.stop.asked.is_set() and self._go_on(until_idle=until_idle):
+                pass
         finally:
             self._let_go()
             self._over.set()
             beats.join(timeout=1)
             self.parts.dismiss(self.owner)
+
+    def _go_on(self, *, until_idle: bool) -> bool:
+        """One round, or a wait; False when there is nothing left to do. Errors: StoreUnavailable, when it stays away."""
+        try:
+            more = self._round() or self._wait(until_idle=until_idle)
+            self._away_since_ms = None
+            return more
+        except StoreUnavailable as error:
+            now_ms = self.parts.steady_ms()
+            if self._away_since_ms is None:
+                self._away_since_ms = now_ms
+                logger.warning("the state is away; %s waits for it: %s", self.owner, error)
+            if now_ms - self._away_since_ms > AWAY_MOST_MS:
+                raise
+            self.parts.sleeper.sleep_until(now_ms + SWEEP_MS)
+            return True
+
+    def _patiently(self, write: Callable[[], T]) -> T:
+        """Make a write that must not be lost: again while the state is away, as long as the lease may still be ours."""
+        until_ms = self.parts.steady_ms() + self.parts.lease_ms
+        while True:
+            try:
+                return persist(write)
+            except StoreUnavailable:
+                now_ms = self.parts.steady_ms()
+                if now_ms >= until_ms:
+                    raise
+                self.parts.sleeper.sleep_until(now_ms + SWEEP_MS // 2)
 
     def _round(self) -> bool:
         """Claim some and run them to the end; whether there were any."""
@@ -151,7 +185,7 @@ class Worker:
             if outcome is None:
                 return self._start_alone(rest)
             try:
-                ended = persist(
+                ended = self._patiently(
                     lambda then=then, outcome=outcome: self.parts.runs.conclude(  # type: ignore[misc]
                         claimed, outcome, then=then, lease_ms=self.parts.lease_ms
                     )
@@ -245,7 +279,7 @@ class Worker:
         self.parts.sleeper.wait_for_ring(bell, self.parts.steady_ms() + left_ms)
 
     def _hand_back(self, runs: list[Claimed]) -> None:
-        self.parts.ring(persist(lambda: self.parts.runs.hand_back_claimed(runs)))
+        self.parts.ring(self._patiently(lambda: self.parts.runs.hand_back_claimed(runs)))
 
     def _let_go(self) -> None:
         """Give back whatever is still held, whatever made the loop end."""
@@ -259,7 +293,11 @@ class Worker:
     def _beat_on(self) -> None:
         """The beat thread: push every lease, notice what was lost, end what runs too long."""
         while not self._over.is_set():
-            next_ms = self._beat()
+            try:
+                next_ms = self._beat()
+            except Exception:  # a thread that dies here would let every lease run out, and nobody would know why
+                logger.exception("a beat of %s failed; the next one tries again", self.owner)
+                next_ms = self.parts.steady_ms() + self.parts.lease_ms // 12
             self.parts.sleeper.wait_for_flag(self._over, next_ms)
 
     def _beat(self) -> int:
@@ -277,6 +315,7 @@ class Worker:
             if current.claimed.fence in known and current.claimed.fence not in held:
                 current.lose()
             self._watch(current, deadline_ms, now_ms)
+        self._upkeep.step()
         wake_ms = now_ms + self.parts.lease_ms // 3
         return min(wake_ms, deadline_ms or wake_ms, now_ms + 500 if self.stop.asked.is_set() else wake_ms)
 

@@ -70,3 +70,18 @@ def take_fences(tx: Transaction, amount: int = 1) -> range:
     assert row is not None
     last = (int(row.epoch) << EPOCH_BITS) | int(row.fence)
     return range(last - amount + 1, last + 1)
+
+
+def take_upkeep(database: Database, *, every_ms: int) -> bool:
+    """Whether upkeep is due and this process is the one to do it."""
+    with database.transaction(durable=False) as tx:
+        return tx.count("fleet.take_upkeep", every_ms=every_ms) == 1
+
+
+def note_killings(database: Database, journal: Journal) -> None:
+    """Write down which processes had to be killed because they stood still in front of everybody."""
+    killed = database.take_killed()
+    if killed:
+        with database.transaction(durable=False) as tx:
+            for pid in killed:
+                journal.append(tx, "process.killed", f"pid {pid}", reason="stopped while it held the state's lock")

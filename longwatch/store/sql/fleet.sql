@@ -25,3 +25,6 @@ update fleet set config = :config;
 
 -- rename: what the fleet is called
 update fleet set name = :name;
+
+-- take_upkeep: whoever changes the row does the upkeep
+update fleet set upkeep_ms = :now_ms where upkeep_ms <= :now_ms - :every_ms;

@@ -8,6 +8,7 @@ create table fleet (
   boot_id text not null,
   offset_ms bigint not null,      -- what the boot clock needs added to read as epoch milliseconds
   redaction_key text not null,
+  upkeep_ms bigint not null default 0,  -- when it was last begun
   config text not null            -- limits and budgets in force, as JSON
 );
 

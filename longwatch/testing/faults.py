@@ -1,0 +1,179 @@
+"""Which faults happen, and when, by seed. Each seed turns half of the kinds off ("swarm"): what a fault hides, its absence
+shows.
+
+A fault of a *place* (a rare place in the code, a transaction, a change of a file, a call) comes after a random number of
+such places; a fault of *time* comes at a random instant. Both have a mean, below. Nothing here knows what the code
+promises.
+"""
+
+import random
+from collections import Counter
+from collections.abc import Sequence
+
+from longwatch.testing.machine import Machine, Process, unavailable
+from longwatch.testing.outside import Outside
+
+SECOND_MS, MINUTE_MS, HOUR_MS, DAY_MS = 1_000, 60_000, 3_600_000, 86_400_000
+
+# Mean number of places between two faults of a kind, over all processes.
+PLACES: dict[str, int] = {
+    "kill at a rare place": 1_500,
+    "kill before a commit": 2_500,
+    "kill after a commit": 2_500,
+    "kill at a file": 900,
+    "reply of a commit lost": 350,
+    "pause past the lease": 2_500,
+    "slow store": 500,
+    "reply of a service lost": 120,
+    "service answers 5xx": 150,
+    "service refuses the connection": 150,
+}
+# Mean time between two faults of a kind, in simulated milliseconds.
+TIMES: dict[str, int] = {
+    "kill at random": 5 * HOUR_MS,
+    "store unavailable": 9 * HOUR_MS,
+    "wall clock jumps": 20 * HOUR_MS,
+    "reboot": 60 * HOUR_MS,
+    "service outage": 30 * HOUR_MS,
+}
+KINDS: tuple[str, ...] = (*PLACES, *TIMES)
+
+
+def swarm(seed: int) -> frozenset[str]:
+    """The half of the kinds that this seed has."""
+    return frozenset(random.Random(f"swarm {seed}").sample(KINDS, len(KINDS) // 2))
+
+
+def chosen(faults: "str | Sequence[str]", seed: int) -> frozenset[str]:
+    """faults: "swarm", "all", "none", or the kinds themselves. Errors: ValueError for a kind that there is not."""
+    if isinstance(faults, str):
+        return {"swarm": swarm(seed), "all": frozenset(KINDS), "none": frozenset[str]()}[faults]
+    unknown = set(faults) - set(KINDS)
+    if unknown:
+        raise ValueError(f"there are no faults called {sorted(unknown)}: {', '.join(KINDS)}")
+    return frozenset(faults)
+
+
+class Mix:
+    """testing.machine.Fate, and the service's: strikes until `stop`. counts: faults that happened, by kind."""
+
+    def __init__(self, machine: Machine, outside: Outside, kinds: frozenset[str], *, seed: int, lease_ms: int) -> None:
+        self.machine, self.outside, self.kinds, self.lease_ms = machine, outside, kinds, lease_ms
+        self.random = random.Random(f"faults {seed}")
+        self.counts: Counter[str] = Counter()
+        self.stopped = False
+        self.away_until_ms = 0
+        self._left = {kind: self._gap(mean) for kind, mean in PLACES.items() if kind in kinds}
+        self._burst = 0
+
+    def begin(self) -> None:
+        """Start the faults of time."""
+        for kind, mean_ms in TIMES.items():
+            if kind in self.kinds:
+                self._schedule(kind, mean_ms)
+
+    def stop(self) -> None:
+        """Nothing goes wrong from now on."""
+        self.stopped = True
+        self.away_until_ms = 0
+        self.outside.recover()
+
+    # -- places ----------------------------------------------------------------------------------------------------------
+
+    def at_place(self, process: Process, place: str) -> None:
+        if place.startswith("file."):
+            if self._due("kill at a file", process):
+                process.kill(f"at {place}")
+            return
+        if self._due("kill at a rare place", process):
+            process.kill(f"at {place}")
+        self._maybe_pause(process)
+
+    def before_transaction(self, process: Process) -> None:
+        if process.critical:
+            return
+        if self._due("slow store", process):
+            process.driver.wait_until(process.driver.now_ms + int(10 ** self.random.uniform(1, 4)))
+        self._maybe_pause(process)
+        if process.driver.now_ms < self.away_until_ms and not process.immune:
+            raise unavailable("is away", landed=False)
+
+    def at_commit(self, process: Process) -> None:
+        if self._due("kill before a commit", process):
+            process.kill("before a commit")
+
+    def after_commit(self, process: Process) -> None:
+        if self._due("kill after a commit", process):
+            process.kill("after a commit")
+        elif self._due("reply of a commit lost", process):
+            self.machine.note(f"reply lost to {process.name}")
+            raise unavailable("lost a reply", landed=True)
+
+    def _maybe_pause(self, process: Process) -> None:
+        if not process.critical and self._due("pause past the lease", process):
+            process.pause(self.random.randrange(self.lease_ms // 2, 5 * self.lease_ms))
+
+    def _due(self, kind: str, process: Process) -> bool:
+        return not (self.stopped or process.immune) and self._count_down(kind)
+
+    def _count_down(self, kind: str) -> bool:
+        left = self._left.get(kind)
+        if left is None:
+            return False
+        if left > 0:
+            self._left[kind] = left - 1
+            return False
+        self._left[kind] = self._gap(PLACES[kind])
+        self.counts[kind] += 1
+        return True
+
+    def _gap(self, mean: int) -> int:
+        """Until the next one; often close behind the last, because the second fault finds what the first left."""
+        return int(self.random.expovariate(1 / mean)) if self.random.random() < 0.8 else self.random.randrange(12)
+
+    # -- services ----------------------------------------------------------------------------------------------------------
+
+    def of_call(self, service: str) -> str:
+        """What becomes of a call: "", "refused", "5xx" or "lost" (its reply, after the effect)."""
+        if self.stopped:
+            return ""
+        for kind, fate in (
+            ("service refuses the connection", "refused"),
+            ("service answers 5xx", "5xx"),
+            ("reply of a service lost", "lost"),
+        ):
+            if self._count_down(kind):
+                return fate
+        return ""
+
+    # -- time ----------------------------------------------------------------------------------------------------------------
+
+    def _schedule(self, kind: str, mean_ms: int) -> None:
+        driver = self.machine.driver
+
+        def strike() -> None:
+            if self.stopped:
+                return
+            self.counts[kind] += 1
+            self._strike(kind)
+            self._schedule(kind, mean_ms)
+
+        driver.at(driver.now_ms + int(self.random.expovariate(1 / mean_ms)) + 1, strike)
+
+    def _strike(self, kind: str) -> None:
+        now_ms = self.machine.driver.now_ms
+        match kind:
+            case "kill at random":
+                mortal = [process for process in self.machine.processes if not process.immune]
+                if mortal:
+                    self.random.choice(mortal).kill("at random")
+            case "store unavailable":
+                self.away_until_ms = now_ms + int(10 ** self.random.uniform(2.5, 5.3))
+                self.machine.note(f"store away until {self.away_until_ms}")
+            case "wall clock jumps":
+                self.machine.jumped_ms = self.random.choice((0, 1, 1)) * self.random.randrange(-DAY_MS, DAY_MS)
+                self.machine.note(f"wall clock off by {self.machine.jumped_ms}")
+            case "reboot":
+                self.machine.reboot()
+            case _:
+                self.outside.fail(self.random.randrange(5 * SECOND_MS, 10 * MINUTE_MS))

@@ -1,0 +1,396 @@
+"""A simulated machine and its processes: virtual twins of the world, the sleeper, the state's seam and the root's lock.
+
+One `Machine` is a host: its clocks, its boot id, the one database on it. A `Process` on it runs the real code with twins
+of its own; whatever it asks of the machine is a place where a fault may find it. The twins keep the contracts of
+runtime/world.py, runtime/loop.py, db/connection.py and runtime/root.py.
+"""
+
+import contextlib
+import hashlib
+import random
+import threading
+from collections import Counter
+from collections.abc import Callable, Generator, Sequence
+from typing import Protocol
+
+from longwatch.db.connection import Row, Transaction, Value
+from longwatch.db.sqlite import SqliteDatabase
+from longwatch.errors import StoreUnavailable
+from longwatch.runtime.loop import Bell
+from longwatch.runtime.world import format_id
+from longwatch.testing.virtual import NEVER_MS, Driver, Killed, Strand
+
+START_WALL_MS = 1_793_491_200_000  # Sunday 1 November 2026, 00:00 UTC
+STOPPED_MS = 1_000  # how long a process may stand still inside a kernel lock before those who wait end it
+
+
+class Fate(Protocol):
+    """Decides what happens to a process at a place: it may kill or pause it, or spoil a commit."""
+
+    def at_place(self, process: "Process", place: str) -> None: ...
+    def before_transaction(self, process: "Process") -> None: ...
+    def at_commit(self, process: "Process") -> None: ...
+    def after_commit(self, process: "Process") -> None: ...
+
+
+class Kind:
+    """The fate of those that nothing happens to."""
+
+    def at_place(self, process: "Process", place: str) -> None: ...
+    def before_transaction(self, process: "Process") -> None: ...
+    def at_commit(self, process: "Process") -> None: ...
+    def after_commit(self, process: "Process") -> None: ...
+
+
+class Machine:
+    """One host. marks: how often each rare place was reached. trace: the running hash of everything that happened."""
+
+    def __init__(self, driver: Driver, *, seed: int) -> None:
+        self.driver, self.random = driver, random.Random(seed)
+        self.fate: Fate = Kind()
+        self.marks: Counter[str] = Counter()
+        self.trace = hashlib.blake2b(digest_size=16)
+        self.last_events: list[str] = []
+        self.boots, self.booted_ms, self.jumped_ms = 1, 0, 0
+        self.processes: list[Process] = []
+        self.on_commit: Callable[[list[str]], None] = lambda told: None
+        self.database = SqliteDatabase(":memory:", self)
+        self.root_lock = KernelLock(driver)
+
+    # -- clocks (db.connection.Clock) ------------------------------------------------------------------------------------
+
+    def steady_ms(self) -> int:
+        return self.driver.now_ms - self.booted_ms + 1_000
+
+    def wall_ms(self) -> int:
+        return START_WALL_MS + self.driver.now_ms + self.jumped_ms
+
+    def boot_id(self) -> str:
+        return f"boot-{self.boots}"
+
+    # -- what happens to it ----------------------------------------------------------------------------------------------
+
+    def note(self, what: str) -> None:
+        """One event of the history: into the hash, and among the last ones that a broken promise shows."""
+        line = f"{self.driver.now_ms} {what}"
+        self.trace.update(line.encode())
+        self.last_events.append(line)
+        if len(self.last_events) > 400:
+            del self.last_events[:200]
+
+    def spawn(self, name: str, main: "Callable[[Process], None]", *, on_end: "OnEnd | None" = None) -> "Process":
+        process = Process(self, name, on_end)
+        self.processes.append(process)
+        self.note(f"spawn {name}")
+        process.run(main)
+        return process
+
+    def reboot(self) -> None:
+        """Everything that runs dies at once; the steady clock starts anew, and so does the boot id."""
+        self.note("reboot")
+        self.jumped_ms = 0  # the clock is set from the network while the machine starts
+        for process in list(self.processes):
+            process.kill("reboot")
+        self.boots += 1
+        self.booted_ms = self.driver.now_ms
+
+
+OnEnd = Callable[["Process", BaseException | None], None]
+
+
+class Process:
+    """One simulated process (testing.virtual.Owner). Its World, Sleeper and Database are its own."""
+
+    def __init__(self, machine: Machine, name: str, on_end: OnEnd | None) -> None:
+        self.machine, self.driver, self.name = machine, machine.driver, name
+        self.dead, self.paused_until_ms, self.over = False, 0, False
+        self.immune = False  # from faults: it belongs to the audit
+        self.critical = 0  # inside a transaction: it cannot be paused there, SQLite's own turnstile would end it
+        self.strands: list[Strand] = []
+        self.world, self.sleeper = VirtualWorld(self), VirtualSleeper(self)
+        self.database = FaultyDatabase(self)
+        self.on_death: list[Callable[[], None]] = []
+        self._on_end = on_end
+
+    def run(self, main: "Callable[[Process], None]") -> None:
+        def work() -> None:
+            try:
+                main(self)
+            except Killed:
+                raise
+            except BaseException as error:  # noqa: BLE001 - a process may end by any error; its parent judges
+                self._ended(error)
+            else:
+                self._ended(None)
+
+        self.start("main", work)
+
+    def start(self, name: str, work: Callable[[], None]) -> Strand:
+        self.alive()
+        strand = self.driver.start(name, self, work)
+        self.strands = [known for known in self.strands if not known.done] + [strand]
+        return strand
+
+    def _ended(self, error: BaseException | None) -> None:
+        """The main thread has returned: the process is over, whatever its other threads were at."""
+        self.machine.note(f"end {self.name} {type(error).__name__ if error else 'ok'}")
+        self._die()
+        if self._on_end is not None:
+            self._on_end(self, error)
+
+    def kill(self, why: str) -> None:
+        """SIGKILL: its threads unwind without another effect; kernel locks and connections are let go of."""
+        if self.dead:
+            return
+        self.machine.note(f"kill {self.name} {why}")
+        self._die()
+        if self._on_end is not None:
+            self._on_end(self, Killed())
+
+    def _die(self) -> None:
+        self.dead, self.over = True, True
+        if self in self.machine.processes:
+            self.machine.processes.remove(self)
+        for strand in self.strands:
+            self.driver.wake(strand)
+        for let_go in list(self.on_death):
+            let_go()
+
+    def pause(self, for_ms: int) -> None:
+        """SIGSTOP, and SIGCONT later. Called by the process itself it returns when it goes on."""
+        until_ms = self.driver.now_ms + for_ms
+        self.machine.note(f"pause {self.name} {for_ms}")
+        self.paused_until_ms = until_ms
+        running = self.driver.running
+        if running is not None and running.owner is self:
+            self.driver.wait_until(until_ms)
+
+    @property
+    def paused(self) -> bool:
+        return self.paused_until_ms > self.driver.now_ms
+
+    def alive(self) -> None:
+        """Errors: Killed."""
+        if self.dead:
+            raise Killed
+
+    def touch(self, event: str, path: str) -> None:
+        self.machine.fate.at_place(self, f"file.{event.removeprefix('os.')}")
+        self.alive()
+
+
+# -- World ---------------------------------------------------------------------------------------------------------------
+
+
+class VirtualWorld:
+    """runtime.world.World."""
+
+    def __init__(self, process: Process) -> None:
+        self._process, self._machine = process, process.machine
+
+    def steady_ms(self) -> int:
+        self._process.alive()
+        return self._machine.steady_ms()
+
+    def wall_ms(self) -> int:
+        self._process.alive()
+        return self._machine.wall_ms()
+
+    def boot_id(self) -> str:
+        self._process.alive()
+        return self._machine.boot_id()
+
+    def new_id(self, sort: str) -> str:
+        self._process.alive()
+        return format_id(sort, at_ms=self._machine.wall_ms(), entropy=self._machine.random.getrandbits(80))
+
+    def fraction(self) -> float:
+        self._process.alive()
+        return self._machine.random.random()
+
+    def reach(self, mark: str) -> None:
+        self._process.alive()
+        self._machine.marks[mark] += 1
+        self._machine.fate.at_place(self._process, mark)
+        self._process.alive()
+
+
+# -- Sleeper -------------------------------------------------------------------------------------------------------------
+
+
+class VirtualSleeper:
+    """runtime.loop.Sleeper. Nobody rings, and nothing becomes readable: a simulated fleet looks by itself."""
+
+    def __init__(self, process: Process) -> None:
+        self._process, self._driver = process, process.driver
+
+    def sleep_until(self, steady_ms: int) -> None:
+        self._process.alive()
+        self._driver.wait_until(steady_ms - self._process.machine.steady_ms() + self._driver.now_ms)
+
+    def wait_for_ring(self, bell: Bell | None, steady_ms: int) -> bool:
+        self.sleep_until(steady_ms)
+        return False
+
+    def wait_for_flag(self, flag: threading.Event, steady_ms: int) -> bool:
+        if not flag.is_set():
+            self.sleep_until(steady_ms)
+        return flag.is_set()
+
+    def wait_readable(self, descriptors: Sequence[int], steady_ms: int) -> list[int]:
+        self.sleep_until(steady_ms)
+        return []
+
+    def start(self, name: str, work: Callable[[], None]) -> "Joining":
+        return Joining(self._driver, self._process.start(name, work))
+
+
+class Joining:
+    """runtime.loop.Joinable."""
+
+    def __init__(self, driver: Driver, strand: Strand) -> None:
+        self._driver, self._strand = driver, strand
+
+    def join(self, timeout: float | None = None) -> None:
+        until_ms = NEVER_MS if timeout is None else self._driver.now_ms + round(timeout * 1000)
+        self._driver.join(self._strand, until_ms)
+
+
+# -- Database ------------------------------------------------------------------------------------------------------------
+
+
+class FaultyDatabase:
+    """db.connection.Database: the machine's one state, seen by one process that may die, or be lied to, at any commit."""
+
+    def __init__(self, process: Process) -> None:
+        self._process, self._machine, self._real = process, process.machine, process.machine.database
+        self.in_memory, self.path = True, self._real.path
+
+    @property
+    def offset_ms(self) -> int:
+        return self._real.offset_ms
+
+    @offset_ms.setter
+    def offset_ms(self, offset_ms: int) -> None:
+        self._process.alive()
+        self._real.offset_ms = offset_ms
+
+    @contextlib.contextmanager
+    def transaction(self, *, durable: bool = True) -> Generator[Transaction]:
+        process, fate = self._process, self._machine.fate
+        process.alive()
+        fate.before_transaction(process)
+        process.alive()
+        process.critical += 1
+        try:
+            with self._real.transaction(durable=durable) as tx:
+                said = Told(tx)
+                yield said
+                fate.at_commit(process)
+                process.alive()
+                self._machine.on_commit(said.told)
+        finally:
+            process.critical -= 1
+        self._machine.note(f"{process.name} {' '.join(said.told)}")
+        fate.after_commit(process)
+        process.alive()
+
+    @contextlib.contextmanager
+    def read(self) -> Generator[Transaction]:
+        process = self._process
+        process.alive()
+        self._machine.fate.before_transaction(process)
+        process.alive()
+        process.critical += 1
+        try:
+            with self._real.read() as tx:
+                yield tx
+        finally:
+            process.critical -= 1
+
+    def take_killed(self) -> list[int]:
+        self._process.alive()
+        return []
+
+    def close(self) -> None:
+        self._process.alive()
+
+
+class Told:
+    """db.connection.Transaction, with the names of the statements that write: what the trace is made of."""
+
+    __slots__ = ("_tx", "all", "now_ms", "one", "told", "wall_ms")
+
+    def __init__(self, tx: Transaction) -> None:
+        self._tx, self.now_ms, self.wall_ms = tx, tx.now_ms, tx.wall_ms
+        self.one, self.all = tx.one, tx.all
+        self.told: list[str] = []
+
+    def count(self, statement: str, /, **values: Value) -> int:
+        changed = self._tx.count(statement, **values)
+        self.told.append(f"{statement}={changed}")
+        return changed
+
+
+def unavailable(reason: str, *, landed: bool) -> StoreUnavailable:
+    error = StoreUnavailable(f"the simulated state {reason}", hint="Repeat.")
+    error.maybe_committed = landed
+    return error
+
+
+__all__ = ["FaultyDatabase", "Machine", "Process", "Row", "VirtualSleeper", "VirtualWorld", "unavailable"]
+
+
+# -- the root's lock -----------------------------------------------------------------------------------------------------
+
+
+class KernelLock:
+    """What the kernel keeps of a file lock: who has it, and who waits, in order."""
+
+    def __init__(self, driver: Driver) -> None:
+        self.driver = driver
+        self.holder: Process | None = None
+        self.waiting: list[Strand] = []
+
+    def take(self, process: Process, killed: list[int]) -> None:
+        while self.holder is not None:
+            strand = self.driver.running
+            assert strand is not None
+            self.waiting.append(strand)
+            holder, seen_paused = self.holder, self.holder.paused
+            try:
+                self.driver.wait_until(self.driver.now_ms + STOPPED_MS)
+            finally:
+                if strand in self.waiting:
+                    self.waiting.remove(strand)
+            if self.holder is holder and seen_paused and holder.paused:
+                killed.append(1 + len(killed))
+                holder.kill("stopped in the root's lock")
+        self.holder = process
+
+    def give(self, process: Process) -> None:
+        if self.holder is process:
+            self.holder = None
+            if self.waiting:
+                self.driver.wake(self.waiting.pop(0))
+
+
+class VirtualRootLock:
+    """runtime.root.RootLock."""
+
+    def __init__(self, process: Process) -> None:
+        self._process, self._lock, self._killed = process, process.machine.root_lock, list[int]()
+        process.on_death.append(lambda: self._lock.give(process))
+
+    def __enter__(self) -> None:
+        self._process.alive()
+        self._lock.take(self._process, self._killed)
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.give(self._process)
+
+    def killed(self) -> list[int]:
+        found, self._killed[:] = list(self._killed), []
+        return found
+
+    def close(self) -> None: ...

@@ -14,7 +14,7 @@ from longwatch.policy.budget import BROKEN, MILLION
 from longwatch.policy.call import moved
 from longwatch.policy.limits import DIMENSIONS
 from longwatch.policy.meter import NEW, Meter
-from longwatch.policy.scope import purses_of
+from longwatch.policy.scope import PurseCap
 from longwatch.store.journal import Journal
 
 Scopes = Callable[[Row], Prepared]
@@ -136,30 +136,34 @@ class Ledger:
         if charge == before:
             return
         prepared = self.scopes(row)
-        purses = purses_of(service=row.service, budget=row.budget, agent=row.agent)
         changed = tx.all(
             "spend.charge",
-            purses=standing.encode(purses).decode(),
+            purses=prepared.purses,
             calendar_ms=row.calendar_ms,
             money=charge.money - before.money,
             calls=charge.calls - before.calls,
             tokens=charge.tokens - before.tokens,
         )
         for window in changed:
-            self._warn(tx, row, prepared, window)
+            cap, first = prepared.told.get((window.purse, window.dimension, window.per), (None, 0))
+            if cap is not None and window.settled >= first:
+                self._warn(tx, row, cap, window)
 
-    def _warn(self, tx: Transaction, row: Row, prepared: Prepared, window: Row) -> None:
-        for purse, dimension, cap, warn in prepared.scope.caps:
-            if (purse, dimension, cap.window) != (window.purse, window.dimension, window.per):
-                continue
-            for mark in budget.newly_reached(warn, cap=cap.amount, spent=window.settled, told=window.warned):
-                tx.count(
-                    "spend.warn", warned=mark, purse=purse, dimension=dimension, per=window.per, ends_ms=window.ends_ms
-                )
-                kind = "budget.broken" if mark == BROKEN else "budget.warned"
-                facts = {"dimension": dimension, "per": cap.window, "cap": cap.amount, "spent": window.settled}
-                fraction = None if mark == BROKEN else mark / MILLION
-                self.journal.append(tx, kind, purse, agent=row.agent, task=row.task, fraction=fraction, **facts)
+    def _warn(self, tx: Transaction, row: Row, cap: PurseCap, window: Row) -> None:
+        amount = cap.cap.amount
+        for mark in budget.newly_reached(cap.warn, cap=amount, spent=window.settled, told=window.warned):
+            tx.count(
+                "spend.warn",
+                warned=mark,
+                purse=window.purse,
+                dimension=window.dimension,
+                per=window.per,
+                ends_ms=window.ends_ms,
+            )
+            kind = "budget.broken" if mark == BROKEN else "budget.warned"
+            facts = {"dimension": window.dimension, "per": window.per, "cap": amount, "spent": window.settled}
+            fraction = None if mark == BROKEN else mark / MILLION
+            self.journal.append(tx, kind, window.purse, agent=row.agent, task=row.task, fraction=fraction, **facts)
 
     # -- meters ----------------------------------------------------------------------------------------------------------
 

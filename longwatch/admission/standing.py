@@ -14,7 +14,7 @@ import msgspec
 from longwatch.admission.calls import CallRequest
 from longwatch.db.connection import Row, Transaction
 from longwatch.policy.admission import Ask, Metered, Places, Purse
-from longwatch.policy.budget import Standing
+from longwatch.policy.budget import Standing, first_told
 from longwatch.policy.meter import NEW, Meter
 from longwatch.policy.scope import FLEET, Gauge, PurseCap, Scope
 from longwatch.policy.window import calendar_at, calendar_minute, window_of
@@ -23,17 +23,22 @@ encode = msgspec.json.Encoder().encode
 
 
 class Prepared(NamedTuple):
-    """A scope with the names it looks up, encoded once. meters, purses: JSON lists."""
+    """A scope with what is made from it once. meters, purses: JSON lists. told: by window, the cap and the least amount
+    spent in it that there is anything to tell of."""
 
     scope: Scope
     zone: ZoneInfo
     meters: str
     purses: str
+    told: dict[tuple[str, str, str], tuple[PurseCap, int]]
 
 
 def prepare(scope: Scope, zone: ZoneInfo) -> Prepared:
     meters = encode([gauge.meter for gauge in scope.gauges]).decode()
-    return Prepared(scope, zone, meters, encode(scope.purses).decode())
+    told = {
+        (cap.purse, cap.dimension, cap.cap.window): (cap, first_told(cap.warn, cap.cap.amount)) for cap in scope.caps
+    }
+    return Prepared(scope, zone, meters, encode(scope.purses).decode(), told)
 
 
 class Read(NamedTuple):

@@ -45,6 +45,11 @@ def mark(fraction: float) -> int:
     return round(fraction * MILLION)
 
 
+def first_told(warn: Sequence[float], cap: int) -> int:
+    """The least amount spent at which there is anything to tell of."""
+    return min((-(-mark(fraction) * cap // MILLION) for fraction in warn), default=cap + 1)
+
+
 def newly_reached(warn: Sequence[float], *, cap: int, spent: int, told: int) -> list[int]:
     """Marks of the thresholds that `spent` has reached and that were not told of in this window yet, ascending.
 

@@ -16,7 +16,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from longwatch.errors import GiveUp, LeaseLost, Refused, RetryLater, StoreUnavailable
+from longwatch.errors import (
+    ConfigError,
+    GiveUp,
+    LeaseLost,
+    NotStorable,
+    Refused,
+    RetryLater,
+    StepReused,
+    StoreUnavailable,
+)
 from longwatch.policy.duration import format_ms, parse_ms
 from longwatch.policy.task import Failed, Finished, HandedBack, Lost, Outcome
 from longwatch.runtime.handler import Handler, Registry
@@ -234,7 +243,7 @@ class Worker:
         except KeyboardInterrupt:
             self.stop.ask(by_ms=self.parts.steady_ms())
             return HandedBack()
-        except Exception as error:  # noqa: BLE001 - whatever a handler raises is its task's failure, not the worker's
+        except (Exception, SystemExit) as error:  # whatever a handler raises is its task's failure, not the worker's
             return Lost(run.outcome_lost) if run.outcome_lost is not None else self._failure(handler, claimed, error)
 
     def _call(self, handler: Handler[Any, Any], run: Run, claimed: Claimed) -> Any:
@@ -242,12 +251,12 @@ class Worker:
             return self._drive(handler, run, claimed.task.args)
         return handler.call(run, claimed.task.args)
 
-    def _failure(self, handler: Handler[Any, Any], claimed: Claimed, error: Exception) -> Outcome:
+    def _failure(self, handler: Handler[Any, Any], claimed: Claimed, error: BaseException) -> Outcome:
         if isinstance(error, OutcomeLost):
             return Lost(str(error))
         text = described(error)
-        if isinstance(error, GiveUp):
-            return Failed(text, final=True)
+        if isinstance(error, GiveUp | NotStorable | StepReused | ConfigError):
+            return Failed(text, final=True)  # the last three are mistakes in the handler: another run makes them again
         if isinstance(error, RetryLater):
             return Failed(text, delay_ms=parse_ms(error.delay))  # type: ignore[arg-type]
         attempt = claimed.task.failures + 1

@@ -150,12 +150,12 @@ class Committer:
 
     def _refuse_unfit(self, target: str) -> None:
         with told(target), self.root.folder_of(target, make=True) as (folder, _):
-            if os.fstat(folder).st_dev != self.root.device:
-                hint = "Files are published by renaming them; make that folder a root of its own."
-                raise ConfigError(f"{target} is on another file system than {self.root.own}", hint=hint)
             if not os.access(".", os.W_OK | os.X_OK, dir_fd=folder):
                 hint = "Make the folder writable for this user, then repeat; nothing was written."
                 raise StoreUnavailable(f"the folder of {target} is not writable", hint=hint)
+            if os.fstat(folder).st_dev != self.root.device:
+                hint = "Files are published by renaming them; make that folder a root of its own."
+                raise ConfigError(f"{target} is on another file system than {self.root.own}", hint=hint)
 
     # -- 4 and 5: putting in place, by this process or the next one ------------------------------------------------------
 
@@ -221,8 +221,11 @@ class Committer:
     def _put_away(self, edit: str) -> None:
         """Take the commit's folder out of the way in one rename, then remove it."""
         gone = self.root.gone / self.world.new_id("gone")
-        with told(str(self.root.commits)), contextlib.suppress(FileNotFoundError):
-            os.rename(self.root.commits / edit, gone)
+        try:
+            with told(str(self.root.commits)):
+                os.rename(self.root.commits / edit, gone)
+        except FileNotFoundError:
+            return
         self.world.reach("edit.put_away")
         shutil.rmtree(gone, ignore_errors=True)
 

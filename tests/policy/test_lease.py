@@ -17,7 +17,7 @@ FILES = st.lists(PARTS, min_size=1, max_size=4).map("/".join)
 NAMES = st.lists(st.sampled_from(["a", "b", "c", "d/e", "name:x"]), min_size=1, max_size=3, unique=True).map(tuple)
 
 
-# -- one file has one name ------------------------------------------------------------------------------------------------
+# -- one file has one name ---------------------------------------------------------------------------------------------
 
 
 @given(FILES)
@@ -82,7 +82,7 @@ def test_the_state_cannot_even_be_read_as_a_file(path: str) -> None:
     paths.refuse_private("longwatch.toml", state="state/fleet.db")
 
 
-# -- leases ---------------------------------------------------------------------------------------------------------------
+# -- leases ------------------------------------------------------------------------------------------------------------
 
 
 @given(NAMES, st.lists(NAMES, max_size=4))
@@ -113,7 +113,7 @@ def test_an_odd_lease_is_refused(mode: str, ttl_ms: int, names: int) -> None:
         lease.refuse_odd(mode=mode, ttl_ms=ttl_ms, names=names)
 
 
-# -- commits --------------------------------------------------------------------------------------------------------------
+# -- commits -----------------------------------------------------------------------------------------------------------
 
 DIGESTS = st.sampled_from([None, "1", "2", "3"])
 

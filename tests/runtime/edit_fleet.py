@@ -81,19 +81,26 @@ class VirtualSleeper:
 
 
 class LossyDatabase(SqliteDatabase):
-    """Loses the replies of the next `losing` transactions: after they have landed, or (`before`) before they did."""
+    """Loses the replies of `losing` transactions, after `passing` others: they have landed, or (`before`) they have not."""
 
-    losing, before = 0, False
+    passing, losing, before = 0, 0, False
 
     @contextlib.contextmanager
     def transaction(self, *, durable: bool = True) -> Generator[Transaction]:  # type: ignore[override]
-        lose, self.losing = self.losing > 0, max(0, self.losing - 1)
+        lose = self._loses()
         with super().transaction(durable=durable) as tx:
             yield tx
             if lose and self.before:
                 raise self._lost()
         if lose:
             raise self._lost()
+
+    def _loses(self) -> bool:
+        if self.passing:
+            self.passing -= 1
+            return False
+        lose, self.losing = self.losing > 0, max(0, self.losing - 1)
+        return lose
 
     def _lost(self) -> StoreUnavailable:
         error = StoreUnavailable("the reply was lost")

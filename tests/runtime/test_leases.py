@@ -143,7 +143,7 @@ def test_a_jump_of_the_wall_clock_changes_no_lease(lw: Opened, hand: Hand) -> No
                 lw.leases.lease("a", holder=OTHER, ttl_ms=TTL, wait_ms=0).__enter__()
 
 
-# -- the line -------------------------------------------------------------------------------------------------------------
+# -- the line ----------------------------------------------------------------------------------------------------------
 
 
 def test_a_waiter_gets_the_lease_when_it_runs_out_and_not_before(lw: Opened, hand: Hand) -> None:
@@ -209,7 +209,7 @@ def test_a_long_wait_is_told_once(lw: Opened, hand: Hand, caplog: pytest.LogCapt
         assert [record.message for record in caplog.records] == ["biller waits for a, held by seo (task_1)"]
 
 
-# -- lost replies, wrong words ------------------------------------------------------------------------------------------------
+# -- lost replies, wrong words -----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("before", [False, True])
@@ -244,7 +244,7 @@ def test_patterns_shared_leases_and_second_use_are_refused(lw: Opened) -> None:
         held.attempt()
 
 
-# -- against a model ----------------------------------------------------------------------------------------------------------
+# -- against a model ---------------------------------------------------------------------------------------------------
 
 Move = tuple[str, str, set[str], int]  # what, which lease, which names, milliseconds
 MOVES = st.lists(
@@ -324,7 +324,7 @@ def _play(move: Move, lw: Opened, model: Model, fences: dict[str, int], hand: Ha
         assert (store.until(known, fence=fence) is not None) == model.is_live(known)
 
 
-# -- real time, real threads ------------------------------------------------------------------------------------------------
+# -- real time, real threads -------------------------------------------------------------------------------------------
 
 
 def test_a_lease_is_kept_alive_while_its_block_is_open(tmp_path: Path) -> None:

@@ -86,7 +86,7 @@ def listen(writers: Sequence[subprocess.Popen[bytes]], *, seconds: float, then: 
 
     Acknowledged is what was in the pipe before the cut: what is printed after it is not counted.
     """
-    heard = {writer: b"" for writer in writers}
+    heard = dict.fromkeys(writers, b"")
     with selectors.DefaultSelector() as selector:
         for writer in writers:
             assert writer.stdout is not None

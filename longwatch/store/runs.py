@@ -64,7 +64,7 @@ class Runs:
         """What the owner holds and has not lost by time: what it runs first, then what it has claimed."""
         live = [run_of(row) for row in tx.all("tasks.owned", owner=owner) if row.until_ms > tx.now_ms]
         running = [self._started_before(tx, run) for run in live if run.task.state == "running"]
-        return [run for run in running if run] + [run for run in live if run.task.state == "claimed"]
+        return running + [run for run in live if run.task.state == "claimed"]
 
     def _take(self, tx: Transaction, owner: str, kinds: Iterable[str], limit: int, lease_ms: int) -> list[Run]:
         tx.count("tasks.come_due")
@@ -79,14 +79,16 @@ class Runs:
         self.journal.append(tx, "task.claimed", task, task=task, agent=taken.agent, owner=owner, fence=fence)
         return run_of(taken)
 
-    def _started_before(self, tx: Transaction, claimed: Run) -> Run | None:
-        told = tx.one("tasks.run_by_fence", fence=claimed.fence)
-        return msgspec.structs.replace(claimed, id=told.id) if told is not None and told.outcome is None else None
+    def _started_before(self, tx: Transaction, running: Run) -> Run:
+        told = tx.one("tasks.run_by_fence", fence=running.fence)
+        assert told is not None
+        return msgspec.structs.replace(running, id=told.id)
 
     def _start(self, tx: Transaction, claimed: Run, *, run: str, lease_ms: int) -> Run | None:
         task, until_ms = claimed.task, tx.now_ms + lease_ms
         if not tx.count("tasks.start", id=task.id, fence=claimed.fence, until_ms=until_ms):
-            return self._started_before(tx, claimed)
+            held = tx.one("tasks.held", id=task.id, fence=claimed.fence)
+            return None if held is None else self._started_before(tx, claimed)
         owner = task.owner or ""
         tx.count("tasks.insert_run", id=run, task=task.id, fence=claimed.fence, owner=owner, agent=task.agent)
         self.journal.append(tx, "run.started", run, agent=task.agent, task=task.id, fence=claimed.fence)

@@ -1,0 +1,366 @@
+"""Backup while the fleet runs, and restore while it does not.
+
+A backup is a copy as of one instant, synced and checked from end to end before it gets its name: a file of that name is
+a good one. A restore turns such a copy into the fleet's next state. Between the two lies a history that the copy does
+not know, so everything that could repeat it is stopped: the epoch of fences rises above both, leases end, what ran has
+crashed (with an effect of unknown outcome: is unknown), tasks from before the restore do not enter a `once` step again,
+and money that the replaced state knew to be spent stays spent.
+
+Files are looked at in a process of their own (`python -m longwatch.runtime.backup`): closing a second handle on an open
+state would drop the locks of the first. The replaced state keeps everything it had, under a dated name beside the new
+one; the new one takes its place by one rename, while the turnstile keeps everybody out.
+"""
+
+import contextlib
+import json
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable, Generator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+
+from longwatch.admission.limiter import Limiter
+from longwatch.db.migrate import migrate
+from longwatch.db.sqlite import SqliteDatabase
+from longwatch.db.turnstile import Turnstile, lock_holders
+from longwatch.errors import ConfigError, LongwatchError, NotFound, StoreUnavailable
+from longwatch.policy.difference import limits_from_json
+from longwatch.policy.redact import Redactor
+from longwatch.runtime.parts import Parts
+from longwatch.runtime.process import Child
+from longwatch.runtime.world import Machine, World, start_ticks
+from longwatch.store import backup as store
+from longwatch.store import fleet
+from longwatch.store.backup import Carried, Found
+from longwatch.store.journal import Journal
+from longwatch.store.look import Look
+from longwatch.store.runs import Runs
+from longwatch.store.workers import Workers
+
+T = TypeVar("T")
+UNREADABLE_JUMP = 1_000  # epochs skipped when the replaced state cannot say how far it got
+SWEEPS = 1_000_000  # a bound on loops that end by themselves
+
+
+@dataclass(frozen=True)
+class BackedUp:
+    file: Path
+    bytes: int
+    found: Found
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a restore would do. present: None when there is no state, or (unreadable: why) when it cannot be read.
+
+    kept: where the present state will be found afterwards.
+    """
+
+    source: Path
+    state: Path
+    found: Found
+    present: Found | None
+    unreadable: str | None
+    kept: Path | None
+
+
+@dataclass(frozen=True)
+class Restored:
+    """epoch: of the fences from now on. freed: tasks that ran and have crashed; unknown: tasks of unknown outcome."""
+
+    state: Path
+    kept: Path | None
+    epoch: int
+    freed: int
+    unknown: int
+
+
+class Prepared(msgspec.Struct, frozen=True):
+    freed: int
+    unknown: int
+
+
+# -- backup --------------------------------------------------------------------------------------------------------------
+
+
+def back_up(parts: Parts, target: Path) -> BackedUp:
+    """Copy the state into `target`, which must not exist. Errors: ConfigError, StoreUnavailable."""
+    if os.path.lexists(target):
+        raise ConfigError(
+            f"{target} exists, and a backup overwrites nothing", hint="Name a file that is not there yet."
+        )
+    database = parts.database
+    assert isinstance(database, SqliteDatabase)
+    with _refused_by_system(target), _workshop(target.parent, f".{target.name}.{parts.world.new_id('backup')}") as room:
+        copy = room / target.name
+        os.close(os.open(copy, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+        store.copy_into(database, parts.journal, copy, name=str(target))
+        _sync(copy)
+        found = look_at_copy(copy)
+        parts.world.reach("backup.copied")
+        try:
+            os.link(copy, target)
+        except FileExistsError as error:
+            raise ConfigError(f"{target} was made by somebody else meanwhile", hint="Name another file.") from error
+        _sync(target.parent)
+        return BackedUp(target, target.stat().st_size, found)
+
+
+# -- restore -------------------------------------------------------------------------------------------------------------
+
+
+def plan_restore(world: World, *, source: Path, state: Path) -> Plan:
+    """Check everything and change nothing. Errors: NotFound, ConfigError, StoreUnavailable, each before anything moves."""
+    _refuse_source(source, state)
+    found = look_at_copy(source)
+    present, unreadable = _look_at_present(state)
+    refuse_in_use(world, state, present)
+    kept = _kept_name(world, state) if state.exists() else None
+    return Plan(source, state, found, present, unreadable, kept)
+
+
+def restore(world: World, plan: Plan) -> Restored:
+    """Carry the plan out. Errors: as `plan_restore`; then the state is as it was."""
+    state = plan.state
+    with _refused_by_system(state):
+        state.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with _workshop(state.parent, world.new_id("restore")) as room:
+            copy = room / state.name
+            shutil.copyfile(plan.source, copy)
+            os.chmod(copy, 0o600)
+            present, unreadable = _look_at_present(state)
+            seen = _stamp(state)
+            epoch = _next_epoch(plan.found, present, jump=unreadable is not None)
+            carried = present.carried if present is not None else Carried()
+            prepared = _ask(
+                Prepared,
+                {
+                    "do": "prepare",
+                    "path": str(copy),
+                    "epoch": epoch,
+                    "source": str(plan.source),
+                    "carried": msgspec.to_builtins(carried),
+                },
+            )
+            _sync(copy)
+            world.reach("restore.prepared")
+            _swap(world, plan, copy, seen, present)
+    return Restored(state, plan.kept, epoch, prepared.freed, prepared.unknown)
+
+
+def _swap(world: World, plan: Plan, copy: Path, seen: object, present: Found | None) -> None:
+    """Put the copy in place of the state; nobody opens it meanwhile, because openers queue at the turnstile."""
+    state = plan.state
+    turnstile = Turnstile(state.with_name(state.name + ".turn"))
+    try:
+        with turnstile:
+            refuse_in_use(world, state, present)
+            if _stamp(state) != seen:
+                raise StoreUnavailable(f"{state} was used meanwhile: nothing was restored", hint="Run it again.")
+            if plan.kept is not None:
+                _keep(state, plan.kept)
+            world.reach("restore.kept")
+            for ending in ("-wal", "-shm"):
+                state.with_name(state.name + ending).unlink(missing_ok=True)
+            world.reach("restore.cleared")
+            os.rename(copy, state)
+            _sync(state.parent)
+    finally:
+        turnstile.close()
+
+
+def _keep(state: Path, kept: Path) -> None:
+    """A second name for the state and for what its log still holds; both are whole before anything is taken away."""
+    for ending in ("-wal", ""):
+        from_ = state.with_name(state.name + ending)
+        if from_.exists():
+            os.link(from_, kept.with_name(kept.name + ending))
+    _sync(state.parent)
+
+
+def _refuse_source(source: Path, state: Path) -> None:
+    if not source.is_file():
+        what = "is a folder" if source.is_dir() else "does not exist"
+        raise NotFound(f"{source} {what}", hint="Name a file that longwatch state backup made.")
+    if state.exists() and os.path.samefile(source, state):
+        raise ConfigError(f"{source} is the state itself", hint="Name a file that longwatch state backup made.")
+    log = source.with_name(source.name + "-wal")
+    if log.exists() and log.stat().st_size:
+        raise ConfigError(
+            f"{source} is a state in use, not a copy: part of it is still in {log.name}",
+            hint=f"Make a copy of it first: longwatch --state {source} state backup FILE.",
+        )
+
+
+def refuse_in_use(world: World, state: Path, present: Found | None) -> None:
+    """Errors: ConfigError that names the processes that have the state open, or work on it."""
+    pids = set(_openers(state))
+    for worker in present.workers if present is not None else ():
+        if worker.boot_id == world.boot_id() and start_ticks(worker.pid) == worker.start_ticks:
+            pids.add(worker.pid)
+    if pids:
+        named = ", ".join(str(pid) for pid in sorted(pids))
+        raise ConfigError(
+            f"{state} is in use by {len(pids)} process{'' if len(pids) == 1 else 'es'}: pid {named}",
+            hint="Stop them first (Ctrl-C, or kill -TERM), then run it again. Nothing was changed.",
+        )
+
+
+def _openers(state: Path) -> list[int]:
+    """Who has the state open, as the kernel's table of locks tells: every open connection holds one on the -shm."""
+    found: list[int] = []
+    for ending in ("", "-shm"):
+        with contextlib.suppress(FileNotFoundError):
+            status = os.stat(state.with_name(state.name + ending))
+            device = f"{os.major(status.st_dev):02x}:{os.minor(status.st_dev):02x}:{status.st_ino}"
+            found += lock_holders(device, kind="POSIX")
+    return [pid for pid in found if pid != os.getpid()]
+
+
+def _next_epoch(found: Found, present: Found | None, *, jump: bool) -> int:
+    highest = max(found.epoch, present.epoch if present is not None else 0)
+    return highest + (UNREADABLE_JUMP if jump else 1)
+
+
+def _kept_name(world: World, state: Path) -> Path:
+    """Beside the state, with the instant in it; never the name of something that is there."""
+    stamp = datetime.fromtimestamp(world.wall_ms() / 1000, UTC).strftime("%Y%m%dT%H%M%SZ")
+    names = (f"{state.name}.before-{stamp}{more}" for more in ("", *(f"-{n}" for n in range(2, 100))))
+    return next(place for place in map(state.with_name, names) if not os.path.lexists(place))
+
+
+def _stamp(state: Path) -> object:
+    """Changes with every commit to the state."""
+    found: list[tuple[int, int, int] | None] = []
+    for ending in ("", "-wal"):
+        try:
+            status = os.stat(state.with_name(state.name + ending))
+            found.append((status.st_ino, status.st_size, status.st_mtime_ns) if status.st_size else None)
+        except FileNotFoundError:
+            found.append(None)
+    return found
+
+
+# -- looking, in a process of its own --------------------------------------------------------------------------------------
+
+
+def look_at_copy(path: Path) -> Found:
+    """Errors: StoreUnavailable when the file is no good state."""
+    return _ask(Found, {"do": "copy", "path": str(path)})
+
+
+def _look_at_present(state: Path) -> tuple[Found | None, str | None]:
+    """(what it holds, why it cannot be read); (None, None) when there is no state."""
+    if not state.exists():
+        return None, None
+    try:
+        return _ask(Found, {"do": "present", "path": str(state)}), None
+    except StoreUnavailable as error:
+        return None, error.message
+
+
+def _ask(kind: type[T], told: dict[str, object]) -> T:
+    with tempfile.TemporaryDirectory(prefix="longwatch-") as folder:
+        answer = Path(folder) / "answer.json"
+        child = Child([sys.executable, "-m", "longwatch.runtime.backup"], told=told | {"answer": str(answer)})
+        code, _ = child.reap()
+        if code != 0 or not answer.exists():
+            raise StoreUnavailable(f"{told['path']} could not be examined (exit status {code})", hint="Run it again.")
+        said = json.loads(answer.read_bytes())
+    if "error" in said:
+        error = StoreUnavailable if said["error"]["code"] == StoreUnavailable.code else ConfigError
+        raise error(said["error"]["message"], hint=said["error"]["hint"])
+    return msgspec.convert(said["found"], kind)
+
+
+def main() -> int:
+    """The examining process: one line of JSON on standard input says what to do and where the answer goes."""
+    told = json.loads(sys.stdin.readline())
+    path = Path(told["path"])
+    try:
+        found = {"copy": store.inspect_copy, "present": store.inspect_present}.get(told["do"])
+        answer: object = found(path) if found else prepare(path, told)
+        said = {"found": msgspec.to_builtins(answer)}
+    except LongwatchError as error:
+        said = {"error": error.to_dict()}
+    Path(told["answer"]).write_text(json.dumps(said), "utf-8")
+    return 0
+
+
+def prepare(path: Path, told: dict[str, object]) -> Prepared:
+    """Make a private copy the fleet's next state. Errors: StoreUnavailable."""
+    world = Machine()
+    database = SqliteDatabase(str(path), world)
+    try:
+        migrate(database)
+        joined = fleet.enter(database, world, name="", redaction_key="")
+        journal = Journal(database, Redactor(joined.redaction_key.encode()))
+        store.overtake(database, journal, epoch=int(str(told["epoch"])), source=str(told["source"]))
+        freed = _crash_all(database, journal)
+        limiter = Limiter(database, journal, limits_from_json(joined.config))
+        _until_nothing(limiter.expire)
+        store.carry(database, msgspec.convert(told["carried"], Carried))
+        return Prepared(freed, Look(database).counts().get("unknown", 0))
+    finally:
+        database.close()
+
+
+def _crash_all(database: SqliteDatabase, journal: Journal) -> int:
+    Workers(database, journal).end_all()
+    return _until_nothing(Runs(database, journal).sweep)
+
+
+def _until_nothing(sweep: Callable[[], int]) -> int:
+    swept = 0
+    for _ in range(SWEEPS):
+        found = sweep()
+        if not found:
+            break
+        swept += found
+    return swept
+
+
+# -- files ---------------------------------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def _workshop(folder: Path, name: str) -> Generator[Path]:
+    """A private folder on the same disk; whatever happens in it, it is gone afterwards."""
+    room = folder / name
+    room.mkdir(mode=0o700)
+    try:
+        yield room
+    finally:
+        shutil.rmtree(room, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _refused_by_system(path: Path) -> Generator[None]:
+    try:
+        yield
+    except LongwatchError:
+        raise
+    except OSError as error:
+        raise StoreUnavailable(
+            f"{path} cannot be written: {error.strerror or error}",
+            hint="Check that its folder exists, has room, and that this user may write in it. The state is as it was.",
+        ) from error
+
+
+def _sync(path: Path) -> None:
+    """Wait until the file or folder is on the disk."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,307 @@
+"""The commands that look: status, journal, money, show. Each is one read, or for -f one read after the other."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import click
+from rich.console import Group as Lines
+from rich.console import RenderableType
+from rich.text import Text
+
+from longwatch.errors import ConfigError, NotFound
+from longwatch.policy.budget import Standing
+from longwatch.policy.duration import format_ms, parse_text_ms
+from longwatch.policy.money import Money
+from longwatch.policy.rate import format_rate, format_window
+from longwatch.policy.task import STATES
+from longwatch.policy.window import LAST_MS, describe
+from longwatch.runtime.standings import Standings, standings
+from longwatch.store.journal import Entry
+from longwatch.surface.cli_base import Command, pass_session
+from longwatch.surface.output import ago, bar, facts, heading, table
+from longwatch.surface.session import Session
+from longwatch.surface.wire import Json, at, encode, entry_json, lease_json, worker_json
+
+POLL_MS = 300
+PAGE = 500
+MOST = 10_000  # entries of one answer
+SHOWN = 5  # rows of each list in the status
+
+
+# -- status --------------------------------------------------------------------------------------------------------------
+
+
+@click.command(cls=Command, section="look")
+@pass_session
+def status(session: Session) -> None:
+    """How the fleet stands, and what needs a person."""
+    parts, look = session.parts, session.look
+    vitals, counts = look.vitals(), look.counts()
+    workers = [(worker, not parts.is_dead(worker)) for worker in parts.workers.all()]
+    leases, stand = parts.leases.live(), standings(parts)
+    running, unknown = look.running(limit=SHOWN), look.tasks(limit=SHOWN, state="unknown")
+    failures = parts.journal.latest(limit=SHOWN, kind="task.failed")
+    waiting = look.ready(limit=SHOWN)
+    now_ms = vitals.steady_ms
+    data = {
+        "fleet": vitals.name,
+        "at": at(now_ms),
+        "tasks": {state: counts.get(state, 0) for state in STATES},
+        "workers": [worker_json(worker, alive=alive) for worker, alive in workers],
+        "leases": [lease_json(lease) for lease in leases],
+        "limits": gauge_rows(stand),
+        "budgets": purse_rows(stand.purses, session),
+        "running": [
+            {"run": run.id, "task": run.task, "kind": run.kind, "agent": run.agent, "started_at": at(run.started_ms)}
+            for run in running
+        ],
+        "ready": [{"kind": row.kind, "tasks": row.tasks, "since_at": at(row.since_ms)} for row in waiting],
+        "unknown": [{"id": task.id, "kind": task.kind, "error": task.error} for task in unknown],
+        "errors": [entry_json(entry) for entry in failures],
+    }
+    alive = sum(alive for _, alive in workers)
+    words: list[RenderableType] = [Text(_headline(vitals.name, counts, alive, len(workers)), style="bold")]
+    if unknown:
+        words += [
+            Text(f"\n{counts.get('unknown', 0)} unknown: a person has to find out how they ended", style="bold red"),
+            table(("id", "kind", "why"), [(t.id, t.kind, first_line(t.error)) for t in unknown], empty=""),
+            Text("longwatch task resolve ID done|failed|cancelled", style="dim"),
+        ]
+    if counts.get("ready") and not alive:
+        words.append(Text("\nTasks are ready and no worker is alive: longwatch work MODULE", style="yellow"))
+    if running:
+        rows = [(run.task, run.kind, run.agent, ago(run.started_ms, now_ms)) for run in running]
+        words += [heading("running longest"), table(("task", "kind", "agent", "started"), rows, empty="")]
+    if leases:
+        rows_of = [(", ".join(lease.names), lease.agent, ago(lease.until_ms, now_ms)) for lease in leases[:SHOWN]]
+        words += [heading(f"leases ({len(leases)})"), table(("on", "agent", "ends"), rows_of, empty="")]
+    words += standing_words(stand, session, now_ms)
+    if failures:
+        shown = [(ago(e.at_ms, vitals.calendar_ms), e.subject, first_line(e.data.get("error"))) for e in failures]
+        words += [heading("last failures"), table(("when", "task", "error"), shown, empty="")]
+    session.out.answer(data, *words)
+
+
+def _headline(name: str, counts: dict[str, int], alive: int, workers: int) -> str:
+    tasks = ", ".join(f"{counts[state]} {state}" for state in STATES if counts.get(state)) or "no tasks yet"
+    dead = f" ({workers - alive} dead, longwatch doctor tells)" if workers > alive else ""
+    return f"{name}: {tasks}; {alive} worker{'' if alive == 1 else 's'} alive{dead}"
+
+
+def first_line(text: object) -> str:
+    return (str(text).splitlines() or [""])[0] if text else ""
+
+
+# -- caps and rates --------------------------------------------------------------------------------------------------------
+
+
+def purse_rows(purses: list[Standing], session: Session) -> list[Json]:
+    """Every cap, as JSON. Money in micro-units with its currency; calls and tokens as counts."""
+    currency = session.limits.currency
+    rows: list[Json] = []
+    for purse in purses:
+        unit = "_micros" if purse.dimension == "money" else ""
+        amounts = {"cap": purse.cap.amount, "spent": purse.spent, "held": purse.held}
+        rows.append(
+            {
+                "purse": purse.purse,
+                "dimension": purse.dimension,
+                "window": purse.cap.window,
+                **{f"{name}{unit}": amount for name, amount in amounts.items()},
+                **({"currency": currency} if unit else {}),
+                "open_calls": purse.places,
+                "resets_at": None if purse.ends_ms >= LAST_MS else at(purse.ends_ms),
+            }
+        )
+    return rows
+
+
+def gauge_rows(stand: Standings) -> list[Json]:
+    return [
+        {
+            "service": gauge.service,
+            "model": gauge.model,
+            "dimension": gauge.dimension,
+            "rate": format_rate(gauge.rate),
+            "burst": gauge.rate.burst,
+            "free": gauge.free,
+            "next_at": at(gauge.next_ms),
+        }
+        for gauge in stand.gauges
+    ]
+
+
+def standing_words(stand: Standings, session: Session, now_ms: int) -> list[RenderableType]:
+    words: list[RenderableType] = []
+    if stand.purses:
+        words += [heading("caps"), purse_table(stand.purses, session)]
+    if stand.gauges:
+        words += [heading("rates"), gauge_table(stand, now_ms)]
+    return words
+
+
+def purse_table(purses: list[Standing], session: Session) -> RenderableType:
+    limits = session.limits
+    if not purses:
+        return Text('No caps. A cap on money: [fleet] money = "20 GBP/month" in longwatch.toml.')
+    lines: list[RenderableType] = []
+    width = max(len(purse.purse) for purse in purses)
+    for purse in purses:
+        spent, held, cap = (_amount(v, purse, limits.currency) for v in (purse.spent, purse.held, purse.cap.amount))
+        part = (purse.spent + purse.held) / purse.cap.amount if purse.cap.amount else 1.0
+        more = f", held {held} by {purse.places} calls" if purse.places else ""
+        ends = "" if purse.ends_ms >= LAST_MS else f", until {describe(purse.ends_ms, limits.timezone)}"
+        line = f" spent {spent}{more} of {cap}{format_window(purse.cap.window)}{ends}"
+        lines.append(Text.assemble(f"{purse.purse:{width}} ", bar(part), line))
+    return Lines(*lines)
+
+
+def _amount(value: int, purse: Standing, currency: str) -> str:
+    return str(Money(value, currency)) if purse.dimension == "money" else f"{value} {purse.dimension}"
+
+
+def gauge_table(stand: Standings, now_ms: int) -> RenderableType:
+    rows = [
+        (
+            gauge.service,
+            gauge.model or "",
+            gauge.dimension,
+            format_rate(gauge.rate),
+            gauge.rate.burst,
+            "now" if gauge.next_ms <= now_ms else f"in {format_ms(gauge.next_ms - now_ms)}",
+        )
+        for gauge in stand.gauges
+    ]
+    empty = 'No rates. For example [service.stripe] rate = "25/s" in longwatch.toml.'
+    return table(("service", "model", "of", "rate", ">burst", "next"), rows, empty=empty)
+
+
+# -- money ---------------------------------------------------------------------------------------------------------------
+
+
+@click.command(cls=Command, section="look")
+@click.option("--since", metavar="LENGTH", default="30d", show_default=True, help="Add up calls of the last while.")
+@pass_session
+def money(session: Session, since: str) -> None:
+    """What was spent and is held, by whom, under which caps."""
+    since_ms = _length(since, "--since")
+    parts, currency = session.parts, session.limits.currency
+    stand = standings(parts)
+    paid = session.look.paid(since_ms=stand.calendar_ms - since_ms)
+    held = {(row.budget, row.agent, row.service): row for row in session.look.held()}
+    names = list(dict.fromkeys([*((row.budget, row.agent, row.service) for row in paid), *held]))
+    spent = {(row.budget, row.agent, row.service): row for row in paid}
+    rows: list[Json] = []
+    for name in names:
+        ended, going = spent.get(name), held.get(name)
+        rows.append(
+            {
+                "budget": name[0],
+                "agent": name[1],
+                "service": name[2],
+                "calls": (ended.places if ended else 0) + (going.places if going else 0),
+                "spent_micros": ended.money if ended else 0,
+                "held_micros": going.money if going else 0,
+                "tokens": ended.tokens if ended else 0,
+                "currency": currency,
+            }
+        )
+    shown = [
+        (
+            row["budget"] or "-",
+            row["agent"],
+            row["service"],
+            row["calls"],
+            Money(row["spent_micros"], currency),
+            Money(row["held_micros"], currency),
+        )
+        for row in rows
+    ]
+    data = {"since_ms": since_ms, "spent": rows, "caps": purse_rows(stand.purses, session)}
+    headings = ("budget", "agent", "service", ">calls", ">spent", ">held")
+    empty = f"No call in the last {since}."
+    session.out.answer(data, table(headings, shown, empty=empty), heading("caps"), purse_table(stand.purses, session))
+
+
+# -- journal -------------------------------------------------------------------------------------------------------------
+
+
+@click.command(cls=Command, section="look")
+@click.option("-f", "--follow", is_flag=True, help="Go on with what comes; Ctrl-C ends it.")
+@click.option("--kind", metavar="KIND", help='Only this kind, or all that begin so: "task." "lease.taken".')
+@click.option("--task", metavar="ID", help="Only what is about this task, run, lease or call.")
+@click.option("--agent", metavar="NAME", help="Only this agent's.")
+@click.option("--since", metavar="LENGTH", help="Only the last while: 1h, 2d.")
+@click.option("--limit", metavar="N", type=click.IntRange(1, MOST), default=50, show_default=True, help="How many.")
+@pass_session
+def journal(
+    session: Session, follow: bool, kind: str | None, task: str | None, agent: str | None, since: str | None, limit: int
+) -> None:
+    """The record of every move, oldest first."""
+    parts = session.parts
+    since_ms = None if since is None else parts.world.wall_ms() - _length(since, "--since")
+    filters: dict[str, str | int | None] = {"kind": kind, "subject": task, "agent": agent, "since_ms": since_ms}
+    if not follow:
+        entries = parts.journal.latest(limit=limit, **filters)
+        words = [entry_words(entry) for entry in entries] or [Text("Nothing in the journal by these filters.")]
+        session.out.answer({"entries": [entry_json(entry) for entry in entries], "next": None}, *words)
+        return
+    for entry in _followed(session, limit, filters):
+        session.out.item(entry_json(entry), entry_words(entry))
+
+
+def _followed(session: Session, limit: int, filters: dict[str, str | int | None]) -> Iterator[Entry]:
+    """The latest entries, then what comes; one page in memory at a time. Ends when it is interrupted."""
+    parts = session.parts
+    newest = parts.journal.latest(limit=1)
+    after = newest[-1].seq if newest else 0
+    for entry in parts.journal.latest(limit=limit, **filters):
+        if entry.seq <= after:
+            yield entry
+    while True:
+        page = parts.journal.after(after, limit=PAGE, **filters)
+        yield from page
+        after = page[-1].seq if page else after
+        if len(page) < PAGE:
+            parts.sleeper.sleep_until(parts.steady_ms() + POLL_MS)
+
+
+def entry_words(entry: Entry) -> Text:
+    data = encode(entry.data) if entry.data else ""
+    who = f" {entry.agent}" if entry.agent else ""
+    return Text(f"{at(entry.at_ms)} {entry.kind:16} {entry.subject}{who} {data}".rstrip())
+
+
+def _length(text: str, option: str) -> int:
+    try:
+        return parse_text_ms(text)
+    except ConfigError as error:
+        raise ConfigError(f"{option}: {error.message}", hint=error.hint) from error
+
+
+# -- show ----------------------------------------------------------------------------------------------------------------
+
+
+@click.command(cls=Command, section="look")
+@click.argument("id")
+@pass_session
+def show(session: Session, id: str) -> None:
+    """Anything by its id: a task, run, call, lease or batch.
+
+    Of any other id, what the journal tells of it.
+    """
+    from longwatch.surface import cli_show
+
+    sort = id.partition("_")[0]
+    shower = cli_show.SORTS.get(sort)
+    if shower is not None:
+        shower(session, id)
+        return
+    entries = session.parts.journal.latest(limit=PAGE, subject=id)
+    if not entries:
+        raise NotFound(
+            f"nothing is known of {id}",
+            hint=f"Ids begin with {', '.join(f'{known}_' for known in cli_show.SORTS)}; a batch may be given by its name.",
+        )
+    data: dict[str, Any] = {"id": id, "journal": [entry_json(entry) for entry in entries]}
+    session.out.answer(data, facts([("id", id)]), heading("journal"), *(entry_words(entry) for entry in entries))

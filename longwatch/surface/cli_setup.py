@@ -1,0 +1,204 @@
+"""The commands that set up: config, state, completion."""
+
+import sys
+from pathlib import Path
+
+import click
+from click.shell_completion import get_completion_class
+from rich.console import RenderableType
+
+from longwatch import config as configuration
+from longwatch.errors import ConfigError
+from longwatch.runtime import backup as backups
+from longwatch.runtime.backup import Plan
+from longwatch.runtime.world import Machine
+from longwatch.surface.cli_base import BadUse, Command, Group, pass_session
+from longwatch.surface.output import facts, table
+from longwatch.surface.progress import progress
+from longwatch.surface.session import Session
+from longwatch.surface.wire import Json, at
+
+# -- config --------------------------------------------------------------------------------------------------------------
+
+
+@click.group(cls=Group, section="set up")
+def config() -> None:
+    """The configuration."""
+
+
+@config.command("show")
+@pass_session
+def show_config(session: Session) -> None:
+    """Every value, and where it came from. Secrets show where they are, never what."""
+    rows = configuration.show(session.settings)
+    file = session.settings.file
+    data = {
+        "file": None if file is None else str(file),
+        "values": [{"key": key, "value": value, "from": origin} for key, value, origin in rows],
+    }
+    session.out.answer(data, table(("key", "value", "from"), rows, empty=""))
+
+
+@config.command("check")
+@pass_session
+def check_config(session: Session) -> None:
+    """Say whether the configuration is right."""
+    settings = session.settings
+    file = None if settings.file is None else str(settings.file)
+    said = f"{file} is right" if file else "there is no longwatch.toml here or above; the defaults are right"
+    session.out.answer({"ok": True, "file": file, "fleet": settings.name}, said)
+
+
+@config.command("schema")
+@pass_session
+def schema(session: Session) -> None:
+    """The JSON schema of longwatch.toml, for editors."""
+    found = configuration.schema()
+    session.out.json = True
+    session.out.answer(found)
+
+
+# -- state ---------------------------------------------------------------------------------------------------------------
+
+
+@click.group(cls=Group, section="set up")
+def state() -> None:
+    """The state: copies of it, and back."""
+
+
+@state.command("backup")
+@click.argument("file", type=click.Path(path_type=Path))
+@pass_session
+def backup(session: Session, file: Path) -> None:
+    """Copy the state into FILE while the fleet runs.
+
+    The copy is of one instant, and checked from end to end before it gets its name.
+    """
+    parts = session.parts
+    if not file.name or file.is_dir():
+        raise BadUse(f"{file} is a folder", hint=f"Name a file in it: {file}/longwatch-backup.db")
+    with progress(lambda: f"copying {session.settings.state}"):
+        made = backups.back_up(parts, file.absolute())
+    data = {
+        "file": str(made.file),
+        "bytes": made.bytes,
+        "taken_at": at(made.found.at_ms),
+        "schema": made.found.schema,
+        "tasks": made.found.tasks,
+        "journal_entries": made.found.entries,
+        "last_entry": made.found.last_entry,
+    }
+    tasks, entries = sum(made.found.tasks.values()), made.found.entries
+    size = f"{made.bytes / (1 << 20):.1f} MiB"
+    said = f"{made.file}: {size}, {tasks} tasks, {entries} journal entries; integrity checked"
+    session.out.answer(data, said)
+
+
+@state.command("restore")
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--dry-run", is_flag=True, help="Say what would be done, and do nothing.")
+@pass_session
+def restore(session: Session, file: Path, yes: bool, dry_run: bool) -> None:
+    """Put the state back as FILE has it.
+
+    The present one is kept beside it. Whatever ran has crashed; fences given before are overtaken.
+    """
+    place = session.settings.state
+    if "://" in place:
+        raise ConfigError(
+            f"{place.split('://')[0]}:// states are not restored from files", hint="Use the server's tools."
+        )
+    world = Machine()
+    with progress(lambda: f"checking {file}"):
+        plan = backups.plan_restore(world, source=file.absolute(), state=Path(place))
+    if dry_run:
+        session.out.answer(_plan_json(plan, restored=False), *_plan_words(plan))
+        return
+    if not yes and not _agreed(session, plan):
+        raise BadUse("restoring replaces the state: nothing was done", hint="Say --yes; --dry-run shows the plan.")
+    with progress(lambda: f"restoring {place}"):
+        done = backups.restore(world, plan)
+    said = (
+        [f"{done.state} is as {file} has it", f"the former state is kept at {done.kept}"]
+        if done.kept
+        else [f"{done.state} is as {file} has it"]
+    )
+    data = _plan_json(plan, restored=True) | {"epoch": done.epoch, "unknown": done.unknown, "freed": done.freed}
+    session.out.answer(data, "\n".join([*said, *_warnings(plan, done.unknown)]))
+
+
+def _agreed(session: Session, plan: Plan) -> bool:
+    """Asked on a terminal only."""
+    if session.out.json or not sys.stdin.isatty():
+        return False
+    session.out.words(*_plan_words(plan))
+    return click.confirm("Restore?", default=False, err=True)
+
+
+def _plan_json(plan: Plan, *, restored: bool) -> Json:
+    present = plan.present
+    return {
+        "restored": restored,
+        "state": str(plan.state),
+        "from": str(plan.source),
+        "taken_at": at(plan.found.at_ms),
+        "tasks": plan.found.tasks,
+        "journal_entries": plan.found.entries,
+        "present": None
+        if present is None
+        else {"tasks": present.tasks, "journal_entries": present.entries, "at": at(present.at_ms)},
+        "present_unreadable": plan.unreadable,
+        "kept": None if plan.kept is None else str(plan.kept),
+    }
+
+
+def _plan_words(plan: Plan) -> list[RenderableType]:
+    found, present = plan.found, plan.present
+    lost = "cannot be read" if plan.unreadable else "there is none"
+    now = lost if present is None else f"{sum(present.tasks.values())} tasks, last entry {at(present.at_ms)}"
+    return [
+        facts(
+            [
+                ("restore", str(plan.state)),
+                ("from", f"{plan.source}: {sum(found.tasks.values())} tasks, last entry {at(found.at_ms)}"),
+                ("present state", now),
+                ("kept as", plan.kept),
+                ("left behind", _forgotten(plan)),
+            ]
+        )
+    ]
+
+
+def _forgotten(plan: Plan) -> str:
+    if plan.present is None:
+        return ""
+    entries = plan.present.last_entry - plan.found.last_entry
+    return f"about {entries} journal entries made since the copy" if entries > 0 else ""
+
+
+def _warnings(plan: Plan, unknown: int) -> list[str]:
+    words = [
+        "what happened after the copy was made is not in it: tasks submitted since are gone, effects of them are not",
+    ]
+    if unknown:
+        words.append(f"{unknown} tasks are unknown now: longwatch task list --state unknown")
+    if plan.unreadable:
+        words.append("the former state could not be read: compare what was spent since with the providers' bills")
+    return words
+
+
+# -- completion ------------------------------------------------------------------------------------------------------------
+
+
+@click.command(cls=Command, section="set up")
+@click.argument("shell", type=click.Choice(("bash", "zsh", "fish")))
+@click.pass_context
+@pass_session
+def completion(session: Session, context: click.Context, shell: str) -> None:
+    """Completion of commands: eval "$(longwatch completion bash)"."""
+    found = get_completion_class(shell)
+    assert found is not None, f"the library knows {shell}"
+    root = context.find_root().command
+    text = found(root, {}, "longwatch", "_LONGWATCH_COMPLETE").source()
+    session.out.answer({"shell": shell, "script": text}, text)

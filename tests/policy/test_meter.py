@@ -1,0 +1,195 @@
+"""The meter against the token bucket that providers enforce."""
+
+from dataclasses import dataclass
+from fractions import Fraction
+
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from longwatch.policy import meter
+from longwatch.policy.admission import Ask, Later, Metered, Slot, decide
+from longwatch.policy.limits import Rate
+from longwatch.policy.meter import JITTER_MS, NEW, Meter
+
+RATES = st.builds(
+    Rate,
+    amount=st.integers(1, 2_000),
+    per_ms=st.sampled_from([1_000, 60_000]),
+    burst=st.integers(1, 400),
+)
+STEPS = st.lists(
+    st.tuples(st.integers(0, 3_000_000), st.integers(1, 40), st.integers(0, JITTER_MS * 1000)), min_size=1, max_size=60
+)
+
+
+@dataclass
+class Bucket:
+    """What the provider does: `burst` units, refilled at the rate, exact."""
+
+    rate: Rate
+    level: Fraction = Fraction(0)
+    at_us: int = 0
+
+    def __post_init__(self) -> None:
+        self.level = Fraction(self.rate.burst)
+
+    def takes(self, units: int, at_us: int) -> bool:
+        refill = Fraction((at_us - self.at_us) * self.rate.amount, self.rate.per_ms * 1000)
+        self.level, self.at_us = min(Fraction(self.rate.burst), self.level + refill), at_us
+        self.level -= units
+        return self.level >= 0
+
+
+def admit(ask: Ask) -> tuple[int, dict[str, Meter]]:
+    """Ask until there is a slot; (slot, meters)."""
+    for _ in range(10_000):
+        answer = decide(ask)
+        if isinstance(answer, Slot):
+            return answer.at_us, answer.meters
+        assert isinstance(answer, Later)
+        assert answer.at_us is not None
+        assert answer.at_us > ask.now_us
+        ask = ask._replace(now_us=answer.at_us)
+    raise AssertionError("no slot within 10,000 attempts")
+
+
+def has_room(rate: Rate) -> bool:
+    """Whether the burst is large enough for its headroom; a smaller one leaves one call at a time and no promise."""
+    return rate.burst - meter.usable_burst(rate) >= max(2, -(-rate.amount * JITTER_MS // rate.per_ms))
+
+
+@given(rates=st.lists(RATES, min_size=1, max_size=3), steps=STEPS)
+def test_no_window_gets_more_than_burst_and_rate_whatever_other_limits_say(
+    rates: list[Rate], steps: list[tuple[int, int, int]]
+) -> None:
+    meters = {str(place): NEW for place in range(len(rates))}
+    given: list[tuple[int, int]] = []
+    now_us = 0
+    for pause_us, weight, _ in steps:
+        now_us += pause_us
+        weight = min([weight, *(meter.usable_burst(rate) for rate in rates)])
+        metered = tuple(Metered(name, rate, meters[name], weight) for name, rate in zip(meters, rates, strict=True))
+        slot_us, changed = admit(Ask(now_us, None, metered, None, ()))
+        meters |= changed
+        given.append((slot_us, weight))
+    given.sort()
+    for rate in rates:
+        for first in range(len(given)):
+            total = 0
+            for at_us, weight in given[first:]:
+                total += weight
+                span_us = at_us - given[first][0]
+                assert total <= meter.usable_burst(rate) + Fraction(span_us * rate.amount, rate.per_ms * 1000)
+
+
+@given(rates=st.lists(RATES, min_size=1, max_size=3), steps=STEPS)
+def test_the_provider_never_refuses_calls_that_arrive_up_to_the_jitter_late(
+    rates: list[Rate], steps: list[tuple[int, int, int]]
+) -> None:
+    assume(all(has_room(rate) for rate in rates))
+    meters = {str(place): NEW for place in range(len(rates))}
+    arrivals: list[tuple[int, int]] = []
+    now_us = 0
+    for pause_us, weight, late_us in steps:
+        now_us += pause_us
+        weight = min([weight, *(meter.usable_burst(rate) for rate in rates)])
+        metered = tuple(Metered(name, rate, meters[name], weight) for name, rate in zip(meters, rates, strict=True))
+        slot_us, changed = admit(Ask(now_us, None, metered, None, ()))
+        meters |= changed
+        arrivals.append((slot_us + late_us, weight))
+    for rate in rates:
+        bucket = Bucket(rate)
+        assert all(bucket.takes(weight, at_us) for at_us, weight in sorted(arrivals))
+
+
+@given(
+    rate=st.builds(Rate, amount=st.integers(50, 1_000), per_ms=st.just(1_000), burst=st.integers(200, 500)),
+    steps=st.lists(
+        st.tuples(st.integers(0, 400_000), st.integers(1, 300), st.integers(0, 300), st.integers(0, 6)),
+        min_size=1,
+        max_size=60,
+    ),
+)
+def test_what_is_given_back_is_never_more_than_the_provider_has_left(
+    rate: Rate, steps: list[tuple[int, int, int, int]]
+) -> None:
+    """Calls reserve, use less or nothing, and are corrected some calls later; the bucket sees what they used."""
+    now_us, found = 0, NEW
+    used: list[tuple[int, int]] = []
+    due: list[tuple[int, int, int, int]] = []
+    for place, (pause_us, weight, saved, delay) in enumerate(steps):
+        now_us += pause_us
+        weight = min(weight, meter.usable_burst(rate))
+        saved = min(saved, weight)
+        slot_us, changed = admit(Ask(now_us, None, (Metered("m", rate, found, weight),), None, ()))
+        found = changed["m"]
+        used.append((slot_us, weight - saved))
+        due.append((place + delay, weight, weight - saved, found.total))
+        for when, reserved, actual, total_then in [entry for entry in due if entry[0] == place]:
+            assert when == place
+            found = meter.correct(found, rate, reserved=reserved, used=actual, total_then=total_then)
+    bucket = Bucket(rate)
+    assert all(bucket.takes(units, at_us) for at_us, units in sorted(used) if units)
+
+
+@given(
+    rate=st.builds(Rate, amount=st.integers(1, 500), per_ms=st.just(1_000), burst=st.integers(1, 500)),
+    calls=st.integers(200, 600),
+)
+def test_a_saturated_meter_gives_at_least_98_percent_of_the_rate(rate: Rate, calls: int) -> None:
+    slots: list[int] = []
+    found = NEW
+    for _ in range(calls):
+        slot_us, changed = admit(Ask(0, None, (Metered("m", rate, found, 1),), None, ()))
+        found = changed["m"]
+        slots.append(slot_us)
+    beyond = calls - meter.usable_burst(rate)
+    assume(beyond > 50)
+    assert beyond / rate.amount >= 0.98 * slots[-1] / 1_000_000
+
+
+def test_fifty_a_second_with_a_burst_of_fifty_leaves_room_for_five_late_calls() -> None:
+    assert meter.usable_burst(Rate(50, 1_000, 50)) == 45
+    assert meter.usable_burst(Rate(25, 1_000, 5)) == 2
+    assert meter.usable_burst(Rate(50, 1_000, 5)) == 1
+    assert meter.usable_burst(Rate(50, 60_000, 1)) == 1
+
+
+def test_a_weight_above_the_burst_waits_for_the_whole_burst_and_leaves_a_debt() -> None:
+    rate = Rate(1_000, 1_000, 102)
+    assert meter.usable_burst(rate) == 2
+    slot_us = meter.earliest_us(NEW, rate, weight=500, now_us=0)
+    after = meter.reserve(NEW, rate, weight=500, slot_us=slot_us)
+    assert slot_us == 0
+    assert meter.earliest_us(after, rate, weight=1, now_us=0) == 499_000
+
+
+def test_using_more_than_reserved_is_a_debt_that_later_calls_pay() -> None:
+    rate = Rate(60_000, 60_000, 60_000)
+    found = meter.reserve(NEW, rate, weight=1_000, slot_us=0)
+    owed = meter.correct(found, rate, reserved=1_000, used=60_000, total_then=found.total)
+    assert owed.free_us == found.free_us + 59_000_000
+    assert meter.earliest_us(owed, rate, weight=1_000, now_us=0) > 0
+
+
+def test_a_correction_at_once_leaves_the_meter_as_if_less_had_been_reserved() -> None:
+    rate = Rate(60_000, 60_000, 60_000)
+    big = meter.reserve(NEW, rate, weight=20_000, slot_us=5_000_000)
+    small = meter.reserve(NEW, rate, weight=500, slot_us=5_000_000)
+    back = meter.correct(big, rate, reserved=20_000, used=500, total_then=big.total)
+    assert back.free_us == small.free_us
+
+
+def test_nothing_is_given_back_to_a_bucket_that_was_full_again_in_between() -> None:
+    rate = Rate(60_000, 60_000, 60_000)
+    first = meter.reserve(NEW, rate, weight=10_000, slot_us=0)
+    second = meter.reserve(first, rate, weight=10_000, slot_us=100_000_000)
+    assert meter.give_back(second, rate, units=10_000, total_then=first.total) == second
+
+
+def test_free_units_shows_what_could_leave_now() -> None:
+    rate = Rate(50, 1_000, 50)
+    assert meter.free_units(NEW, rate, now_us=1) == 45
+    after = meter.reserve(NEW, rate, weight=45, slot_us=1_000_000)
+    assert meter.free_units(after, rate, now_us=1_000_000) == 0
+    assert meter.free_units(after, rate, now_us=1_100_000) == 5

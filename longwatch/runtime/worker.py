@@ -11,7 +11,7 @@ import contextlib
 import logging
 import threading
 import traceback
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Generator, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -60,7 +60,8 @@ class Stop:
         self.by_ms: int | None = None
 
     def ask(self, *, by_ms: int) -> None:
-        if not self.asked.is_set():
+        """A signal handler may interrupt this very method and call it: the second call then finds it asked."""
+        if self.by_ms is None:
             self.by_ms = by_ms
             self.asked.set()
 
@@ -71,8 +72,6 @@ class Held:
 
     runs: list[Claimed] = field(default_factory=list[Claimed])
     current: Run | None = None
-    timeout_ms: int | None = None
-    deadline_ms: int | None = None
     beats_known: bool = True
     guard: threading.Lock = field(default_factory=threading.Lock)
 
@@ -124,6 +123,7 @@ class Worker:
         finally:
             self._let_go()
             self._over.set()
+            self.stop.ask(by_ms=self.parts.steady_ms())  # what the beats wait for
             beats.join(timeout=1)
             self.parts.dismiss(self.owner)
 
@@ -219,17 +219,34 @@ class Worker:
         """Run the handler; how it ended, or None when the run was lost meanwhile and nothing may be written."""
         handler = self.registry.handlers[claimed.task.kind]
         run = Run(self.parts, claimed, owner=self.owner)
-        timeout_ms = claimed.task.timeout_ms or handler.options.timeout_ms
         with self._held.guard:
             self._held.current = run
-            self._held.timeout_ms = timeout_ms
-            self._held.deadline_ms = self.parts.steady_ms() + timeout_ms if timeout_ms else None
         try:
-            with run.entered():
+            with run.entered(), self._timed(handler, run):
                 return self._outcome(handler, run, claimed)
         finally:
             with self._held.guard:
-                self._held.current, self._held.deadline_ms = None, None
+                self._held.current = None
+
+    @contextlib.contextmanager
+    def _timed(self, handler: Handler[Any, Any], run: Run) -> Generator[None]:
+        """Give the run up when it passes its timeout, if it has one."""
+        timeout_ms = run.claimed.task.timeout_ms or handler.options.timeout_ms
+        if not timeout_ms:
+            yield
+            return
+        over, until_ms = threading.Event(), self.parts.steady_ms() + timeout_ms
+
+        def watch() -> None:
+            if not self.parts.sleeper.wait_for_flag(over, until_ms):
+                late = f"TimeoutError: the run passed its timeout of {format_ms(timeout_ms)}"
+                self._give_up(run, Failed(late, delay_ms=self._backoff_ms(handler, run.claimed)), "timeout")
+
+        self.parts.sleeper.start("timeout", watch)
+        try:
+            yield
+        finally:
+            over.set()
 
     def _outcome(self, handler: Handler[Any, Any], run: Run, claimed: Claimed) -> Outcome | None:
         try:
@@ -243,7 +260,7 @@ class Worker:
         except KeyboardInterrupt:
             self.stop.ask(by_ms=self.parts.steady_ms())
             return HandedBack()
-        except (Exception, SystemExit) as error:  # whatever a handler raises is its task's failure, not the worker's
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever it raises is its task's failure, not ours
             return Lost(run.outcome_lost) if run.outcome_lost is not None else self._failure(handler, claimed, error)
 
     def _call(self, handler: Handler[Any, Any], run: Run, claimed: Claimed) -> Any:
@@ -259,11 +276,14 @@ class Worker:
             return Failed(text, final=True)  # the last three are mistakes in the handler: another run makes them again
         if isinstance(error, RetryLater):
             return Failed(text, delay_ms=parse_ms(error.delay))  # type: ignore[arg-type]
-        attempt = claimed.task.failures + 1
-        delay_ms = handler.options.backoff.delay_ms(attempt, fraction=self.parts.world.fraction())
+        delay_ms = self._backoff_ms(handler, claimed)
         if isinstance(error, Refused) and error.retry_after:
             delay_ms = max(delay_ms, round(error.retry_after * 1000))
         return Failed(text, delay_ms=delay_ms)
+
+    def _backoff_ms(self, handler: Handler[Any, Any], claimed: Claimed) -> int:
+        attempt = claimed.task.failures + 1
+        return handler.options.backoff.delay_ms(attempt, fraction=self.parts.world.fraction())
 
     # -- waiting, stopping -------------------------------------------------------------------------------------------
 
@@ -294,20 +314,25 @@ class Worker:
         """Give back whatever is still held, whatever made the loop end."""
         with self._held.guard:
             runs, self._held.runs = self._held.runs, []
+        for run in runs:
+            if run.id:  # it was running, and an interrupt came between its handler and its end
+                with contextlib.suppress(LeaseLost):
+                    self._patiently(lambda run=run: self.parts.runs.conclude(run, HandedBack()))  # type: ignore[misc]
         if runs:
             self._hand_back(runs)
 
     # -- beats -------------------------------------------------------------------------------------------------------
 
     def _beat_on(self) -> None:
-        """The beat thread: push every lease, notice what was lost, end what runs too long."""
+        """The beat thread: push every lease, notice what was lost, end what outlasts the grace of a stop."""
         while not self._over.is_set():
             try:
                 next_ms = self._beat()
             except Exception:  # a thread that dies here would let every lease run out, and nobody would know why
                 logger.exception("a beat of %s failed; the next one tries again", self.owner)
                 next_ms = self.parts.steady_ms() + self.parts.lease_ms // 12
-            self.parts.sleeper.wait_for_flag(self._over, next_ms)
+            asked = self.stop.asked.is_set()
+            self.parts.sleeper.wait_for_flag(self._over if asked else self.stop.asked, next_ms)
 
     def _beat(self) -> int:
         now_ms = self.parts.steady_ms()
@@ -319,27 +344,25 @@ class Worker:
             self._held.beats_known = False
             return now_ms + self.parts.lease_ms // 12
         with self._held.guard:
-            current, deadline_ms = self._held.current, self._held.deadline_ms
-        if current is not None:
-            if current.claimed.fence in known and current.claimed.fence not in held:
-                current.lose()
-            self._watch(current, deadline_ms, now_ms)
+            current = self._held.current
+        if current is not None and current.claimed.fence in known and current.claimed.fence not in held:
+            current.lose()
+        if current is not None and self.stop.by_ms is not None and now_ms >= self.stop.by_ms:
+            self._give_up(current, HandedBack(), "stop")
         self._upkeep.step()
-        wake_ms = now_ms + self.parts.lease_ms // 3
-        return min(wake_ms, deadline_ms or wake_ms, now_ms + 500 if self.stop.asked.is_set() else wake_ms)
+        wake_ms, stop_ms = now_ms + self.parts.lease_ms // 3, self.stop.by_ms
+        return wake_ms if stop_ms is None or stop_ms <= now_ms else min(wake_ms, stop_ms)
 
-    def _watch(self, current: Run, deadline_ms: int | None, now_ms: int) -> None:
-        """End a run that has passed its timeout, or the grace of a stop."""
-        overdue = deadline_ms is not None and now_ms >= deadline_ms
-        ungraceful = self.stop.by_ms is not None and now_ms >= self.stop.by_ms
-        if not overdue and not ungraceful:
-            return
-        late = f"TimeoutError: the run passed its timeout of {format_ms(self._held.timeout_ms or 0)}"
-        current.lose()
-        with contextlib.suppress(LeaseLost):
-            self.parts.runs.conclude(current.claimed, Failed(late) if overdue else HandedBack())
+    def _give_up(self, run: Run, outcome: Outcome, overrun: Overrun) -> None:
+        """End a run whose handler does not: the ledger first, then whatever runs it. Its handler may go on, unheard."""
+        run.lose()
+        with contextlib.suppress(LeaseLost, StoreUnavailable):
+            self._patiently(lambda: self.parts.runs.conclude(run.claimed, outcome))
+        with self._held.guard:
+            if self._held.current is run:
+                self._held.current = None
         if self._on_overrun is not None:
-            self._on_overrun("timeout" if overdue else "stop")
+            self._on_overrun(overrun)
 
 
 def described(error: BaseException) -> str:

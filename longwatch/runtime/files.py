@@ -74,7 +74,8 @@ class Edits:
         held = {name for one in after for name in one.lease.names}
         edit = self.world.new_id("edit")
         free = [name for name in targets if name not in held]
-        lease = self.leases.on(free, holder=holder, ttl_ms=ttl_ms, wait_ms=wait_ms, edit=edit)
+        watch = self.root.lock.look  # whoever is in the way may stand still inside
+        lease = self.leases.on(free, holder=holder, ttl_ms=ttl_ms, wait_ms=wait_ms, edit=edit, watch=watch)
         return self._made(edit, targets, lease, inside=inside, after=after, then=then or self._publish_one)
 
     def replay(self, names: Iterable[str], *, holder: Holder, ttl_ms: int, inside: str = ".") -> Edit:

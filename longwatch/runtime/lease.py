@@ -8,7 +8,7 @@ import contextlib
 import logging
 import os
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -22,6 +22,7 @@ from longwatch.runtime.world import World
 from longwatch.store.leases import Busy, LeaseStore, Listed, Taken, lost
 
 TELL_MS = 5_000  # how long somebody waits before the log says for what
+Watch = Callable[[int], None]
 log = logging.getLogger("longwatch")
 
 
@@ -63,11 +64,15 @@ class Leases:
         wait_ms: int | None,
         mode: str = "exclusive",
         edit: str | None = None,
+        watch: Watch | None = None,
     ) -> "Lease":
-        """As `lease`, on resources already spelled the one way; none at all is fine. edit: the edit it is for."""
+        """As `lease`, on resources already spelled the one way; none at all is fine.
+
+        edit: the edit it is for. watch: called with the steady instant whenever the lease is asked for in vain.
+        """
         names = tuple(sorted(set(resources)))
         refuse_odd(mode=mode, ttl_ms=ttl_ms, names=len(names))
-        return Lease(self, names, holder=holder, ttl_ms=ttl_ms, wait_ms=wait_ms, edit=edit)
+        return Lease(self, names, holder=holder, ttl_ms=ttl_ms, wait_ms=wait_ms, edit=edit, watch=watch)
 
     def beat(self, owner: str) -> None:
         """Renew every open lease of the owner now. Errors: StoreUnavailable: unknown, not lost."""
@@ -145,12 +150,13 @@ class Lease:
         ttl_ms: int,
         wait_ms: int | None,
         edit: str | None,
+        watch: Watch | None,
     ) -> None:
         self.names, self.holder, self.ttl_ms, self.wait_ms = names, holder, ttl_ms, wait_ms
         self.id = leases.world.new_id("lease")
         self.until_ms = 0
         self.thread = 0
-        self._leases, self._edit = leases, edit
+        self._leases, self._edit, self._watch = leases, edit, watch
         self._fence = 0
         self._busy: Claim | None = None
         self._asked_ms = self._began_ms = self._told_ms = 0
@@ -258,6 +264,8 @@ class Lease:
 
     def _wait(self, busy: Busy, now_ms: int) -> Retry:
         self._busy = busy.by
+        if self._watch is not None:
+            self._watch(now_ms)
         if not self._told_ms and now_ms - self._began_ms >= TELL_MS:
             self._told_ms = now_ms
             log.info("%s waits for %s, held by %s", self.holder.agent, self._named(), _who(busy.by))

@@ -21,7 +21,7 @@ from io import BufferedReader
 from pathlib import Path, PurePosixPath
 
 from longwatch.db.sqlite import refuse_remote
-from longwatch.db.turnstile import Turnstile
+from longwatch.db.turnstile import STOPPED_S, Turnstile, flock_holder, is_stopped, kill_if_stopped
 from longwatch.errors import ConfigError, LongwatchError, StoreUnavailable
 from longwatch.policy.paths import OWN
 from longwatch.runtime.world import World
@@ -29,6 +29,7 @@ from longwatch.runtime.world import World
 FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+LOOK_MS = 100
 FULL = (errno.ENOSPC, errno.EDQUOT)
 FORBIDDEN = (errno.EROFS, errno.EACCES, errno.EPERM)
 
@@ -42,6 +43,7 @@ class RootLock:
         self._thread = threading.Lock()
         self._turnstile = Turnstile(path)
         self._ended = ""
+        self._looked_ms, self._suspect = 0, (0, 0)  # pid, and since when it has been seen to stand still
         _locks.add(self)
 
     def __enter__(self) -> None:
@@ -59,6 +61,25 @@ class RootLock:
             self._turnstile.__exit__()
         finally:
             self._thread.release()
+
+    def look(self, now_ms: int) -> None:
+        """For whoever waits for a lease: its holder may stand still inside, and then it is killed a second from now.
+
+        Without this the second would only begin when the lease has run out and the lock is waited for.
+        """
+        if now_ms < self._looked_ms + LOOK_MS or self._ended:
+            return
+        self._looked_ms = now_ms
+        holder = flock_holder(self._turnstile.descriptor)
+        if not holder or holder == os.getpid() or not is_stopped(holder):
+            self._suspect = (0, 0)
+        elif holder != self._suspect[0]:
+            self._suspect = (holder, now_ms)
+        elif now_ms >= self._suspect[1] + STOPPED_S * 1000 and self._kill(holder):
+            self._turnstile.killed.append(holder)
+
+    def _kill(self, pid: int) -> bool:
+        return kill_if_stopped(pid, still=lambda: flock_holder(self._turnstile.descriptor) == pid)
 
     def killed(self) -> list[int]:
         """Pids of the stopped holders that had to be killed since the last time this was asked."""

@@ -10,7 +10,7 @@ import signal
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from longwatch.errors import ConfigError, LongwatchError
+from longwatch.errors import ConfigError, LongwatchError, StoreUnavailable
 from longwatch.policy import restart
 from longwatch.runtime.parts import Parts
 from longwatch.runtime.process import Child
@@ -19,6 +19,8 @@ from longwatch.runtime.worker import GRACE_MS, Stop
 TICK_MS = 250
 LAST_WORD_MS = 2_000  # between the end of the grace and SIGKILL
 REFUSED = 2  # exit status of a child that could not begin: wrong use, not a crash
+AWAY = 69  # exit status of a child that could not reach the state: it is started again, however often
+AWAY_AGAIN_MS = 1_000
 
 
 @dataclass
@@ -45,6 +47,7 @@ class Pool:
     owners: list[str] = field(default_factory=list[str])
     on_change: Callable[[list[int]], None] | None = None
     places: list[Place] = field(default_factory=list[Place])
+    unburied: list[str] = field(default_factory=list[str])
 
     def work(self) -> None:
         """Run until every child has finished (they are idle, or were told to stop). Errors: ConfigError from a child."""
@@ -52,6 +55,9 @@ class Pool:
         try:
             while not all(place.finished for place in self.places):
                 self._step()
+        except KeyboardInterrupt:
+            self._interrupt()
+            raise
         finally:
             self._end()
 
@@ -70,6 +76,7 @@ class Pool:
         for place in self.places:
             if place.child is not None and place.child.descriptor in ready:
                 self._reap(place)
+        self._bury()
 
     def _start(self, place: Place, now_ms: int) -> None:
         if self.stop.asked.is_set():
@@ -93,9 +100,12 @@ class Pool:
         place.child = None
         if code == REFUSED:
             raise refusal(said)
-        self.parts.bury(place.owner)
+        self.unburied.append(place.owner)
         if code == 0 or self.stop.asked.is_set():
             place.finished = True
+            return
+        if code == AWAY:
+            place.start_at_ms = self.parts.steady_ms() + AWAY_AGAIN_MS
             return
         lived_ms = self.parts.steady_ms() - place.started_ms
         place.slot, delay_ms = restart.after_death(place.slot, lived_ms=lived_ms)
@@ -106,6 +116,26 @@ class Pool:
             )
         place.start_at_ms = self.parts.steady_ms() + delay_ms
 
+    def _bury(self) -> None:
+        """Free what the dead held; with the state away, at the next step."""
+        while self.unburied:
+            try:
+                self.parts.bury(self.unburied[0])
+            except StoreUnavailable:
+                return
+            del self.unburied[0]
+
+    def _interrupt(self) -> None:
+        """Interrupted twice: every child hands back what it holds at once, and ends."""
+        living = [place for place in self.places if place.child is not None]
+        for place in living:
+            if place.child is not None:
+                place.child.signal(signal.SIGINT)
+        until_ms = self.parts.steady_ms() + LAST_WORD_MS
+        while living and self.parts.steady_ms() < until_ms:
+            ready = self.parts.sleeper.wait_readable([p.child.descriptor for p in living if p.child], until_ms)
+            living = [place for place in living if place.child and place.child.descriptor not in ready]
+
     def _end(self) -> None:
         """Whatever made the pool end, leave no child behind."""
         for place in self.places:
@@ -113,7 +143,8 @@ class Pool:
                 place.child.signal(signal.SIGKILL)
                 place.child.reap()
                 place.child = None
-                self.parts.bury(place.owner)
+                self.unburied.append(place.owner)
+        self._bury()
 
 
 def refusal(said: str) -> LongwatchError:

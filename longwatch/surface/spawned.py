@@ -2,7 +2,9 @@
 
 It is told on standard input what to do (one line of JSON), finds the handlers by module and name, works, and ends with 0.
 Standard input then stays open: when it closes, the parent is gone, and the worker stops. Exit status 2 means that it was
-held wrong; the reason goes, as JSON, to the descriptor named by LONGWATCH_REPORT_FD.
+held wrong; the reason goes, as JSON, to the descriptor named by LONGWATCH_REPORT_FD. 69: the state is away.
+
+SIGTERM, or the end of the parent: finish the task in hand within the grace, or hand it back. SIGINT: hand it back now.
 """
 
 import importlib
@@ -14,7 +16,8 @@ import threading
 import types
 from typing import Any
 
-from longwatch.errors import ConfigError, LongwatchError
+from longwatch.errors import ConfigError, LongwatchError, StoreUnavailable
+from longwatch.runtime.pool import AWAY, REFUSED
 
 importing = False  # the user's module is being imported in a spawned process
 
@@ -33,18 +36,23 @@ def main() -> int:
     null = os.open(os.devnull, os.O_RDONLY)
     os.dup2(null, 0)
     told: dict[str, Any] = json.loads(_first_line(lifeline))
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         return _work(told, lifeline)
+    except StoreUnavailable as error:
+        sys.stderr.write(f"{error}\n")
+        return AWAY
     except LongwatchError as error:
         return _refuse(error)
+    except KeyboardInterrupt:
+        return 0
 
 
 def _work(told: dict[str, Any], lifeline: int) -> int:
     import longwatch
     from longwatch.surface.working import work_here
 
-    sys.path[:] = told["sys_path"]
+    sys.path[:], sys.argv[:] = told["sys_path"], told["argv"]
     handlers = _find_handlers(told)
     with longwatch.open(told["state"], config=told["config"], agent=told["agent"], budget=told["budget"]) as lw:
         for handler in handlers:
@@ -91,10 +99,18 @@ def _import_main(main: dict[str, str]) -> None:
     """The parent's script, under the name __mp_main__ as multiprocessing does, so that its guard keeps it from starting."""
     import runpy
 
-    if main["name"]:
-        names = runpy.run_module(main["name"], run_name="__mp_main__", alter_sys=True)
-    else:
-        names = runpy.run_path(main["path"], run_name="__mp_main__")
+    try:
+        if main["name"]:
+            names = runpy.run_module(main["name"], run_name="__mp_main__", alter_sys=True)
+        else:
+            names = runpy.run_path(main["path"], run_name="__mp_main__")
+    except LongwatchError:
+        raise
+    except Exception as error:
+        raise ConfigError(
+            f"a worker process cannot import {main['name'] or main['path']}: {type(error).__name__}: {error}",
+            hint="Every worker imports the script that called lw.work: it must come through without its main part.",
+        ) from error
     module = types.ModuleType("__mp_main__")
     module.__dict__.update(names)
     sys.modules["__main__"] = sys.modules["__mp_main__"] = module
@@ -129,4 +145,4 @@ def _refuse(error: LongwatchError) -> int:
     descriptor = int(os.environ.get("LONGWATCH_REPORT_FD", "-1"))
     if descriptor >= 0:
         os.write(descriptor, json.dumps(error.to_dict()).encode())
-    return 2
+    return REFUSED

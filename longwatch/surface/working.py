@@ -118,7 +118,7 @@ def _told(opened: Opened, *, agent: str, until_idle: bool) -> dict[str, object]:
     main = sys.modules["__main__"]
     needs_main = any(handler.module in ("__main__", "__mp_main__") for handler in handlers)
     path, spec = getattr(main, "__file__", None), getattr(main, "__spec__", None)
-    if needs_main and path is None:
+    if needs_main and (path is None or not Path(path).is_file()):
         raise ConfigError(
             "these handlers are defined in a notebook or an interactive session, where spawned processes cannot find them",
             hint="Move them to a module and import it, or use processes=1.",

@@ -13,7 +13,7 @@ LEASE_MS = 60_000
 FATES: tuple[Fate, ...] = ("cancel", "fail", "ignore")
 ENDS: tuple[State, ...] = ("done", "failed", "cancelled")
 NAMES = ("a", "b")
-PAUSES_MS = (1, 1_000, 20_000, 59_999, 60_000, 60_001, 120_000, 86_400_000)
+PAUSES_MS = (1, 1_000, 20_000, 40_000, 59_999, 60_000, 60_001, 120_000, 86_400_000)
 
 Act = Callable[[Play, Numbers], object]
 
@@ -91,7 +91,8 @@ def conclude(play: Play, numbers: Numbers) -> None:
         return
     handle, outcome = _handle(play, numbers), _outcome(numbers)
     others = [other for other in play.handles if other.owner == handle.owner and other is not handle]
-    then = numbers.recent(others) if others and numbers.chance(2) else None
+    claimed = [other for other in others if not other.model.id and not numbers.chance(8)] or others
+    then = numbers.recent(claimed) if claimed and not numbers.chance(3) else None
     fresh = play.new_id("run")
 
     def ask(side: Side) -> object:
@@ -111,8 +112,9 @@ def _outcome(numbers: Numbers) -> Outcome:
 
 
 def _handle(play: Play, numbers: Numbers) -> Handle:
-    """A run that was given out; now and then one with the fence of another."""
-    handle = numbers.recent(play.handles)
+    """A run that was given out, mostly one that goes on; now and then one with the fence of another."""
+    going = [handle for handle in play.handles if play.ledger.holds(handle.model)]
+    handle = numbers.recent(play.handles if numbers.chance(3) or not going else going)
     if numbers.chance(12):
         other = numbers.pick(play.handles)
         return Handle(
@@ -137,8 +139,8 @@ def hand_back(play: Play, numbers: Numbers) -> None:
 def beat(play: Play, numbers: Numbers) -> None:
     owner = numbers.pick(OWNERS)
     known = [handle for handle in play.handles if handle.owner == owner or numbers.chance(8)]
-    if numbers.chance(4):
-        known = known[:1]
+    if numbers.chance(2):
+        known = [handle for handle in known if handle.model.id]
 
     def ask(side: Side) -> set[int]:
         return side.runs.beat(owner, [handle.of(side, play).fence for handle in known], lease_ms=LEASE_MS)
@@ -147,6 +149,19 @@ def beat(play: Play, numbers: Numbers) -> None:
         return [_named(handle) for handle in known if handle.of(side, play).fence in fences]
 
     play.both(f"beat {owner} {[_named(handle) for handle in known]}", ask, shown)
+
+
+def long_run(play: Play, numbers: Numbers) -> None:
+    """Runs that go on are beaten past the end of every other lease."""
+    going = [handle for handle in play.handles if play.ledger.holds(handle.model)]
+    for owner in sorted({handle.owner for handle in going}):
+
+        def ask(side: Side, owner: str = owner) -> int:
+            fences = [handle.of(side, play).fence for handle in going if handle.owner == owner]
+            return len(side.runs.beat(owner, fences, lease_ms=LEASE_MS + 40_000))
+
+        play.both(f"beat what {owner} runs", ask)
+    _pass(play, 70_000)
 
 
 def check(play: Play, numbers: Numbers) -> None:
@@ -167,7 +182,11 @@ def bury(play: Play, numbers: Numbers) -> None:
 def step(play: Play, numbers: Numbers) -> None:
     if not play.handles:
         return
-    handle, name, verb = _handle(play, numbers), numbers.pick(NAMES), numbers.pick(("begin", "store", "find", "forget"))
+    handle, name, verb = (
+        _handle(play, numbers),
+        numbers.pick(NAMES),
+        numbers.pick(("begin", "store", "store", "find", "forget")),
+    )
     result, sort = numbers.pick(("1", "2")), numbers.pick(("step", "once"))
 
     def ask(side: Side) -> object:
@@ -240,7 +259,10 @@ def again(play: Play, numbers: Numbers) -> None:
 
 
 def wait(play: Play, numbers: Numbers) -> None:
-    pause_ms = numbers.pick(PAUSES_MS)
+    _pass(play, numbers.pick(PAUSES_MS))
+
+
+def _pass(play: Play, pause_ms: int) -> None:
     play.clock.steady += pause_ms
     play.clock.wall += pause_ms
     play.said.append(f"{pause_ms} ms pass")
@@ -259,7 +281,8 @@ ACTS: dict[Act, int] = {
     claim: 16,
     conclude: 16,
     hand_back: 3,
-    beat: 4,
+    beat: 5,
+    long_run: 2,
     check: 2,
     sweep: 3,
     bury: 3,

@@ -16,6 +16,7 @@ from longwatch.testing.acts import Act
 from longwatch.testing.invariants import Broken
 from longwatch.testing.play import Disagreement, MakeEngine, Numbers, Play
 
+SWARM = (0.2, 1.0, 1.0, 4.0)  # each program has acts of its own that it prefers and that it avoids
 WIDTH = 40  # choices that one act may make
 CLOSELY = 12  # acts between two close comparisons
 TRIES = 400  # programs run to make a failing one shorter
@@ -61,7 +62,8 @@ def search(make_engine: MakeEngine, seeds: Iterable[int], length: int = 40) -> F
 def made(seed: int, length: int) -> Program:
     """The program of a seed. Python's generator gives the same numbers on every machine."""
     generator = random.Random(seed)
-    chosen = generator.choices(list(ACTS), weights=list(ACTS.values()), k=length)
+    weights = [weight * generator.choice(SWARM) for weight in ACTS.values()]
+    chosen = generator.choices(list(ACTS), weights=weights, k=length)
     return tuple((act, tuple(generator.randrange(1 << 16) for _ in range(WIDTH))) for act in chosen)
 
 

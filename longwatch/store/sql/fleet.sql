@@ -23,8 +23,5 @@ update fleet set epoch = epoch + 1, fence = 0 returning epoch;
 -- keep_config: the limits and budgets now in force
 update fleet set config = :config;
 
--- rename: what the fleet is called
-update fleet set name = :name;
-
 -- take_upkeep: whoever changes the row does the upkeep
 update fleet set upkeep_ms = :now_ms where upkeep_ms <= :now_ms - :every_ms;

@@ -1,0 +1,52 @@
+"""Every engine does what the dictionaries say, and the comparison would notice if it did not."""
+
+import random
+from pathlib import Path
+
+import pytest
+from engines import ENGINES, in_memory
+
+from longwatch.testing import conformance
+from longwatch.testing.conformance import Disagreement
+from longwatch.testing.mutants_store import MUTANTS, Mutant
+
+LENGTH = 30
+ENOUGH = 600  # programs in which every planted fault has to be found
+QUICK = {"sqlite in memory": 120, "sqlite on a file": 12}  # programs of each engine in the quick suite
+LONG = {"sqlite in memory": 4_000, "sqlite on a file": 200}
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_random_programs_agree_with_the_model(engine: str, tmp_path: Path) -> None:
+    for seed in range(QUICK[engine]):
+        conformance.check(ENGINES[engine](tmp_path), seed, LENGTH)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1_200)
+@pytest.mark.parametrize("engine", ENGINES)
+def test_many_long_programs_agree_with_the_model(engine: str, tmp_path: Path) -> None:
+    first = random.SystemRandom().randrange(1 << 32)  # other programs every time; the error names the seed
+    for seed in range(first, first + LONG[engine]):
+        conformance.check(ENGINES[engine](tmp_path), seed, 2 * LENGTH)
+
+
+@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
+def test_a_planted_fault_is_found(mutant: Mutant) -> None:
+    with mutant.plant():
+        found = conformance.search(in_memory, range(ENOUGH), LENGTH)
+    assert found is not None, f"{mutant.name}: not found in {ENOUGH} programs of {LENGTH} acts"
+    print(f"{mutant.name}: found by program {found.programs}")  # noqa: T201 - the figure is what the test measures
+
+
+def test_a_fault_is_shown_with_its_seed_and_a_short_program() -> None:
+    mutant = next(mutant for mutant in MUTANTS if mutant.name == "a key is ignored")
+    with mutant.plant():
+        found = conformance.search(in_memory, range(ENOUGH), LENGTH)
+        assert found is not None
+        with pytest.raises(Disagreement, match=rf"seed {found.seed}: ConstraintError after [1-4] acts\n  submit"):
+            conformance.check(in_memory, found.seed, LENGTH)
+
+
+def test_a_seed_is_one_program() -> None:
+    assert conformance.made(7, LENGTH) == conformance.made(7, LENGTH) != conformance.made(8, LENGTH)

@@ -1,0 +1,52 @@
+"""No SQL that does not run, none that nobody uses, and no state in it that the table of moves does not know."""
+
+import re
+from pathlib import Path
+
+import apsw.ext
+from engines import in_memory
+
+import longwatch
+from longwatch.db import statements
+from longwatch.policy import call, task
+from longwatch.testing.play import HandClock
+
+PACKAGE = Path(longwatch.__file__).parent
+STATEMENTS = statements.load("sqlite")
+STATES = {"task": set(task.STATES), "call": set(call.STATES), "step": {"started", "stored"}}
+
+
+def code() -> str:
+    return "\n".join(path.read_text("utf-8") for path in PACKAGE.rglob("*.py"))
+
+
+def test_every_statement_prepares_on_the_migrated_state_and_names_its_columns() -> None:
+    database = in_memory(HandClock())
+    for name, text in STATEMENTS.items():
+        info = apsw.ext.query_info(database.connection, text)
+        assert all(column[0].isidentifier() for column in info.description), (name, info.description)
+    database.close()
+
+
+def test_every_statement_is_used() -> None:
+    text = code()
+    assert [name for name in sorted(STATEMENTS) if f'"{name}"' not in text] == []
+
+
+def test_every_statement_used_exists() -> None:
+    used = set(re.findall(r'\.(?:one|all|count)\(\s*"([a-z_.]+)"', code()))
+    assert len(used) > 50
+    assert sorted(name for name in used - STATEMENTS.keys() if name.strip(".")) == []
+
+
+def test_migrations_and_statements_name_only_states_of_the_tables() -> None:
+    every = set().union(*STATES.values())
+    for text in [*STATEMENTS.values(), *(migration[2] for migration in statements.migrations())]:
+        for listed in re.findall(r"state (?:=|<>|in|not in) (\([^)]*'[^)]*\)|'[a-z]+')", text):
+            assert set(re.findall(r"'([a-z]+)'", listed)) <= every, listed
+
+
+def test_the_leased_states_of_the_indexes_are_those_of_the_table() -> None:
+    leased = "', '".join(sorted(task.LEASED))
+    text = statements.migrations()[0][2]
+    assert text.count(f"where state in ('{leased}')") == 2

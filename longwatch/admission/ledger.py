@@ -184,7 +184,9 @@ class Ledger:
             check_amount(gauge.dimension, units)
             meter_then = found.get(gauge.meter, NEW)
             units_then, total_then = reserved or (0, meter_then.total)
-            after = meter.correct(meter_then, gauge.rate, reserved=units_then, used=units, total_then=total_then)
+            after = meter.correct(
+                meter_then, gauge.rate, reserved=units_then, used=units, slot_us=row.slot_us, total_then=total_then
+            )
             kept[gauge.meter] = after
             weights[gauge.meter] = (units, total_then if reserved else after.total)
         standing.keep_meters(tx, kept)

@@ -19,6 +19,7 @@ from longwatch.admission.calls import (
     weights_of,
 )
 from longwatch.admission.ledger import Charge, Ledger
+from longwatch.admission.listing import Standings, standings
 from longwatch.admission.standing import Prepared
 from longwatch.db.connection import Database, Row, Transaction
 from longwatch.errors import ConfigError, LongwatchError, NotFound
@@ -184,6 +185,11 @@ class Limiter:
             self._ledger.lose(tx, row, move)
 
     # -- looking -----------------------------------------------------------------------------------------------------------
+
+    def peek(self) -> Standings:
+        """Every rate, concurrency, quota and budget as it stands."""
+        with self.database.read() as tx:
+            return standings(tx, self.limits)
 
     def find(self, call: str) -> Call:
         """Errors: NotFound."""

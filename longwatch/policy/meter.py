@@ -69,15 +69,16 @@ def give_back(meter: Meter, rate: Rate, *, units: int, total_then: int) -> Meter
     return meter._replace(free_us=min(meter.free_us, max(moved_us, behind_us)))
 
 
-def owe(meter: Meter, rate: Rate, *, units: int) -> Meter:
-    """The meter once a former call turns out to have used `units` more than it reserved: a debt, paid by later calls."""
-    return meter._replace(free_us=meter.free_us + span_us(rate, units), total=meter.total + units)
+def owe(meter: Meter, rate: Rate, *, units: int, slot_us: int) -> Meter:
+    """The meter once the call of slot_us turns out to have used `units` more than it reserved: later calls pay the debt."""
+    free_us = max(meter.free_us, slot_us) + span_us(rate, units)
+    return Meter(free_us, max(meter.last_us, slot_us), meter.total + units)
 
 
-def correct(meter: Meter, rate: Rate, *, reserved: int, used: int, total_then: int) -> Meter:
+def correct(meter: Meter, rate: Rate, *, reserved: int, used: int, slot_us: int, total_then: int) -> Meter:
     """The meter once a former reservation of `reserved` units is known to have used `used`."""
     if used > reserved:
-        return owe(meter, rate, units=used - reserved)
+        return owe(meter, rate, units=used - reserved, slot_us=slot_us)
     return give_back(meter, rate, units=reserved - used, total_then=total_then)
 
 

@@ -3,7 +3,7 @@
 from fnmatch import fnmatchcase
 from typing import NamedTuple
 
-from longwatch.policy.limits import Cap, Limits, Rate, Service
+from longwatch.policy.limits import Budget, Cap, Limits, Rate, Service
 from longwatch.policy.naming import resolve_budget, resolve_service
 
 FLEET = "fleet"
@@ -38,16 +38,25 @@ class Scope(NamedTuple):
 def scope_of(limits: Limits, *, service: str, model: str | None, budget: str | None, agent: str) -> Scope:
     """Errors: ConfigError for a service or budget that the limits do not know."""
     found = resolve_service(limits, service)
-    caps = [PurseCap(FLEET, "money", cap, ()) for cap in limits.fleet_money]
+    caps = _fleet_caps(limits)
     if budget is not None:
-        purse = resolve_budget(limits, budget)
-        caps += [PurseCap(f"budget:{budget}", *cap, purse.warn) for cap in _caps(purse.caps)]
+        caps += _purse_caps(f"budget:{budget}", resolve_budget(limits, budget))
     if agent in limits.agents:
-        purse = limits.agents[agent]
-        caps += [PurseCap(f"agent:{agent}", *cap, purse.warn) for cap in _caps(purse.caps)]
-    if found.quota is not None:
-        caps.append(PurseCap(f"service:{service}", "calls", found.quota, ()))
+        caps += _purse_caps(f"agent:{agent}", limits.agents[agent])
+    caps += _quota(found)
     return Scope(found, gauges_of(found, model), tuple(caps), purses_of(service=service, budget=budget, agent=agent))
+
+
+def caps_of(limits: Limits) -> list[PurseCap]:
+    """Every cap there is."""
+    caps = _fleet_caps(limits)
+    for name, budget in limits.budgets.items():
+        caps += _purse_caps(f"budget:{name}", budget)
+    for name, agent in limits.agents.items():
+        caps += _purse_caps(f"agent:{name}", agent)
+    for service in limits.services.values():
+        caps += _quota(service)
+    return caps
 
 
 def purses_of(*, service: str, budget: str | None, agent: str) -> tuple[str, ...]:
@@ -73,5 +82,13 @@ def _narrowness(pattern: str) -> tuple[int, str]:
     return (sum(letter not in "*?[]" for letter in pattern), pattern)
 
 
-def _caps(caps: dict[str, tuple[Cap, ...]]) -> list[tuple[str, Cap]]:
-    return [(dimension, cap) for dimension, several in caps.items() for cap in several]
+def _fleet_caps(limits: Limits) -> list[PurseCap]:
+    return [PurseCap(FLEET, "money", cap, ()) for cap in limits.fleet_money]
+
+
+def _purse_caps(purse: str, budget: Budget) -> list[PurseCap]:
+    return [PurseCap(purse, dimension, cap, budget.warn) for dimension, caps in budget.caps.items() for cap in caps]
+
+
+def _quota(service: Service) -> list[PurseCap]:
+    return [] if service.quota is None else [PurseCap(f"service:{service.name}", "calls", service.quota, ())]

@@ -116,7 +116,7 @@ def test_what_is_given_back_is_never_more_than_the_provider_has_left(
     """Calls reserve, use less or nothing, and are corrected some calls later; the bucket sees what they used."""
     now_us, found = 0, NEW
     used: list[tuple[int, int]] = []
-    due: list[tuple[int, int, int, int]] = []
+    due: list[tuple[int, int, int, int, int]] = []
     for place, (pause_us, weight, saved, delay) in enumerate(steps):
         now_us += pause_us
         weight = min(weight, meter.usable_burst(rate))
@@ -124,10 +124,9 @@ def test_what_is_given_back_is_never_more_than_the_provider_has_left(
         slot_us, changed = admit(Ask(now_us, None, (Metered("m", rate, found, weight),), None, ()))
         found = changed["m"]
         used.append((slot_us, weight - saved))
-        due.append((place + delay, weight, weight - saved, found.total))
-        for when, reserved, actual, total_then in [entry for entry in due if entry[0] == place]:
-            assert when == place
-            found = meter.correct(found, rate, reserved=reserved, used=actual, total_then=total_then)
+        due.append((place + delay, weight, weight - saved, slot_us, found.total))
+        for _, reserved, actual, then_us, total in [entry for entry in due if entry[0] == place]:
+            found = meter.correct(found, rate, reserved=reserved, used=actual, slot_us=then_us, total_then=total)
     bucket = Bucket(rate)
     assert all(bucket.takes(units, at_us) for at_us, units in sorted(used) if units)
 
@@ -167,16 +166,22 @@ def test_a_weight_above_the_burst_waits_for_the_whole_burst_and_leaves_a_debt() 
 def test_using_more_than_reserved_is_a_debt_that_later_calls_pay() -> None:
     rate = Rate(60_000, 60_000, 60_000)
     found = meter.reserve(NEW, rate, weight=1_000, slot_us=0)
-    owed = meter.correct(found, rate, reserved=1_000, used=60_000, total_then=found.total)
+    owed = meter.correct(found, rate, reserved=1_000, used=60_000, slot_us=0, total_then=found.total)
     assert owed.free_us == found.free_us + 59_000_000
     assert meter.earliest_us(owed, rate, weight=1_000, now_us=0) > 0
+
+
+def test_what_nobody_reserved_is_owed_from_the_slot_of_its_call_on() -> None:
+    rate = Rate(60_000, 60_000, 60_000)
+    owed = meter.correct(NEW, rate, reserved=0, used=1_000, slot_us=5_000_000, total_then=0)
+    assert owed == Meter(free_us=6_000_000, last_us=5_000_000, total=1_000)
 
 
 def test_a_correction_at_once_leaves_the_meter_as_if_less_had_been_reserved() -> None:
     rate = Rate(60_000, 60_000, 60_000)
     big = meter.reserve(NEW, rate, weight=20_000, slot_us=5_000_000)
     small = meter.reserve(NEW, rate, weight=500, slot_us=5_000_000)
-    back = meter.correct(big, rate, reserved=20_000, used=500, total_then=big.total)
+    back = meter.correct(big, rate, reserved=20_000, used=500, slot_us=5_000_000, total_then=big.total)
     assert back.free_us == small.free_us
 
 

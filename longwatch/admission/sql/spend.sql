@@ -5,6 +5,9 @@ select c.at_ms, s.purse, s.dimension, s.per, s.starts_ms, s.ends_ms, s.settled, 
     on s.purse in (select value from json_each(:purses))
    and s.ends_ms > max(c.at_ms, :minute_ms) and s.starts_ms <= max(c.at_ms, :minute_ms);
 
+-- calendar: how far the budgets' calendar has got
+select at_ms from calendar;
+
 -- turn: the calendar moves on; never back
 update calendar set at_ms = max(at_ms, :at_ms);
 

@@ -1,0 +1,137 @@
+"""Every limit and budget as it stands, for people to look at: `longwatch limit list` and `budget list`."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from longwatch.admission.standing import held_by
+from longwatch.db.connection import Row, Transaction
+from longwatch.policy import meter
+from longwatch.policy.limits import Limits, Service
+from longwatch.policy.meter import NEW, Meter
+from longwatch.policy.scope import Gauge, PurseCap, caps_of, gauges_of
+from longwatch.policy.window import LAST_MS, calendar_at, calendar_minute, parted, window_of, zone_of
+
+
+@dataclass(frozen=True)
+class RateState:
+    """One rate. free: units that could leave now, negative when later slots are taken; next_ms: steady, of the next one."""
+
+    service: str
+    meter: str
+    dimension: str
+    amount: int
+    per_ms: int
+    burst: int
+    usable_burst: int
+    free: int
+    next_ms: int
+
+
+@dataclass(frozen=True)
+class PlaceState:
+    """Concurrency of one service: open calls, and how many may be."""
+
+    service: str
+    used: int
+    most: int
+
+
+@dataclass(frozen=True)
+class CapState:
+    """One cap of one purse. Money in micro-units of the fleet's currency. resets_at: epoch milliseconds, None: never."""
+
+    purse: str
+    dimension: str
+    window: str
+    cap: int
+    spent: int
+    held: int
+    calls: int
+    resets_at: int | None
+
+
+@dataclass(frozen=True)
+class Standings:
+    """All of it as of one instant. clocks_parted: the wall clock is not believed, and no budget's window will open."""
+
+    rates: list[RateState]
+    places: list[PlaceState]
+    caps: list[CapState]
+    clocks_parted: bool
+
+
+def standings(tx: Transaction, limits: Limits) -> Standings:
+    """Reads only."""
+    groups = tx.all("call.groups")
+    meters = {row.name: Meter(row.free_us, row.last_us, row.total) for row in tx.all("meter.every")}
+    services = list(limits.services.values())
+    return Standings(
+        rates=[
+            _rate(service, gauge, meters.get(gauge.meter, NEW), tx.now_ms)
+            for service in services
+            for gauge in _gauges(service)
+        ],
+        places=[
+            PlaceState(service.name, sum(group.places for group in groups if group.service == service.name), most)
+            for service in services
+            if (most := service.concurrency) is not None
+        ],
+        caps=_caps(tx, limits, groups),
+        clocks_parted=parted(tx.wall_ms, steady_ms=tx.now_ms),
+    )
+
+
+def _gauges(service: Service) -> list[Gauge]:
+    """The service's rates and those of its models."""
+    named = [
+        Gauge(f"{service.name}/{pattern}/{name}", name, rate)
+        for pattern, rates in service.models.items()
+        for name, rate in rates.items()
+    ]
+    return [*gauges_of(service, None), *named]
+
+
+def _rate(service: Service, gauge: Gauge, found: Meter, now_ms: int) -> RateState:
+    next_us = meter.earliest_us(found, gauge.rate, weight=1, now_us=now_ms * 1000)
+    return RateState(
+        service=service.name,
+        meter=gauge.meter,
+        dimension=gauge.dimension,
+        amount=gauge.rate.amount,
+        per_ms=gauge.rate.per_ms,
+        burst=gauge.rate.burst,
+        usable_burst=meter.usable_burst(gauge.rate),
+        free=meter.free_units(found, gauge.rate, now_us=now_ms * 1000),
+        next_ms=-(-next_us // 1000),
+    )
+
+
+def _caps(tx: Transaction, limits: Limits, groups: Sequence[Row]) -> list[CapState]:
+    minute_ms = calendar_minute(tx.wall_ms, steady_ms=tx.now_ms)
+    stored = tx.one("spend.calendar")
+    assert stored is not None
+    calendar_ms = calendar_at(stored.at_ms, wall_ms=tx.wall_ms, steady_ms=tx.now_ms)
+    windows = {(row.purse, row.dimension, row.per): row for row in tx.all("spend.every", minute_ms=minute_ms)}
+    return [
+        _cap(cap, windows.get((cap.purse, cap.dimension, cap.cap.window)), groups, limits, calendar_ms)
+        for cap in caps_of(limits)
+    ]
+
+
+def _cap(cap: PurseCap, row: Row | None, groups: Sequence[Row], limits: Limits, calendar_ms: int) -> CapState:
+    """row: the present window, None while nothing was asked of it yet."""
+    if row is None:
+        starts_ms, ends_ms = window_of(calendar_ms, cap.cap.window, zone_of(limits.timezone))
+    else:
+        starts_ms, ends_ms = row.starts_ms, row.ends_ms
+    held, calls = held_by(groups, cap.purse, cap.dimension, starts_ms=starts_ms, ends_ms=ends_ms)
+    return CapState(
+        purse=cap.purse,
+        dimension=cap.dimension,
+        window=cap.cap.window,
+        cap=cap.cap.amount,
+        spent=0 if row is None else row.settled,
+        held=held,
+        calls=calls,
+        resets_at=None if ends_ms >= LAST_MS else ends_ms,
+    )

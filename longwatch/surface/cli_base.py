@@ -8,6 +8,7 @@ import contextlib
 import os
 import signal
 import sys
+import tempfile
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -47,20 +48,28 @@ class BadUse(click.UsageError):
 
 def _remember(context: click.Context, parameter: click.Parameter, value: Any) -> None:
     session = context.ensure_object(Session)
-    if parameter.name == "json":
+    if parameter.name == "common_json":
         session.out.json = session.out.json or bool(value)
     elif value is not None:
-        setattr(session, str(parameter.name), value)
+        setattr(session, str(parameter.name).removeprefix("common_"), value)
 
 
 def common() -> list[click.Parameter]:
     """The options that every command takes, before and after its name."""
     kept: dict[str, Any] = {"expose_value": False, "callback": _remember, "is_eager": True}
     return [
-        click.Option(["--config"], metavar="PATH", help="The longwatch.toml to use.", **kept),
-        click.Option(["--state"], metavar="PATH", help="The state to use, whatever the config says.", **kept),
-        click.Option(["--json"], is_flag=True, help="Answer with one JSON object.", **kept),
+        click.Option(["--config", "common_config"], metavar="PATH", help="The longwatch.toml to use.", **kept),
+        click.Option(
+            ["--state", "common_state"], metavar="PATH", help="The state to use, whatever the config says.", **kept
+        ),
+        click.Option(["--json", "common_json"], is_flag=True, help="Answer with one JSON object.", **kept),
     ]
+
+
+def common_beside(own: Sequence[click.Parameter]) -> list[click.Parameter]:
+    """Without those that the command has a meaning of its own for (`task list --state done`)."""
+    taken = {name for parameter in own for name in parameter.opts}
+    return [option for option in common() if not taken.intersection(option.opts)]
 
 
 class Command(click.Command):
@@ -69,7 +78,7 @@ class Command(click.Command):
     def __init__(self, *args: Any, section: str = "things", **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.section = section
-        self.params = [*self.params, *common()]
+        self.params = [*self.params, *common_beside(self.params)]
 
 
 class Group(click.Group):
@@ -80,7 +89,7 @@ class Group(click.Group):
     def __init__(self, *args: Any, section: str = "things", **kwargs: Any) -> None:
         super().__init__(*args, **kwargs | {"no_args_is_help": False})
         self.section = section
-        self.params = [*self.params, *common()]
+        self.params = [*self.params, *common_beside(self.params)]
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -236,17 +245,22 @@ def _report(session: Session, error: Exception) -> Path | None:
     machine = Machine()
     text = "".join(traceback.format_exception(error)) + f"\ncommand: {sys.argv[1:]}\npython: {sys.version}\n"
     clean = Redactor(machine.new_id("key").encode(), secrets_of(os.environ)).clean(text)
-    try:
-        folder = Path(session.settings.state).parent
-    except LongwatchError:
-        folder = Path.cwd() / ".longwatch"
-    place = folder / f"{machine.new_id('report')}.txt"
-    try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        place.write_text(clean, "utf-8")
-    except OSError:
-        return None
-    return place
+    for folder in _report_folders(session):
+        place = folder / f"{machine.new_id('report')}.txt"
+        try:
+            place.touch(mode=0o600)
+            place.write_text(clean, "utf-8")
+        except OSError:
+            continue
+        return place
+    return None
+
+
+def _report_folders(session: Session) -> list[Path]:
+    """Beside the state when there is one, else where the system keeps what is temporary."""
+    with contextlib.suppress(LongwatchError, OSError):
+        return [Path(session.settings.state).parent, Path(tempfile.gettempdir())]
+    return [Path(tempfile.gettempdir())]
 
 
 def _error(code: str, message: str, hint: str) -> dict[str, object]:

@@ -8,14 +8,14 @@ from rich.console import Group as Lines
 from rich.console import RenderableType
 from rich.text import Text
 
+from longwatch.admission.listing import CapState, RateState
 from longwatch.errors import ConfigError, NotFound
-from longwatch.policy.budget import Standing
 from longwatch.policy.duration import format_ms, parse_text_ms
+from longwatch.policy.limits import Limits, Rate
 from longwatch.policy.money import Money
 from longwatch.policy.rate import format_rate, format_window
 from longwatch.policy.task import STATES
-from longwatch.policy.window import LAST_MS, describe
-from longwatch.runtime.standings import Standings, standings
+from longwatch.policy.window import describe
 from longwatch.store.journal import Entry
 from longwatch.surface.cli_base import Command, pass_session
 from longwatch.surface.output import ago, bar, facts, heading, table
@@ -38,7 +38,7 @@ def status(session: Session) -> None:
     parts, look = session.parts, session.look
     vitals, counts = look.vitals(), look.counts()
     workers = [(worker, not parts.is_dead(worker)) for worker in parts.workers.all()]
-    leases, stand = parts.leases.live(), standings(parts)
+    leases, stand = parts.leases.live(), parts.calls.limiter.peek()
     running, unknown = look.running(limit=SHOWN), look.tasks(limit=SHOWN, state="unknown")
     failures = parts.journal.latest(limit=SHOWN, kind="task.failed")
     waiting = look.ready(limit=SHOWN)
@@ -49,8 +49,8 @@ def status(session: Session) -> None:
         "tasks": {state: counts.get(state, 0) for state in STATES},
         "workers": [worker_json(worker, alive=alive) for worker, alive in workers],
         "leases": [lease_json(lease) for lease in leases],
-        "limits": gauge_rows(stand),
-        "budgets": purse_rows(stand.purses, session),
+        "limits": rate_rows(stand.rates),
+        "budgets": cap_rows(stand.caps, session.limits.currency),
         "running": [
             {"run": run.id, "task": run.task, "kind": run.kind, "agent": run.agent, "started_at": at(run.started_ms)}
             for run in running
@@ -75,7 +75,12 @@ def status(session: Session) -> None:
     if leases:
         rows_of = [(", ".join(lease.names), lease.agent, ago(lease.until_ms, now_ms)) for lease in leases[:SHOWN]]
         words += [heading(f"leases ({len(leases)})"), table(("on", "agent", "ends"), rows_of, empty="")]
-    words += standing_words(stand, session, now_ms)
+    if stand.caps:
+        words += [heading("caps"), cap_table(stand.caps, session.limits)]
+    if stand.rates:
+        words += [heading("rates"), rate_table(stand.rates, now_ms)]
+    if stand.clocks_parted:
+        words.append(Text("\nthe clocks have parted: no budget opens a new window; longwatch doctor", style="bold red"))
     if failures:
         shown = [(ago(e.at_ms, vitals.calendar_ms), e.subject, first_line(e.data.get("error"))) for e in failures]
         words += [heading("last failures"), table(("when", "task", "error"), shown, empty="")]
@@ -95,82 +100,82 @@ def first_line(text: object) -> str:
 # -- caps and rates --------------------------------------------------------------------------------------------------------
 
 
-def purse_rows(purses: list[Standing], session: Session) -> list[Json]:
+def cap_rows(caps: list[CapState], currency: str) -> list[Json]:
     """Every cap, as JSON. Money in micro-units with its currency; calls and tokens as counts."""
-    currency = session.limits.currency
     rows: list[Json] = []
-    for purse in purses:
-        unit = "_micros" if purse.dimension == "money" else ""
-        amounts = {"cap": purse.cap.amount, "spent": purse.spent, "held": purse.held}
+    for cap in caps:
+        unit = "_micros" if cap.dimension == "money" else ""
+        amounts = {"cap": cap.cap, "spent": cap.spent, "held": cap.held}
         rows.append(
             {
-                "purse": purse.purse,
-                "dimension": purse.dimension,
-                "window": purse.cap.window,
+                "purse": cap.purse,
+                "dimension": cap.dimension,
+                "window": cap.window,
                 **{f"{name}{unit}": amount for name, amount in amounts.items()},
                 **({"currency": currency} if unit else {}),
-                "open_calls": purse.places,
-                "resets_at": None if purse.ends_ms >= LAST_MS else at(purse.ends_ms),
+                "open_calls": cap.calls,
+                "resets_at": at(cap.resets_at),
             }
         )
     return rows
 
 
-def gauge_rows(stand: Standings) -> list[Json]:
+def rate_rows(rates: list[RateState]) -> list[Json]:
     return [
         {
-            "service": gauge.service,
-            "model": gauge.model,
-            "dimension": gauge.dimension,
-            "rate": format_rate(gauge.rate),
-            "burst": gauge.rate.burst,
-            "free": gauge.free,
-            "next_at": at(gauge.next_ms),
+            "service": rate.service,
+            "model": _model(rate),
+            "dimension": rate.dimension,
+            "rate": _rate(rate),
+            "burst": rate.burst,
+            "free": rate.free,
+            "next_at": at(rate.next_ms),
         }
-        for gauge in stand.gauges
+        for rate in rates
     ]
 
 
-def standing_words(stand: Standings, session: Session, now_ms: int) -> list[RenderableType]:
-    words: list[RenderableType] = []
-    if stand.purses:
-        words += [heading("caps"), purse_table(stand.purses, session)]
-    if stand.gauges:
-        words += [heading("rates"), gauge_table(stand, now_ms)]
-    return words
+def _model(rate: RateState) -> str | None:
+    """The pattern of models that the rate is of; None: of the whole service."""
+    inner = rate.meter.removeprefix(f"{rate.service}/").removesuffix(rate.dimension).removesuffix("/")
+    return inner or None
 
 
-def purse_table(purses: list[Standing], session: Session) -> RenderableType:
-    limits = session.limits
-    if not purses:
+def _rate(rate: RateState) -> str:
+    return format_rate(Rate(rate.amount, rate.per_ms, rate.burst))
+
+
+def cap_table(caps: list[CapState], limits: Limits) -> RenderableType:
+    if not caps:
         return Text('No caps. A cap on money: [fleet] money = "20 GBP/month" in longwatch.toml.')
-    lines: list[RenderableType] = []
-    width = max(len(purse.purse) for purse in purses)
-    for purse in purses:
-        spent, held, cap = (_amount(v, purse, limits.currency) for v in (purse.spent, purse.held, purse.cap.amount))
-        part = (purse.spent + purse.held) / purse.cap.amount if purse.cap.amount else 1.0
-        more = f", held {held} by {purse.places} calls" if purse.places else ""
-        ends = "" if purse.ends_ms >= LAST_MS else f", until {describe(purse.ends_ms, limits.timezone)}"
-        line = f" spent {spent}{more} of {cap}{format_window(purse.cap.window)}{ends}"
-        lines.append(Text.assemble(f"{purse.purse:{width}} ", bar(part), line))
-    return Lines(*lines)
+    width = max(len(cap.purse) for cap in caps)
+    return Lines(*(_cap_line(cap, limits, width) for cap in caps))
 
 
-def _amount(value: int, purse: Standing, currency: str) -> str:
-    return str(Money(value, currency)) if purse.dimension == "money" else f"{value} {purse.dimension}"
+def _cap_line(cap: CapState, limits: Limits, width: int) -> Text:
+    spent, held, most = (_amount(value, cap, limits.currency) for value in (cap.spent, cap.held, cap.cap))
+    part = (cap.spent + cap.held) / cap.cap if cap.cap else 1.0
+    more = f", held {held} by {cap.calls} calls" if cap.calls else ""
+    ends = "" if cap.resets_at is None else f", until {describe(cap.resets_at, limits.timezone)}"
+    line = f" spent {spent}{more} of {most}{format_window(cap.window)}{ends}"
+    return Text.assemble(f"{cap.purse:{width}} ", bar(part), line)
 
 
-def gauge_table(stand: Standings, now_ms: int) -> RenderableType:
+def _amount(value: int, cap: CapState, currency: str) -> str:
+    return str(Money(value, currency)) if cap.dimension == "money" else f"{value} {cap.dimension}"
+
+
+def rate_table(rates: list[RateState], now_ms: int) -> RenderableType:
     rows = [
         (
-            gauge.service,
-            gauge.model or "",
-            gauge.dimension,
-            format_rate(gauge.rate),
-            gauge.rate.burst,
-            "now" if gauge.next_ms <= now_ms else f"in {format_ms(gauge.next_ms - now_ms)}",
+            rate.service,
+            _model(rate) or "",
+            rate.dimension,
+            _rate(rate),
+            rate.burst,
+            "now" if rate.next_ms <= now_ms else f"in {format_ms(rate.next_ms - now_ms)}",
         )
-        for gauge in stand.gauges
+        for rate in rates
     ]
     empty = 'No rates. For example [service.stripe] rate = "25/s" in longwatch.toml.'
     return table(("service", "model", "of", "rate", ">burst", "next"), rows, empty=empty)
@@ -186,8 +191,8 @@ def money(session: Session, since: str) -> None:
     """What was spent and is held, by whom, under which caps."""
     since_ms = _length(since, "--since")
     parts, currency = session.parts, session.limits.currency
-    stand = standings(parts)
-    paid = session.look.paid(since_ms=stand.calendar_ms - since_ms)
+    caps = parts.calls.limiter.peek().caps
+    paid = session.look.paid(since_ms=parts.world.wall_ms() - since_ms)
     held = {(row.budget, row.agent, row.service): row for row in session.look.held()}
     names = list(dict.fromkeys([*((row.budget, row.agent, row.service) for row in paid), *held]))
     spent = {(row.budget, row.agent, row.service): row for row in paid}
@@ -217,10 +222,10 @@ def money(session: Session, since: str) -> None:
         )
         for row in rows
     ]
-    data = {"since_ms": since_ms, "spent": rows, "caps": purse_rows(stand.purses, session)}
+    data = {"since_ms": since_ms, "spent": rows, "caps": cap_rows(caps, currency)}
     headings = ("budget", "agent", "service", ">calls", ">spent", ">held")
     empty = f"No call in the last {since}."
-    session.out.answer(data, table(headings, shown, empty=empty), heading("caps"), purse_table(stand.purses, session))
+    session.out.answer(data, table(headings, shown, empty=empty), heading("caps"), cap_table(caps, session.limits))
 
 
 # -- journal -------------------------------------------------------------------------------------------------------------

@@ -2,8 +2,6 @@
 
 import click
 
-from longwatch.sandbox.server import serve
-from longwatch.sandbox.settings import SettingsError, parse
 from longwatch.surface.cli_base import BadUse, Command
 
 
@@ -18,6 +16,9 @@ def sandbox(host: str, port: int, settings: str) -> None:
 
     They have the quotas of the real ones. One line of JSON tells where they are; Ctrl-C ends them.
     """
+    from longwatch.sandbox.server import serve  # brings a web server, which no other command needs
+    from longwatch.sandbox.settings import SettingsError, parse
+
     try:
         serve(host, port, parse(settings))
     except SettingsError as error:

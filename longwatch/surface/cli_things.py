@@ -8,16 +8,15 @@ import click
 from rich.console import RenderableType
 
 from longwatch.errors import ConfigError, NotFound
-from longwatch.policy.limits import LANES
+from longwatch.policy.limits import LANES, Service
 from longwatch.policy.money import Money
 from longwatch.policy.rate import format_rate, format_window
 from longwatch.policy.task import STATES, State
-from longwatch.runtime.standings import Served, standings
 from longwatch.runtime.storable import canonical
 from longwatch.store.moves import Task
 from longwatch.surface import cli_show
 from longwatch.surface.cli_base import BadUse, Group, pass_session
-from longwatch.surface.cli_look import first_line, gauge_rows, gauge_table, purse_rows, purse_table
+from longwatch.surface.cli_look import cap_rows, cap_table, first_line, rate_rows, rate_table
 from longwatch.surface.output import ago, table
 from longwatch.surface.pieces import Lane
 from longwatch.surface.session import Session
@@ -307,8 +306,8 @@ def limit() -> None:
 @pass_session
 def list_limits(session: Session) -> None:
     """Every rate in force, and when the next call could leave."""
-    stand = standings(session.parts)
-    session.out.answer(listing("limits", gauge_rows(stand)), gauge_table(stand, session.now_ms()))
+    rates = session.parts.calls.limiter.peek().rates
+    session.out.answer(listing("limits", rate_rows(rates)), rate_table(rates, session.now_ms()))
 
 
 @click.group(cls=Group, section="things")
@@ -320,8 +319,8 @@ def budget() -> None:
 @pass_session
 def list_budgets(session: Session) -> None:
     """Every cap in force, with what is spent and held."""
-    purses = standings(session.parts).purses
-    session.out.answer(listing("budgets", purse_rows(purses, session)), purse_table(purses, session))
+    caps, limits = session.parts.calls.limiter.peek().caps, session.limits
+    session.out.answer(listing("budgets", cap_rows(caps, limits.currency)), cap_table(caps, limits))
 
 
 @click.group(cls=Group, section="things")
@@ -333,16 +332,18 @@ def service() -> None:
 @pass_session
 def list_services(session: Session) -> None:
     """Every service, with its limits and open calls."""
-    found, currency = standings(session.parts).services, session.limits.currency
-    data = [_service_json(served, currency) for served in found]
+    held, currency = session.look.held(), session.limits.currency
+    data = [
+        _service_json(service, sum(row.places for row in held if row.service == service.name), currency)
+        for service in session.limits.services.values()
+    ]
     rows = [(row["name"], _rates(row), _places(row), row["quota"], row["price"]) for row in data]
     empty = 'No services in the config. For example [service.stripe] rate = "25/s".'
     shown: RenderableType = table(("service", "rates", "open calls", "quota", "price"), rows, empty=empty)
     session.out.answer(listing("services", data), shown)
 
 
-def _service_json(served: Served, currency: str) -> Json:
-    service = served.service
+def _service_json(service: Service, opened: int, currency: str) -> Json:
     price = None if service.price_micros is None else str(Money(service.price_micros, currency))
     quota = None if service.quota is None else f"{service.quota.amount}{format_window(service.quota.window)}"
     return {
@@ -352,7 +353,7 @@ def _service_json(served: Served, currency: str) -> Json:
             pattern: {dimension: format_rate(rate) for dimension, rate in rates.items()}
             for pattern, rates in service.models.items()
         },
-        "open": served.open,
+        "open": opened,
         "concurrency": service.concurrency,
         "quota": quota,
         "price": price,

@@ -52,11 +52,10 @@ class Output:
     def words(self, *words: RenderableType) -> None:
         """For people, on standard output."""
         console = console_on(sys.stdout)
-        try:
+        with console.capture() as captured:
             for each in words:
                 console.print(each, soft_wrap=isinstance(each, str | Text))
-        except BrokenPipeError as error:
-            raise ReaderGone from error
+        self._write("".join(f"{line.rstrip()}\n" for line in captured.get().splitlines()))
 
     def note(self, text: str) -> None:
         """A word beside the answer, for a person at a terminal only."""

@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from types import TracebackType
 from typing import Self
 
-from longwatch.admission.calls import Admitted, CallRequest, check
+from longwatch.admission.calls import Admitted, CallRequest, check, check_amount
 from longwatch.admission.limiter import Limiter
 from longwatch.admission.refusals import KeyForgotten as KeyForgotten
 from longwatch.errors import ConfigError, WaitTimeout
@@ -109,6 +109,7 @@ class Calls:
         )
         check(request)
         micros = self._most(request, money, longest=longest, caching=caching)
+        check_amount("money", micros)
         return Call(self, replace(request, money=micros), wait_ms)
 
     def _most(self, request: CallRequest, money: str | Money | None, *, longest: int, caching: Caching) -> int:

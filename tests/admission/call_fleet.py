@@ -109,6 +109,7 @@ LIMITS = Limits(
     services={
         "api": Service("api", rates={"requests": Rate(50, 1_000, 50)}, concurrency=20),
         "slow": Service("slow", rates={"requests": Rate(1, 1_000, 1)}),
+        "brisk": Service("brisk", rates={"requests": Rate(5, 1_000, 1)}),
         "narrow": Service("narrow", concurrency=1),
         "tokens": Service("tokens", rates={"input_tokens": Rate(60_000, 60_000, 60_000)}),
         "few": Service("few", quota=Cap(3, "day")),

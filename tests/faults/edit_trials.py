@@ -1,7 +1,11 @@
 """Real processes that are killed, or stopped past their lease, at every place that an edit can reach.
 
-Run as a program, so that nothing but this file's own children is forked: `python edit_trials.py kills|chains|stops`.
-Prints one JSON object for each trial. A trial is a folder of its own with a fleet and five files that must agree.
+Run as a program, so that nothing but this file's own children is forked. A trial is a folder of its own with a fleet and
+five files that must agree.
+
+    edit_trials.py kills|chains|stops           one JSON object for each trial
+    edit_trials.py write ROOT NAME [unsynced]   edits without end; every acknowledged one, as its line of the ledger
+    edit_trials.py audit ROOT                   what a new process sees, as JSON
 """
 
 import json
@@ -61,11 +65,14 @@ def open_fleet(root: Path, world: Machine) -> tuple[Leases, Edits]:
     return leases, Edits(leases=leases, store=EditStore(database, journal, store), world=world, state=database.path)
 
 
-def step(edits: Edits, owner: str, *, ttl_ms: int) -> None:
-    """Count on by one in all five files: two that are rewritten, one that grows, two that come and go in turn."""
+def step(edits: Edits, owner: str, *, ttl_ms: int) -> int:
+    """Count on by one in all five files: two that are rewritten, one that grows, two that come and go in turn.
+
+    The number reached.
+    """
     holder = Holder(owner, owner)
     with edits.edit(FILES, holder=holder, ttl_ms=ttl_ms, wait_ms=20_000) as edit:
-        n = edit.read_json("a.json", default=0) + 1
+        n: int = edit.read_json("a.json", default=0) + 1
         edit.write_json("a.json", n)
         edit.append("new/ledger.txt", f"{n} {owner}\n")
         stays, goes = ("odd.txt", "even.txt") if n % 2 else ("even.txt", "odd.txt")
@@ -74,6 +81,7 @@ def step(edits: Edits, owner: str, *, ttl_ms: int) -> None:
             edit.delete(goes)
         edit.write_json("b.json", n)
         edits.world.reach("edit.block")
+    return n
 
 
 def state_of(edits: Edits) -> dict[str, object]:
@@ -144,7 +152,7 @@ def fresh(name: str) -> Path:
     return root
 
 
-def kills() -> Iterator[dict[str, object]]:
+def kills() -> Iterator[str]:
     """One process is killed at its n-th place, for every n there is; another one goes on."""
     for n in range(1, 200):
         root = fresh("kill")
@@ -153,21 +161,23 @@ def kills() -> Iterator[dict[str, object]]:
         raw = (root / "a.json").read_text().strip()
         seen = looked(root, bury="victim")
         follow = ended(worker(root, "next", Machine(), ttl_ms=60_000))
-        yield {
-            "n": n,
-            "place": note.read_text() if note.exists() else "",
-            "status": status,
-            "raw": int(raw),
-            "seen": seen,
-            "follow": follow,
-            "after": looked(root),
-        }
+        yield json.dumps(
+            {
+                "n": n,
+                "place": note.read_text() if note.exists() else "",
+                "status": status,
+                "raw": int(raw),
+                "seen": seen,
+                "follow": follow,
+                "after": looked(root),
+            }
+        )
         shutil.rmtree(root)
         if status == DONE:
             return
 
 
-def chains() -> Iterator[dict[str, object]]:
+def chains() -> Iterator[str]:
     """The victim is killed at its n-th place, and whoever finishes its work at the m-th, for all n and m."""
     for n in range(1, 200):
         status = DONE
@@ -176,14 +186,16 @@ def chains() -> Iterator[dict[str, object]]:
             note = root / ".place"
             status = ended(worker(root, "victim", Mortal(n, signal.SIGKILL, note), ttl_ms=60_000))
             second = looked(root, bury="victim", world=Mortal(m))
-            yield {
-                "n": n,
-                "m": m,
-                "place": note.read_text() if note.exists() else "",
-                "status": status,
-                "second": second["status"],
-                "seen": looked(root),
-            }
+            yield json.dumps(
+                {
+                    "n": n,
+                    "m": m,
+                    "place": note.read_text() if note.exists() else "",
+                    "status": status,
+                    "second": second["status"],
+                    "seen": looked(root),
+                }
+            )
             shutil.rmtree(root)
             if second["status"] == DONE:
                 break
@@ -191,13 +203,15 @@ def chains() -> Iterator[dict[str, object]]:
             return
 
 
-def stops() -> Iterator[dict[str, object]]:
+def stops() -> Iterator[str]:
     """A process is stopped at its n-th place, past the end of its lease, and goes on when another one has edited."""
     for first in range(1, 200, BATCH):
         trials = [stopped(n) for n in range(first, first + BATCH)]
         time.sleep(TTL_MS / 1000)  # the zombies outlive their leases
         followers = [(time.monotonic(), worker(trial.root, "next", Machine(), ttl_ms=60_000)) for trial in trials]
-        yield from [trial.woken(began, follower) for trial, (began, follower) in zip(trials, followers, strict=True)]
+        yield from [
+            json.dumps(trial.woken(began, follower)) for trial, (began, follower) in zip(trials, followers, strict=True)
+        ]
         if not trials[-1].place:
             return
 
@@ -234,6 +248,27 @@ def stopped(n: int) -> Stopped:
     return Stopped(n, root, pid if os.WIFSTOPPED(status) else 0, note.read_text() if note.exists() else "")
 
 
+def write(root: str, name: str, *how: str) -> Iterator[str]:
+    """how: "unsynced" leaves every fsync out: the control."""
+    if how:
+        os.fsync = lambda fd: None
+    edits = open_fleet(Path(root), Machine())[1]
+    while True:
+        yield f"{step(edits, name, ttl_ms=TTL_MS)} {name}"
+
+
+def audit(root: str) -> Iterator[str]:
+    yield json.dumps(state_of(open_fleet(Path(root), Machine())[1]))
+
+
 if __name__ == "__main__":
-    for trial in {"kills": kills, "chains": chains, "stops": stops}[sys.argv[1]]():
-        sys.stdout.write(json.dumps(trial) + "\n")
+    programs: dict[str, Callable[..., Iterator[str]]] = {
+        "kills": kills,
+        "chains": chains,
+        "stops": stops,
+        "write": write,
+        "audit": audit,
+    }
+    for line in programs[sys.argv[1]](*sys.argv[2:]):
+        sys.stdout.write(line + "\n")
+        sys.stdout.flush()

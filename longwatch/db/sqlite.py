@@ -11,7 +11,7 @@ one's locks. An audit hook refuses `sqlite3.connect` and `open` on an opened sta
 processes of their own.
 """
 
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 import contextlib
 import os
 import sys
@@ -20,12 +20,13 @@ from collections import Counter, namedtuple
 from collections.abc import Generator
 from pathlib import Path
 from typing import Any, cast
+from urllib.parse import unquote, urlsplit
 
 import apsw
 
 from longwatch.db import statements
 from longwatch.db.connection import Clock, Row, Value
-from longwatch.db.turnstile import Turnstile, is_stopped, kill_if_stopped, lock_holders
+from longwatch.db.turnstile import Turnstile, device_of, is_stopped, kill_if_stopped, lock_holders
 from longwatch.errors import StoreUnavailable
 
 OLDEST_SAFE = 3_051_003  # 3.7.0 to 3.51.2 can corrupt a WAL database under two writers at one instant
@@ -39,9 +40,14 @@ SETTINGS = (
     f"journal_size_limit = {WAL_LIMIT}",
     "wal_autocheckpoint = 4000",  # pages: at 1,000 a busy fleet syncs the disk every 60 calls, a sixth of their time
 )
+LOCKS = "-shm"
 REMOTE = {"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "virtiofs"}
 
 _opened: Counter[str] = Counter()  # by real path: how often this process has it open
+_endings: tuple[
+    str, ...
+] = ()  # how the names end of what carries their locks: the files, and the indexes of their WALs
+_guard = threading.Lock()
 _abandoned: list[object] = []  # connections of a parent: kept, so that the child's interpreter never closes them
 _living: "set[SqliteDatabase]" = set()
 
@@ -118,12 +124,24 @@ class SqliteDatabase:
         refuse_remote(self.path)
         self._make_folder()
         self.turnstile = Turnstile(self.path.with_name(self.path.name + ".turn"))
-        _opened[os.path.realpath(self.path)] += 1
-        with self.turnstile:
-            self.connection = self._connect(str(self.path))
+        _note_opened(self.path, +1)
+        try:
+            with self.turnstile:
+                self.connection = self._connect(str(self.path))
+                self._begin_wal()
+            os.chmod(self.path, 0o600)
+        except BaseException:
+            self.turnstile.close()
+            _note_opened(self.path, -1)
+            raise
+
+    def _begin_wal(self) -> None:
+        try:
             self.connection.execute("pragma journal_mode = wal")
             self.connection.execute("begin immediate; commit")  # makes the -wal file that durable commits sync
-        os.chmod(self.path, 0o600)
+        except BaseException:
+            self.connection.close()
+            raise
 
     def _connect(self, name: str) -> apsw.Connection:
         connection = apsw.Connection(name, statementcachesize=256)
@@ -139,8 +157,10 @@ class SqliteDatabase:
 
     def close(self) -> None:
         """Give back every descriptor. Twice does no harm."""
+        if self._forked:  # asked before the lock: another thread of the parent may have held it at the fork
+            return
         with self._lock:
-            if self._closed or self._forked:
+            if self._closed:
                 return
             self._closed = True
             _living.discard(self)
@@ -148,7 +168,7 @@ class SqliteDatabase:
                 self.connection.close()
             if self.turnstile is not None:
                 self.turnstile.close()
-                _opened.subtract([os.path.realpath(self.path)])
+                _note_opened(self.path, -1)
             if self._wal >= 0:
                 os.close(self._wal)
 
@@ -160,11 +180,14 @@ class SqliteDatabase:
         """
         self._forked = True
         _abandoned.append(self.connection)
-        names = (str(self.path),)
+        if self.in_memory or not os.path.isdir("/proc/self/fd"):
+            return
+        real = os.path.realpath(self.path)  # as the kernel names it, whatever links led here
+        mine = {real + ending for ending in ("", "-wal", "-shm", ".turn")}
         null = os.open(os.devnull, os.O_RDWR)
-        for entry in os.listdir("/proc/self/fd") if os.path.isdir("/proc/self/fd") else ():
+        for entry in os.listdir("/proc/self/fd"):
             with contextlib.suppress(OSError):
-                if not self.in_memory and os.readlink(f"/proc/self/fd/{entry}").startswith(names):
+                if os.readlink(f"/proc/self/fd/{entry}").removesuffix(" (deleted)") in mine:
                     os.dup2(null, int(entry))
         os.close(null)
 
@@ -244,9 +267,7 @@ class SqliteDatabase:
                 self.connection.execute("pragma wal_checkpoint(truncate)")
         if os.fstat(self._wal).st_size <= WAL_LIMIT:
             return
-        status = os.stat(f"{self.path}-shm")
-        device = f"{os.major(status.st_dev):02x}:{os.minor(status.st_dev):02x}:{status.st_ino}"
-        for pid in lock_holders(device, kind="POSIX"):
+        for pid in lock_holders(device_of(os.stat(f"{self.path}-shm")), kind="POSIX"):
             if pid != os.getpid() and is_stopped(pid) and kill_if_stopped(pid, still=lambda: True) and self.turnstile:
                 self.turnstile.killed.append(pid)
 
@@ -321,29 +342,38 @@ LOCAL = "Put the state on a local disk; for a fleet of hosts use PostgreSQL."
 
 
 def _audit(event: str, arguments: tuple[Any, ...]) -> None:
-    if event not in ("sqlite3.connect", "open") or not _opened or not arguments:
+    if not _endings or event not in ("sqlite3.connect", "open") or not arguments:
         return
-    name = arguments[0]
-    if isinstance(name, str | bytes) and os.fsdecode(name).endswith(_endings()) and _is_opened(os.fsdecode(name)):
-        raise StoreUnavailable(
-            f"{event} on {os.fsdecode(name)}, which this process has open as a Longwatch state",
-            hint="Closing that second handle would drop SQLite's locks. Read the state from another process.",
-        )
+    name = os.fspath(arguments[0]) if isinstance(arguments[0], os.PathLike) else arguments[0]
+    if not isinstance(name, str | bytes):
+        return
+    text = os.fsdecode(name)
+    if event == "sqlite3.connect" or text.endswith(_endings):  # every other open of the process passes at once
+        path = unquote(urlsplit(text).path) if text.startswith("file:") else text
+        if os.path.realpath(path).removesuffix(LOCKS) in _opened:
+            raise StoreUnavailable(
+                f"{event} on {path}, which this process has open as a Longwatch state",
+                hint="Closing that second handle would drop SQLite's locks. Read the state from another process.",
+            )
 
 
-def _endings() -> tuple[str, ...]:
-    return tuple(os.path.basename(path) for path in _opened)
-
-
-def _is_opened(name: str) -> bool:
-    return _opened[os.path.realpath(name)] > 0
+def _note_opened(path: Path, step: int) -> None:
+    global _endings
+    with _guard:
+        real = os.path.realpath(path)
+        _opened[real] += step
+        if not _opened[real]:
+            del _opened[real]
+        _endings = tuple(os.path.basename(name) + ending for name in _opened for ending in ("", LOCKS))
 
 
 def _after_fork() -> None:
+    global _endings, _guard
     for database in list(_living):
         database.abandon()
     _living.clear()
     _opened.clear()
+    _endings, _guard = (), threading.Lock()
 
 
 sys.addaudithook(_audit)

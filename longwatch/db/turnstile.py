@@ -32,6 +32,7 @@ class Turnstile:
     def __post_init__(self) -> None:
         flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
         self.descriptor = os.open(self.path, flags, 0o600)
+        self._device = device_of(os.fstat(self.descriptor))
         self._waiting = 0
         self._changed = threading.Condition()
         self._watcher: threading.Thread | None = None
@@ -46,6 +47,7 @@ class Turnstile:
         fcntl.flock(self.descriptor, fcntl.LOCK_UN)
 
     def close(self) -> None:
+        """Give the descriptor back. The watcher ends by itself; it never uses the descriptor."""
         with self._changed:
             self._waiting = -1
             self._changed.notify_all()
@@ -79,7 +81,7 @@ class Turnstile:
                     self._changed.wait()
                     continue
                 self._changed.wait(PATIENCE_S)
-            holder = flock_holder(self.descriptor)
+            holder = holder_on(self._device)
             if not holder or holder == os.getpid() or not is_stopped(holder):
                 suspect, seen = 0, 0.0
                 continue
@@ -89,16 +91,24 @@ class Turnstile:
                 suspect, seen = 0, 0.0
 
     def _kill(self, pid: int) -> bool:
-        if kill_if_stopped(pid, still=lambda: flock_holder(self.descriptor) == pid):
+        if kill_if_stopped(pid, still=lambda: holder_on(self._device) == pid):
             self.killed.append(pid)
             return True
         return False
 
 
+def device_of(status: os.stat_result) -> str:
+    """The file as /proc/locks names it: major:minor:inode."""
+    return f"{os.major(status.st_dev):02x}:{os.minor(status.st_dev):02x}:{status.st_ino}"
+
+
 def flock_holder(descriptor: int) -> int:
     """The pid that holds the flock on this file, or 0: nobody, or the kernel does not tell."""
-    status = os.fstat(descriptor)
-    device = f"{os.major(status.st_dev):02x}:{os.minor(status.st_dev):02x}:{status.st_ino}"
+    return holder_on(device_of(os.fstat(descriptor)))
+
+
+def holder_on(device: str) -> int:
+    """As `flock_holder`, of the file `major:minor:inode`."""
     return next(iter(lock_holders(device, kind="FLOCK")), 0)
 
 

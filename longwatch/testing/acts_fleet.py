@@ -1,6 +1,7 @@
 """What may happen to a fleet as a whole: its machine starts anew, or its state was restored."""
 
 from longwatch.store import fleet
+from longwatch.store.backup import overtake
 from longwatch.testing.acts import Act
 from longwatch.testing.play import Numbers, Play
 
@@ -20,9 +21,8 @@ def reboot(play: Play, numbers: Numbers) -> None:
 
 def restore(play: Play, numbers: Numbers) -> None:
     """Every fence given so far is overtaken, and what is older may have done more than the state remembers."""
-    with play.database.transaction() as tx:
-        tx.one("fleet.raise_epoch")
     play.ledger.raise_epoch()
+    overtake(play.database, play.journal, epoch=play.ledger.epoch, source="a copy")
     play.engine.workers.end_all()
     play.said.append("restore")
     play.last = None

@@ -103,8 +103,8 @@ class Play:
     def __post_init__(self) -> None:
         self.database = self.make_engine(self.clock)
         fleet.enter(self.database, self.clock, name="conformance", redaction_key="key")
-        journal = Journal(self.database, Redactor(b"key"))
-        kept = (self.database, journal)
+        self.journal = Journal(self.database, Redactor(b"key"))
+        kept = (self.database, self.journal)
         self.engine = Side(tasks.Tasks(*kept), runs.Runs(*kept), steps.Steps(*kept), workers.Workers(*kept))
         self.ledger = Ledger(self.now_ms)
         self.model = Side(

@@ -14,7 +14,7 @@ fates = st.sampled_from(FATES)
 
 
 def test_every_state_is_waiting_for_a_worker_held_by_one_or_ended() -> None:
-    assert ENDED | LEASED | SILENT == set(STATES)
+    assert set(STATES) == ENDED | LEASED | SILENT
     assert not ENDED & LEASED
     assert not (ENDED | LEASED) & SILENT
 

@@ -17,9 +17,6 @@ update fleet set boot_id = :boot_id, offset_ms = :offset_ms;
 -- take_fences: reserve `amount` fences; they end at the number returned
 update fleet set fence = fence + :amount returning epoch, fence;
 
--- raise_epoch: every fence given so far is overtaken
-update fleet set epoch = epoch + 1, fence = 0 returning epoch;
-
 -- keep_config: the limits and budgets now in force
 update fleet set config = :config;
 

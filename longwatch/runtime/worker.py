@@ -366,8 +366,8 @@ class Worker:
 
 
 def described(error: BaseException) -> str:
-    """The error as the ledger keeps it: the last line of its traceback first, then where it came from, bounded."""
+    """The error as the ledger keeps it: the last line of its traceback, then its last three places, innermost first."""
     head = "".join(traceback.format_exception_only(error)).strip()
-    frames = traceback.extract_tb(error.__traceback__)[-3:]
+    frames = reversed(traceback.extract_tb(error.__traceback__)[-3:])
     places = "".join(f"\n  at {Path(frame.filename).name}:{frame.lineno} in {frame.name}" for frame in frames)
     return (head + places)[:ERROR_MOST]

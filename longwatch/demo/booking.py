@@ -5,34 +5,45 @@ What dies half-way is done again by somebody else, from the step it had reached.
 """
 
 import os
+import time
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
+
+import httpx
 
 import longwatch
 from longwatch import BudgetExceeded, Run
 from longwatch.demo import catalogue, marks, material
 from longwatch.demo.catalogue import Entry
+from longwatch.demo.figures import FEE, LEASE_S
 from longwatch.demo.services import ANSWER_TOKENS, PENCE, REVIEW_MODEL, SUMMARY_MODEL, Services, prompt_tokens, said
 from longwatch.runtime.edit import Edit
 
 FOLDER = "catalogue"
-FEE = "0.20 GBP"
 NOTHING = "0 USD"
-LEASE = "5s"
 SOURCE_CHARACTERS = "LONGWATCH_DEMO_SOURCE_CHARACTERS"
+PAUSES_S = (
+    0.5,
+    1.0,
+    2.0,
+)  # before a call is made again that Claude could not answer; after that the task's own retries
+OVERLOADED = (500, 529)
 
 
 @longwatch.task("catalogue", retries=40, crashes=20, timeout="2m", backoff="500ms")
 def catalogue_module(run: Run, module: str) -> int:
     """One module from its source to its place in the catalogue; its running number there."""
-    summary = run.step("summary", summarise, run, module)
-    payment = run.step("payment", pay, run, module)
-    issue = run.step("issue", report, run, module)
-    opinion = run.step("review", review, run, module)
-    number = run.step("book", book, run, module, summary, payment, issue, opinion)
-    marks.at("idle")
-    return number
+    try:
+        summary = run.step("summary", summarise, run, module)
+        payment = run.step("payment", pay, run, module)
+        issue = run.step("issue", report, run, module)
+        opinion = run.step("review", review, run, module)
+        number = run.step("book", book, run, module, summary, payment, issue, opinion)
+        marks.at("booked", module)
+        return number
+    finally:
+        marks.at("idle")
 
 
 def summarise(run: Run, module: str) -> str:
@@ -52,7 +63,17 @@ def review(run: Run, module: str) -> str | None:
 
 
 def ask(run: Run, model: str, module: str, what: str, *, budget: str) -> str:
+    """The answer. A service that is overloaded is asked again, each time as a call of its own that waits its turn."""
     prompt = api().prompt(material.read(module), what)
+    for pause_s in PAUSES_S:
+        answer = ask_once(run, model, module, prompt, budget=budget)
+        if answer.status_code not in OVERLOADED:
+            break
+        time.sleep(pause_s)
+    return said(answer.raise_for_status().json())
+
+
+def ask_once(run: Run, model: str, module: str, prompt: str, *, budget: str) -> httpx.Response:
     weight = {"input_tokens": prompt_tokens(prompt), "output_tokens": ANSWER_TOKENS}
     marks.at("waiting", module)
     with run.call("anthropic", model=model, budget=budget, weight=weight) as call:
@@ -61,10 +82,9 @@ def ask(run: Run, model: str, module: str, what: str, *, budget: str) -> str:
         marks.at("claude-answered", module, answer.status_code)
         if answer.is_error:
             call.settle(money=NOTHING, input_tokens=0, output_tokens=0)
-        answer.raise_for_status()
-        message: Any = answer.json()
-        call.settle(message)
-    return said(message)
+        else:
+            call.settle(answer.json())
+    return answer
 
 
 def pay(run: Run, module: str) -> str:
@@ -105,10 +125,8 @@ def book(run: Run, module: str, summary: str, payment: str, issue: int | None, o
     letter = module[0].lower()
     entry = Entry(module, letter, summary, opinion, payment, issue, PENCE, str(run.agent), os.getpid())
     marks.at("waiting", module)
-    with run.edit(catalogue.INDEX, catalogue.LEDGER, entry.page, root=FOLDER, ttl=LEASE) as edit:
-        number = catalogue.book(Edited(edit), entry, lambda: marks.at("editing", module))
-    marks.at("booked", module)
-    return number
+    with run.edit(catalogue.INDEX, catalogue.LEDGER, entry.page, root=FOLDER, ttl=LEASE_S) as edit:
+        return catalogue.book(Edited(edit), entry, lambda: marks.at("editing", module))
 
 
 @dataclass(frozen=True)

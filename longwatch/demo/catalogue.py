@@ -7,6 +7,7 @@
 Both programs of the demo change it by `book`; they differ in what stands behind `Files`.
 """
 
+import contextlib
 import json
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -72,6 +73,15 @@ def read_all(folder: Path) -> dict[str, str]:
     return {name: (folder / name).read_text("utf-8", "replace") for name in names if (folder / name).exists()}
 
 
+def lines_of(ledger: str) -> list[dict[str, Any]]:
+    """Its lines, as far as they can be read."""
+    found: list[dict[str, Any]] = []
+    for line in ledger.splitlines():
+        with contextlib.suppress(ValueError):
+            found.append(json.loads(line))
+    return found
+
+
 def flaws(texts: Mapping[str, str]) -> list[str]:
     """Everything in which the files do not agree, as sentences; none for a sound catalogue. Missing files are empty."""
     try:
@@ -85,7 +95,9 @@ def flaws(texts: Mapping[str, str]) -> list[str]:
 def _counted(index: Mapping[str, Any], lines: list[dict[str, Any]]) -> list[str]:
     found: list[str] = []
     if index["count"] != len(lines) or index["count"] != len(index["modules"]):
-        found.append(f"index.json counts {index['count']} of {len(index['modules'])}, ledger.jsonl has {len(lines)} lines")
+        found.append(
+            f"index.json counts {index['count']} of {len(index['modules'])}, ledger.jsonl has {len(lines)} lines"
+        )
     skips = sum(line["n"] != place for place, line in enumerate(lines, 1))
     if skips:
         found.append(f"{skips} lines of ledger.jsonl are out of number")

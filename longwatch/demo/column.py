@@ -122,6 +122,10 @@ class Column(ABC):
     # -- what the two differ in ----------------------------------------------------------------------------------------
 
     @abstractmethod
+    def prepare(self, *, live: bool) -> None:
+        """Write what the program starts from. live: Claude is the real one."""
+
+    @abstractmethod
     def start(self, started: Programs) -> None: ...
 
     @abstractmethod

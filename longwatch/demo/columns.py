@@ -25,7 +25,6 @@ keep index, ledger and pages in agreement. Spend nothing beyond your budgets. Ne
 class Longwatch(Column):
     """Four programs, one for each agent, and the processes that they start."""
 
-    live: bool = False
     name: Name = field(default="longwatch", init=False)
     title: str = field(default="Longwatch", init=False)
 
@@ -33,13 +32,13 @@ class Longwatch(Column):
     def config(self) -> Path:
         return self.folder / "longwatch.toml"
 
-    def prepare(self) -> None:
+    def prepare(self, *, live: bool) -> None:
         """Charters, configuration and shares, as files."""
         (self.folder / "charters").mkdir(parents=True)
         for agent in self.modules:
             (self.folder / "charters" / f"{agent}.md").write_text(CHARTER.format(name=agent.capitalize()), "utf-8")
         charters = {agent: f"charters/{agent}.md" for agent in self.modules}
-        self.config.write_text(stage.longwatch_toml(charters, self.caps, live=self.live), "utf-8")
+        self.config.write_text(stage.longwatch_toml(charters, self.caps, live=live), "utf-8")
         (self.folder / "shares.json").write_text(json.dumps({a: list(m) for a, m in self.modules.items()}), "utf-8")
 
     def start(self, started: Programs) -> None:
@@ -56,7 +55,9 @@ class Longwatch(Column):
     def own_ledgers(self) -> Ledgers:
         look = Look(self._fleet.opened.parts.database)
         states, paid = look.counts(), look.paid(since_ms=0)
-        spent = {purse: sum(p.money for p in paid if p.budget == purse) for purse in ("bookings", "summaries", "reviews")}
+        spent = {
+            purse: sum(p.money for p in paid if p.budget == purse) for purse in ("bookings", "summaries", "reviews")
+        }
         return Ledgers(states.get("done", 0), states.get("failed", 0), spent)
 
     @cached_property
@@ -76,7 +77,8 @@ class HomeMade(Column):
     name: Name = field(default="home_made", init=False)
     title: str = field(default="home-made", init=False)
 
-    def prepare(self) -> None:
+    def prepare(self, *, live: bool) -> None:
+        assert not live, "a program without holds is not let near anybody's real money"
         (self.folder / "catalogue").mkdir(parents=True)
         (self.folder / "tasks.json").write_text(json.dumps(self.every), "utf-8")
 

@@ -115,7 +115,7 @@ class Director:
         if not self.ours(pid):
             line.close()
             return
-        self.began = self.began or time.monotonic()
+        self.began = self.began if self.began is not None else time.monotonic()
         self.trace.come(pid)
         self._selector.register(line, selectors.EVENT_READ, _Line(line, pid, os.pidfd_open(pid)))
 
@@ -190,4 +190,3 @@ class _Line:
 def _pid_of(line: socket.socket) -> int:
     pid, _, _ = CREDENTIALS.unpack(line.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, CREDENTIALS.size))
     return int(pid)
-

@@ -33,8 +33,8 @@ import httpx
 
 from longwatch.demo import catalogue, marks, material
 from longwatch.demo.catalogue import Entry
+from longwatch.demo.figures import LONGEST_EDIT_S, PER_S, REVIEW_PRICE
 from longwatch.demo.services import PENCE, REVIEW_MODEL, SUMMARY_MODEL, Services, said
-from longwatch.demo.stage import LIMITS_PER_S, LONGEST_EDIT_S, REVIEW_PRICE
 
 TRIES = 8
 ATTEMPTS = 5  # at one task, before it is set aside
@@ -124,7 +124,9 @@ class Worker:
         found = self._call("github", "github", module.name, lambda: self.api.find_issue(module.name)).json()["items"]
         if found:
             return int(found[0]["number"])
-        return int(self._call("github", "github-content", module.name, lambda: self.api.open_issue(module)).json()["number"])
+        return int(
+            self._call("github", "github-content", module.name, lambda: self.api.open_issue(module)).json()["number"]
+        )
 
     def _review(self, module: material.Module) -> str | None:
         purse = self.folder / "spent.json"
@@ -137,9 +139,7 @@ class Worker:
         purse.write_text(json.dumps({"micros": spent + cost}))
         return said(message)
 
-    def _call(
-        self, place: marks.Place, limit: str, name: str, send: Callable[[], httpx.Response]
-    ) -> httpx.Response:
+    def _call(self, place: marks.Place, limit: str, name: str, send: Callable[[], httpx.Response]) -> httpx.Response:
         """Send it at this process's share of the limit, and again when it is refused."""
         for attempt in range(TRIES):
             marks.at("waiting", name)
@@ -153,7 +153,7 @@ class Worker:
         return answer.raise_for_status()
 
     def _pace(self, limit: str) -> None:
-        spacing_s = self.processes / LIMITS_PER_S[limit]
+        spacing_s = self.processes / PER_S[limit]
         now = time.monotonic()
         at = max(now, self.next_at.get(limit, now))
         self.next_at[limit] = at + spacing_s

@@ -91,7 +91,8 @@ def _hold(folder: Path) -> int | None:
     marker = folder / MARKER
     if folder.exists() and not marker.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ConfigError(
-            f"{folder} was not made by the demo, which empties its folder", hint="Move it away, or name another --folder."
+            f"{folder} was not made by the demo, which empties its folder",
+            hint="Move it away, or name another --folder.",
         )
     folder.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(marker, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)

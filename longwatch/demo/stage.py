@@ -1,35 +1,26 @@
-"""What the demo plays with: rates that are really enforced, budgets that really bind, faults, and when they strike.
-
-The sandbox enforces the limits of the real services in their documented shape. Stripe's and Anthropic's requests are the
-documented figures; tokens and GitHub's content are scaled so that pacing is needed within a minute.
-"""
+"""What the demo plays with: rates that are really enforced, budgets that really bind, faults, and when they strike."""
 
 import random
 from dataclasses import dataclass, replace
 
 from longwatch.demo.director import Fault, Outage
+from longwatch.demo.figures import (
+    CONTENT_BURST,
+    CONTENT_PER_MIN,
+    FEE_MICROS,
+    INPUT_TOKENS_BURST,
+    INPUT_TOKENS_PER_MIN,
+    LEASE_S,
+    OUTPUT_TOKENS_BURST,
+    OUTPUT_TOKENS_PER_MIN,
+    POINTS_PER_MIN,
+    REQUESTS_BURST,
+    REQUESTS_PER_MIN,
+    SEARCHES_PER_MIN,
+    STRIPE_PER_S,
+)
 from longwatch.policy.money import MICRO
 from longwatch.sandbox import Anthropic, GitHub, Rate, Settings, Stripe
-from longwatch.sandbox.prices import ANTHROPIC
-
-LEASE_S = 5
-LONGEST_EDIT_S = 5.0  # for the home-made lock; the five minutes of the evening's program, scaled as the lease is
-FROZEN_S = 8.0
-
-REQUESTS, INPUT_TOKENS, OUTPUT_TOKENS = Rate(1_500, burst=25), Rate(1_200_000, burst=100_000), Rate(400_000, burst=40_000)
-STRIPE = Rate(25, per_ms=1_000)
-SEARCH, CONTENT, POINTS = Rate(10, per_ms=1_000), Rate(240, burst=12), Rate(5_400)
-SEARCHES_PER_MIN = 600
-
-LIMITS_PER_S = {
-    "anthropic": REQUESTS.amount / 60,
-    "stripe": float(STRIPE.amount),
-    "github": SEARCHES_PER_MIN / 60,
-    "github-content": CONTENT.amount / 60,
-}
-
-REVIEW_PRICE = (ANTHROPIC["claude-sonnet-5-5"].input, ANTHROPIC["claude-sonnet-5-5"].output)  # nano-dollars a token
-FEE_MICROS = 250_000  # of a payment, 0.20 GBP at 1.25 dollars
 
 
 @dataclass(frozen=True)
@@ -56,15 +47,24 @@ def purses(tasks: int, claude_micros: int | None = None) -> Purses:
 def sandbox_settings() -> Settings:
     return Settings(
         anthropic=Anthropic(
-            requests=REQUESTS,
-            input_tokens=INPUT_TOKENS,
-            output_tokens=OUTPUT_TOKENS,
+            requests=Rate(REQUESTS_PER_MIN, burst=REQUESTS_BURST),
+            input_tokens=Rate(INPUT_TOKENS_PER_MIN, burst=INPUT_TOKENS_BURST),
+            output_tokens=Rate(OUTPUT_TOKENS_PER_MIN, burst=OUTPUT_TOKENS_BURST),
             latency_ms=350,
             jitter_ms=250,
         ),
-        stripe=Stripe(requests=STRIPE, endpoint=STRIPE, latency_ms=120, jitter_ms=80),
+        stripe=Stripe(
+            requests=Rate(STRIPE_PER_S, per_ms=1_000),
+            endpoint=Rate(STRIPE_PER_S, per_ms=1_000),
+            latency_ms=120,
+            jitter_ms=80,
+        ),
         github=GitHub(
-            search=Rate(SEARCHES_PER_MIN), content=CONTENT, points=POINTS, latency_ms=100, jitter_ms=50
+            search=Rate(SEARCHES_PER_MIN),
+            content=Rate(CONTENT_PER_MIN, burst=CONTENT_BURST),
+            points=Rate(POINTS_PER_MIN),
+            latency_ms=100,
+            jitter_ms=50,
         ),
     )
 
@@ -72,11 +72,11 @@ def sandbox_settings() -> Settings:
 LIVE_RATE = '{ requests = "50/min", input_tokens = "50000/min", output_tokens = "10000/min" }'
 LIVE_BURST = "{ requests = 3, input_tokens = 10000, output_tokens = 2000 }"
 SANDBOX_RATE = (
-    f'{{ requests = "{REQUESTS.amount}/min", input_tokens = "{INPUT_TOKENS.amount}/min", '
-    f'output_tokens = "{OUTPUT_TOKENS.amount}/min" }}'
+    f'{{ requests = "{REQUESTS_PER_MIN}/min", input_tokens = "{INPUT_TOKENS_PER_MIN}/min", '
+    f'output_tokens = "{OUTPUT_TOKENS_PER_MIN}/min" }}'
 )
 SANDBOX_BURST = (
-    f"{{ requests = {REQUESTS.burst}, input_tokens = {INPUT_TOKENS.burst}, output_tokens = {OUTPUT_TOKENS.burst} }}"
+    f"{{ requests = {REQUESTS_BURST}, input_tokens = {INPUT_TOKENS_BURST}, output_tokens = {OUTPUT_TOKENS_BURST} }}"
 )
 
 
@@ -98,15 +98,15 @@ burst = {LIVE_BURST if live else SANDBOX_BURST}
 
 [service.stripe]
 key = {{ env = "STRIPE_API_KEY" }}
-rate = "{STRIPE.amount}/s"
+rate = "{STRIPE_PER_S}/s"
 
 [service.github]
 key = {{ env = "GITHUB_TOKEN" }}
 rate = "{SEARCHES_PER_MIN}/min"
 
 [service.github-content]
-rate = "{CONTENT.amount}/min"
-burst = {CONTENT.burst}
+rate = "{CONTENT_PER_MIN}/min"
+burst = {CONTENT_BURST}
 
 [budget.bookings]
 money = "{dollars(caps.bookings)} USD total"
@@ -125,25 +125,22 @@ def dollars(micros: int) -> str:
 
 # -- faults --------------------------------------------------------------------------------------------------------------
 
+FROZEN_S = 8.0
 FIRST_S, SECOND_S = 1.5, 20.0
 SECOND_FROM = 120  # tasks; a smaller batch is over before
 
 
 def plan(seed: int, tasks: int) -> tuple[list[Fault], list[Outage]]:
-    """The same faults at the same seconds for either program; a big batch sees a second round of them."""
-    faults, outages = _round(random.Random(seed), FIRST_S)
-    if tasks >= SECOND_FROM:
-        more, again = _round(random.Random(seed + 1), SECOND_S)
-        faults, outages = faults + more, outages + again
-    return faults, outages
-
-
-def _round(dice: random.Random, from_s: float) -> tuple[list[Fault], list[Outage]]:
+    """The same faults at the same seconds for either program; a big batch has more of them later."""
+    dice = random.Random(seed)
     faults = [
-        Fault(0.0, "kill", "editing"),
-        Fault(1.0, "kill", "stripe-answered"),
-        Fault(2.0, "kill", "claude-answered"),
-        Fault(3.0, "freeze", "editing", FROZEN_S),
+        Fault(FIRST_S, "kill", "editing"),
+        Fault(FIRST_S + 1, "kill", "stripe-answered"),
+        Fault(FIRST_S + 2, "kill", "claude-answered"),
+        Fault(FIRST_S + 3, "freeze", "editing", FROZEN_S),
     ]
-    moved = [replace(fault, at_s=from_s + fault.at_s + dice.uniform(0, 0.5)) for fault in faults]
-    return moved, [Outage(from_s + 4.0, "anthropic", 529, 4.0), Outage(from_s + 6.0, "stripe", 503, 2.0)]
+    outages = [Outage(FIRST_S + 4, "anthropic", 529, 4.0), Outage(FIRST_S + 6, "stripe", 503, 2.0)]
+    if tasks >= SECOND_FROM:
+        faults += [Fault(SECOND_S, "kill", "editing"), Fault(SECOND_S + 3, "kill", "stripe-answered")]
+        outages += [Outage(SECOND_S + 5, "stripe", 503, 3.0)]
+    return [replace(fault, at_s=fault.at_s + dice.uniform(0, 0.5)) for fault in faults], outages

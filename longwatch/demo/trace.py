@@ -68,7 +68,7 @@ class Trace:
         with self.guard:
             return [event for event in self.events if event.kind in kinds]
 
-    def booked(self) -> int:
-        """How many bookings were made so far, whatever they are worth."""
+    def modules_booked(self) -> set[str]:
+        """What somebody has entered in the catalogue so far, whatever the entry is worth."""
         with self.guard:
-            return sum(seen.place == "booked" for seen in self.seen)
+            return {seen.module for seen in self.seen if seen.place == "booked"}

@@ -1,0 +1,161 @@
+"""The whole demo: the folder, the columns one after the other, the verdict, the report and the picture."""
+
+import contextlib
+import json
+import signal
+import sys
+import time
+from collections.abc import Callable, Generator, Mapping
+from pathlib import Path
+from types import FrameType
+
+from longwatch.demo import material, picture, stage
+from longwatch.demo.audit import Outcome, judge
+from longwatch.demo.checks import commands, shown
+from longwatch.demo.column import Column, inherited
+from longwatch.demo.columns import HomeMade, Longwatch
+from longwatch.demo.options import AGENTS, Options, opened
+from longwatch.demo.report import as_data, as_words
+from longwatch.demo.screen import Screen, screen
+from longwatch.policy.money import Money
+from longwatch.sandbox import Sandbox, started
+from longwatch.surface.output import console_on
+
+OK, BROKEN, INTERRUPTED = 0, 3, 130
+HOME_MADE_SHARE = 0.3  # of the tasks: enough to see what becomes of them
+LIVE_CHARACTERS = "6000"
+
+Before = Callable[[Column], None]
+"""For tests: called with a column when its work is over, before it is judged."""
+
+
+def conduct(options: Options, *, before: Before | None = None) -> int:
+    """Exit status: 0 all promises kept, 3 one was broken, 130 interrupted. Errors: ConfigError."""
+    options.check()
+    began = time.monotonic()
+    with opened(options.folder) as folder, _terminated_as_interrupted():
+        view = screen(sys.stderr)
+        try:
+            with contextlib.ExitStack() as stack:
+                columns = _columns(options, folder, stack)
+                for column in columns:
+                    _play(column, options, view)
+                    if before is not None:
+                        before(column)
+                view.close()
+                outcomes = {column.name: judge(column, live=options.live) for column in columns}
+                checks = {c.name: commands(c, outcomes[c.name], url=_url(c, options)) for c in columns}
+                _draw(columns, outcomes, folder, options)
+                _report(outcomes, checks, options, seconds=time.monotonic() - began)
+                _say_where(folder, options)
+                _wait_for_enter(options)
+        except KeyboardInterrupt:
+            view.close()
+            sys.stderr.write(f"\nInterrupted. Nothing is left running; what there is lies in {shown(folder)}.\n")
+            return INTERRUPTED
+    return BROKEN if outcomes["longwatch"].broken else OK
+
+
+def _columns(options: Options, folder: Path, stack: contextlib.ExitStack) -> list[Column]:
+    columns: list[Column] = []
+    if options.home_made:
+        columns.append(_column(HomeMade, "home-made", round(options.tasks * HOME_MADE_SHARE), options, folder, stack))
+    columns.append(_column(Longwatch, "longwatch", options.tasks, options, folder, stack))
+    return columns
+
+
+def _column(
+    kind: type[Longwatch] | type[HomeMade],
+    name: str,
+    tasks: int,
+    options: Options,
+    folder: Path,
+    stack: contextlib.ExitStack,
+) -> Column:
+    """Its folder, its stand-ins and its share of the modules."""
+    place = folder / name
+    place.mkdir()
+    modules = material.choose(max(1, tasks))
+    agents = AGENTS[: options.agents]
+    live_micros = None if options.money is None else Money.parse(options.money).micros
+    column = kind(
+        folder=place,
+        modules={agent: modules[start :: len(agents)] for start, agent in enumerate(agents)},
+        processes=options.processes,
+        caps=stage.purses(len(modules), live_micros),
+        sandbox=_sandbox(stack, place),
+        seed=options.seed,
+    )
+    column.prepare(live=options.live)
+    stack.callback(column.close)
+    return column
+
+
+def _sandbox(stack: contextlib.ExitStack, place: Path) -> Sandbox:
+    return stack.enter_context(started(stage.sandbox_settings(), log=place / "services.log"))
+
+
+def _play(column: Column, options: Options, view: Screen) -> None:
+    view.say(f"\n{column.title}: {len(column.every)} modules of the standard library, {options.processes} workers")
+    column.run(_environ(column.sandbox, options), view.update)
+    column.conclude()
+
+
+def _environ(sandbox: Sandbox, options: Options) -> Mapping[str, str]:
+    """The stand-ins for all services; with `live` Claude is where this process's environment says."""
+    mine = inherited()
+    if not options.live:
+        return {**mine, **sandbox.env()}
+    claude = {name: value for name, value in mine.items() if name.startswith("ANTHROPIC_")}
+    stand_ins = {name: value for name, value in sandbox.env().items() if not name.startswith("ANTHROPIC_")}
+    return {**mine, **stand_ins, **claude, "LONGWATCH_DEMO_SOURCE_CHARACTERS": LIVE_CHARACTERS}
+
+
+def _url(column: Column, options: Options) -> str | None:
+    return column.sandbox.url if options.hold else None
+
+
+def _draw(columns: list[Column], outcomes: Mapping[str, Outcome], folder: Path, options: Options) -> None:
+    drawn = picture.draw([(column, outcomes[column.name]) for column in columns])
+    for path in {folder / "demo.svg", *([options.svg] if options.svg else [])}:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(drawn, "utf-8")
+
+
+def _report(
+    outcomes: Mapping[str, Outcome], checks: Mapping[str, Mapping[str, str]], options: Options, *, seconds: float
+) -> None:
+    if options.json:
+        sys.stdout.write(json.dumps(as_data(outcomes, checks, seconds=seconds)) + "\n")
+        return
+    console = console_on(sys.stdout)
+    console.print()
+    console.print(as_words(outcomes, checks["longwatch"]), soft_wrap=False)
+    for promise in outcomes["longwatch"].broken:
+        console.print(f"{promise.id} is broken: {promise.checked}", style="bold red")
+
+
+def _say_where(folder: Path, options: Options) -> None:
+    picture_path = options.svg or folder / "demo.svg"
+    sys.stderr.write(f"\nEverything lies in {shown(folder)}; the picture is {shown(picture_path)}.\n")
+
+
+def _wait_for_enter(options: Options) -> None:
+    if options.hold and not options.json and sys.stdin.isatty():
+        sys.stderr.write("The stand-in services are still up. Press Enter to end them.\n")
+        with contextlib.suppress(EOFError):
+            input()
+
+
+@contextlib.contextmanager
+def _terminated_as_interrupted() -> Generator[None]:
+    """SIGTERM ends the demo as Ctrl-C does: nothing is left running."""
+
+    def interrupt(_number: int, _frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

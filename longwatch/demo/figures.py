@@ -1,0 +1,27 @@
+"""The figures of the demo's stage, that its programs know too: how fast services may be used, how long an edit may take.
+
+Stripe's rate and Anthropic's requests are the documented ones; tokens and GitHub's content are scaled so that pacing is needed
+within a minute.
+"""
+
+LEASE_S = 5
+LONGEST_EDIT_S = 5.0  # for the home-made lock: the five minutes of the evening's program, scaled as the lease is
+
+REQUESTS_PER_MIN, REQUESTS_BURST = 1_500, 25
+INPUT_TOKENS_PER_MIN, INPUT_TOKENS_BURST = 1_500_000, 100_000
+OUTPUT_TOKENS_PER_MIN, OUTPUT_TOKENS_BURST = 400_000, 40_000
+STRIPE_PER_S = 25
+SEARCHES_PER_MIN = 600
+CONTENT_PER_MIN, CONTENT_BURST = 300, 12
+POINTS_PER_MIN = 5_400
+
+PER_S = {
+    "anthropic": REQUESTS_PER_MIN / 60,
+    "stripe": float(STRIPE_PER_S),
+    "github": SEARCHES_PER_MIN / 60,
+    "github-content": CONTENT_PER_MIN / 60,
+}
+
+REVIEW_PRICE = (2_000, 10_000)  # nano-dollars a token in and out
+FEE_MICROS = 250_000  # micro-dollars of a payment: 0.20 GBP at 1.25 dollars
+FEE = "0.20 GBP"

@@ -8,7 +8,8 @@ from pages import ROOT, blocks_of, commands, makes, name_of, pages, run_page, ta
 
 README = ROOT / "README.md"
 EXAMPLE_MOST = 30  # lines, without blank ones
-FOLLOWED = [README, ROOT / "docs" / "start.md", *sorted((ROOT / "docs" / "howto").glob("*.md"))]
+START = ROOT / "docs" / "start.md"
+FOLLOWED = [README, pytest.param(START, marks=pytest.mark.slow), *sorted((ROOT / "docs" / "howto").glob("*.md"))]
 
 
 @pytest.mark.parametrize("page", FOLLOWED, ids=name_of)

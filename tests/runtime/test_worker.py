@@ -629,6 +629,7 @@ def test_a_handler_may_submit_and_another_fleets_run_is_not_its_own(opened: Flee
 def lock(path: Path, released: threading.Event, locked: threading.Event) -> None:
     """Another program holds the state's write lock, longer than anybody is patient with."""
     other = Connection(str(path))
+    other.set_busy_timeout(5_000)
     other.execute("begin immediate")
     locked.set()
     released.wait(30)

@@ -177,7 +177,7 @@ class Opened:
         return self.hand.steady + self.database.offset_ms
 
 
-def open_fleet(path: Path, *, limits: Limits = LIMITS, hand: Hand | None = None) -> Opened:
+def open_fleet(path: Path | str, *, limits: Limits = LIMITS, hand: Hand | None = None) -> Opened:
     hand = hand or Hand()
     database = Forgetful(str(path), hand)
     migrate(database)

@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+import click
 import pytest
 from pages import ROOT, blocks_of, name_of, pages, prose_of
 
@@ -16,6 +17,8 @@ LINK = re.compile(r"(?<!`)\[[^\]\n]*\]\((?P<target>[^)\s]+)\)")
 HEADING = re.compile(r"^#{1,4} (?P<text>.+)$", re.MULTILINE)
 EVERY_PAGE = pytest.mark.parametrize("page", pages(), ids=name_of)
 LANGUAGES = {"sh", "python", "toml", "ini", "json", "text", "mermaid"}
+
+ROOMS = {"longwatch", "tests", "docs", "bench", "changes", *(path.name for path in (ROOT / "longwatch").iterdir())}
 
 FRAGMENT = re.compile(r"(?P<number>\d{4})\.(feature|fix|breaking|docs)\.md")
 DECISION = re.compile(r"(?P<number>\d{4})-[a-z0-9-]+\.md")
@@ -93,6 +96,32 @@ def test_the_generated_pages_are_what_the_code_says() -> None:
 
 def test_every_kind_of_record_is_explained_and_none_that_does_not_exist() -> None:
     assert set(kinds()) == set(MEANINGS)
+
+
+@EVERY_PAGE
+def test_every_command_that_the_page_names_exists(page: Path) -> None:
+    for words in re.findall(r"(?:^|`|\(|\| |&& )longwatch((?: [a-z]+){1,2})", page.read_text("utf-8"), re.MULTILINE):
+        assert _is_command(words.split()), f"{name_of(page)}: there is no command longwatch{words}"
+
+
+def _is_command(words: list[str]) -> bool:
+    """Whether the words lead to a command; what follows one are its arguments."""
+    node: click.Command = generate.root()
+    for word in words:
+        if isinstance(node, click.Group):
+            if word not in node.commands:
+                return False
+            node = node.commands[word]
+    return True
+
+
+@EVERY_PAGE
+def test_every_file_of_the_project_that_the_page_names_is_there(page: Path) -> None:
+    for name in re.findall(r"`((?:\w+/)+[\w.*-]*)`", page.read_text("utf-8")):
+        if name.split("/")[0] in ROOMS:
+            several = name.replace("NAME", "*")
+            found = [*ROOT.glob(several), *(ROOT / "longwatch").glob(several)]
+            assert found, f"{name_of(page)} names {name}, which is not there"
 
 
 @pytest.mark.parametrize("number", range(1, 9))

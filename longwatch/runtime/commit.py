@@ -2,7 +2,7 @@
 
 The order survives a crash at any point, power cuts included:
 
-1. copy the staged bytes into files of the commit's own, `.longwatch/commits/<edit>/<n>`, and sync them and the folder:
+1. copy the staged bytes into files of the commit's own, below `.longwatch/commits`, and sync them and the folder:
    a staged file may still be open for writing in some child process, a file of the commit is nobody else's;
 2. take the root's lock, finish commits that others began, compare what the edit saw with what is there;
 3. in one durable transaction: every fence is current, the redo record, and what else belongs to the commit. This is the
@@ -47,11 +47,12 @@ class Committer:
         """
         if self.store.landed(staged[-1].id):
             self.recover()
+            release(staged)
         else:
             self._publish(staged, also)
-        for one in staged:
-            one.lease.forget()
-            one.staging.remove()
+            for one in staged:
+                one.lease.forget()
+                one.staging.remove()
 
     def recover(self) -> int:
         """Finish what others began; how many commits. Errors: StoreUnavailable when one cannot be put in place."""
@@ -83,7 +84,7 @@ class Committer:
         items = tuple(Item(place, target, change.sha256, change.mode) for place, (target, change) in changes)
         if not items:
             return ()
-        folder = self.root.commits / edit
+        folder = self.root.commit_of(edit)
         with told(str(folder)):
             self._put_away(edit)  # of an attempt that did not land
             folder.mkdir(mode=0o700)
@@ -185,7 +186,7 @@ class Committer:
 
     def _put_in_place(self, edit: str, items: tuple[Item, ...]) -> None:
         """Twice does no harm: what has been renamed is not there to be renamed again."""
-        folder = self.root.commits / edit
+        folder = self.root.commit_of(edit)
         if not folder.is_dir():
             return  # put away: every rename was made and synced
         for item in items:
@@ -223,7 +224,7 @@ class Committer:
         gone = self.root.gone / self.world.new_id("gone")
         try:
             with told(str(self.root.commits)):
-                os.rename(self.root.commits / edit, gone)
+                os.rename(self.root.commit_of(edit), gone)
         except FileNotFoundError:
             return
         self.world.reach("edit.put_away")
@@ -233,3 +234,10 @@ class Committer:
         with contextlib.suppress(StoreUnavailable):  # nobody knows: its files have to stay, the sweep looks again
             if not self.store.landed(edit):
                 self._put_away(edit)
+
+
+def release(staged: Sequence[Staged]) -> None:
+    """Remove the private copies and give the leases back."""
+    for one in staged:
+        one.staging.remove()
+        one.lease.leave()

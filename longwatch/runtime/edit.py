@@ -126,13 +126,14 @@ class Edit(Contents):
     def leave(self, error: BaseException | None = None) -> None:
         """End the block: publish or hand over what was changed, or drop it. Errors: as `Edits.publish`."""
         self._state = "over"
+        nothing = Staged(self.id, self.lease, self._staging, {}, {})
         if error is not None or self._then is None:
-            self._drop(self._result())
+            self._drop(nothing)
             return
         try:
             self._then(self._result())
         except BaseException:
-            self._drop(self._result())
+            self._drop(nothing)
             raise
 
     def _entered(self) -> Self:

@@ -23,7 +23,7 @@ from longwatch.db.connection import Transaction
 from longwatch.errors import ConfigError
 from longwatch.policy.lease import Holder
 from longwatch.policy.paths import OWN, refuse_private, refuse_protected, target
-from longwatch.runtime.commit import Committer
+from longwatch.runtime.commit import Committer, release
 from longwatch.runtime.contents import Contents, Reading
 from longwatch.runtime.edit import Edit, Then
 from longwatch.runtime.lease import Lease, Leases
@@ -47,7 +47,7 @@ class Edits:
     @cached_property
     def root(self) -> Root:
         """The folder with Longwatch's own below it; made when the first edit or reading needs it."""
-        return Root(self.path, world=self.world)
+        return Root(self.path, fleet=self.store.mark(), world=self.world)
 
     @cached_property
     def committer(self) -> Committer:
@@ -118,10 +118,8 @@ class Edits:
 
     def abandon(self, staged: Sequence[Staged]) -> None:
         """Drop staged edits: nothing of them is published, and their leases go back."""
-        for one in staged:
-            self.world.reach("edit.abandoning")
-            one.staging.remove()
-            one.lease.leave()
+        self.world.reach("edit.abandoning")
+        release(staged)
 
     def read(self, names: Iterable[str], *, inside: str = ".") -> Reading:
         """Several files as of one instant: no commit is seen by half. Errors: ConfigError, StoreUnavailable."""
@@ -144,23 +142,23 @@ class Edits:
         return self.committer.recover() if self._is_used() else 0
 
     def sweep(self, *, limit: int = 100) -> int:
-        """Finish what is unfinished, then remove up to `limit` folders that dead edits left behind; how many.
+        """Finish what is unfinished, then remove what up to `limit` dead edits left behind; how many.
 
         A folder is in use while the lease of its edit lives, so the folders are listed before the leases.
         """
         if not self._is_used():
             return 0
         self.store.forget(limit=limit)
-        folders = [entry for kind in (self.root.staging, self.root.commits) for entry in kind.iterdir()]
+        found = self.root.edits()
         with self.root.lock:
             self.committer.roll_forward()
-            live = self.store.live()
-            dead = [folder for folder in folders if folder.name not in live][:limit]
-            for folder in dead:
+            dead = sorted(found - self.store.live())[:limit]
+            for edit in dead:
                 self.world.reach("edit.sweeping")
-                with contextlib.suppress(FileNotFoundError):
-                    os.rename(folder, self.root.gone / self.world.new_id("gone"))
-        for folder in list(self.root.gone.iterdir())[:limit]:
+                for folder in (self.root.staging_of(edit), self.root.commit_of(edit)):
+                    with contextlib.suppress(FileNotFoundError):
+                        os.rename(folder, self.root.gone / self.world.new_id("gone"))
+        for folder in list(self.root.gone.iterdir())[: 2 * limit]:
             shutil.rmtree(folder, ignore_errors=True)
         return len(dead)
 

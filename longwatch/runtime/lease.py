@@ -90,6 +90,11 @@ class Leases:
         """Every lease of the fleet, the soonest to end first."""
         return self.store.live()
 
+    def close(self) -> None:
+        """Renew nothing any more: what is still held runs out."""
+        with self._guard:
+            self._open.clear()
+
     # -- used by Lease -----------------------------------------------------------------------------------------------
 
     def opened(self, lease: "Lease") -> None:
@@ -111,17 +116,23 @@ class Leases:
 
     def _keep(self, ttl_ms: int) -> None:
         """The beat thread of all leases of one length."""
-        while True:
-            self.sleeper.sleep_until(self.world.steady_ms() + beat_ms(ttl_ms))
+        try:
+            while due := self._after_a_beat(ttl_ms):
+                with contextlib.suppress(StoreUnavailable):  # unknown, not lost: there is another beat in time
+                    self._renew(due)
+        except BaseException:
             with self._guard:
-                due = [lease for lease in self._open.values() if lease.ttl_ms == ttl_ms]
-                if not due:
-                    self._beating.discard(ttl_ms)
-                    return
-            try:
-                self._renew(due)
-            except StoreUnavailable:
-                continue  # unknown, not lost: there is another beat before they run out
+                self._beating.discard(ttl_ms)  # the next lease of this length starts a thread anew
+            raise
+
+    def _after_a_beat(self, ttl_ms: int) -> "list[Lease]":
+        """Sleep, then what has to be renewed; nothing: the thread is to end."""
+        self.sleeper.sleep_until(self.world.steady_ms() + beat_ms(ttl_ms))
+        with self._guard:
+            due = [lease for lease in self._open.values() if lease.ttl_ms == ttl_ms]
+            if not due:
+                self._beating.discard(ttl_ms)
+            return due
 
     def _renew(self, leases: Sequence["Lease"]) -> None:
         for owner in {lease.holder.owner for lease in leases}:

@@ -102,21 +102,23 @@ class RootLock:
 
 
 class Root:
-    """path: absolute, without links. Makes `.longwatch` below it if that is absent.
+    """path: absolute, without links. Makes `.longwatch` below it if that is absent. fleet: a short mark of its own.
 
+    Folders of edits carry the fleet's mark: a second state over the same root (a test's, a new one after a reset) must
+    not take them for its own dead. It is not kept from writing: a root should have one fleet.
     Errors: ConfigError when the root is no folder, StoreUnavailable when nothing can be made in it.
     """
 
-    def __init__(self, path: Path, *, world: World) -> None:
+    def __init__(self, path: Path, *, fleet: str, world: World) -> None:
         if not path.is_dir():
             raise ConfigError(
                 f"the root {path} is not a folder", hint="Make it, or set [fleet] root in longwatch.toml."
             )
-        self.path = path
+        self.path, self._mark = path, f".{fleet}"
         self.own = path / OWN
         with told(str(self.own)):
             refuse_remote(path)
-            for folder in (self.own, self.staging, self.commits, self.gone):
+            for folder in (self.own, self.own / "staging", self.commits, self.gone):
                 folder.mkdir(mode=0o700, exist_ok=True)
             self._ignore()
             self.lock = RootLock(self.own / "root")
@@ -125,16 +127,25 @@ class Root:
             self.device = os.stat(self.own).st_dev
 
     @property
-    def staging(self) -> Path:
-        return self.own / "staging"
-
-    @property
     def commits(self) -> Path:
         return self.own / "commits"
 
     @property
     def gone(self) -> Path:
         return self.own / "gone"
+
+    def staging_of(self, edit: str) -> Path:
+        """The private copies of an edit."""
+        return self.own / "staging" / (edit + self._mark)
+
+    def commit_of(self, edit: str) -> Path:
+        """The files of a commit, before they are put in place."""
+        return self.commits / (edit + self._mark)
+
+    def edits(self) -> set[str]:
+        """Every edit of this fleet that has a folder here."""
+        found = [entry.name for folder in (self.own / "staging", self.commits) for entry in folder.iterdir()]
+        return {name.removesuffix(self._mark) for name in found if name.endswith(self._mark)}
 
     def _ignore(self) -> None:
         with contextlib.suppress(FileExistsError), open(self.own / ".gitignore", "x", encoding="ascii") as file:

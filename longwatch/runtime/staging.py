@@ -1,4 +1,4 @@
-"""The private copies that an edit works on: a folder of its own, `.longwatch/staging/<edit>/`, seen by nobody else."""
+"""The private copies that an edit works on: a folder of its own, below `.longwatch/staging`, seen by nobody else."""
 
 import contextlib
 import hashlib
@@ -24,7 +24,7 @@ class Staging:
 
     def __init__(self, root: Root, edit: str) -> None:
         self.edit = edit
-        self.folder = root.staging / edit
+        self.folder = root.staging_of(edit)
 
     def place(self, target: str) -> Path:
         """Where the target is staged; its folders exist from here on, the file perhaps not."""

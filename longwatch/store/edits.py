@@ -1,5 +1,6 @@
 """The redo record of file commits: written with the fence check, read by whoever has to finish one."""
 
+import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -60,6 +61,13 @@ class EditStore:
             also(tx)
             files = {item.target: item.sha256 for item in items}
             self.journal.append(tx, "edit.committed", edit, agent=holder.agent, task=holder.task, files=files)
+
+    def mark(self) -> str:
+        """Eight characters that tell this state's folders from another's."""
+        with self.database.read() as tx:
+            row = tx.one("fleet.found")
+        assert row is not None
+        return hashlib.sha256(f"{row.created_ms} {row.redaction_key}".encode()).hexdigest()[:8]
 
     def landed(self, edit: str) -> bool:
         """Whether the commit is written down."""

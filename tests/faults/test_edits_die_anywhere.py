@@ -43,8 +43,12 @@ def test_a_process_stopped_past_its_lease_neither_commits_nor_damages() -> None:
     assert {trial["place"] for trial in found} == {*BEFORE, *AFTER, ""}, "every place was tried"
     for trial in found:
         landed = trial["place"] not in BEFORE
-        held_the_lock = trial["place"] in LOCKED
-        assert trial["status"] == (DONE if not trial["place"] else KILLED if held_the_lock else LOST), trial
+        if not trial["place"]:
+            assert trial["status"] == DONE, trial
+        elif trial["place"] in LOCKED:
+            assert trial["status"] == KILLED, trial
+        else:  # its beat may have stood in the state's own turnstile: then it was killed too
+            assert trial["status"] in (LOST, KILLED), trial
         assert trial["follow"] == DONE, trial
         owners = ["first", "zombie", "next"] if landed else ["first", "next"]
         assert trial["seen"] == {"status": DONE, "agree": True, "count": len(owners), "owners": owners, "left": []}, (

@@ -9,6 +9,7 @@ import subprocess
 import threading
 from collections.abc import Generator
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 from edit_fleet import ME, OTHER, Hand, Opened, VirtualSleeper, open_fleet
@@ -342,6 +343,20 @@ def test_publishing_again_after_it_has_landed_does_nothing(lw: Opened, tmp_path:
     assert results == [1]
 
 
+def test_publishing_again_after_a_lost_reply_gives_the_leases_back(lw: Opened, tmp_path: Path) -> None:
+    staged = list[Staged]()
+    with lw.edits.edit(["a"], holder=ME, ttl_ms=TTL, wait_ms=0, then=staged.append) as one:
+        one.append("a", "x")
+    lw.database.losing = 100
+    with pytest.raises(StoreUnavailable):
+        lw.edits.publish(staged, lambda tx: None)
+    lw.database.losing = 0
+    lw.edits.publish(staged, lambda tx: None)
+    assert (tmp_path / "a").read_text() == "x"
+    assert lw.leases.live() == []
+    assert leftovers(tmp_path) == []
+
+
 def test_a_later_edit_of_a_step_reads_what_an_earlier_one_staged(lw: Opened, tmp_path: Path) -> None:
     (tmp_path / "a").write_text("0")
     (tmp_path / "gone").write_text("x")
@@ -512,6 +527,29 @@ def test_the_sweep_removes_what_the_dead_left_and_never_what_is_in_use(lw: Opene
         assert len(leftovers(tmp_path)) == 1
     assert (tmp_path / "live").read_text() == "x"
     assert not (tmp_path / "dead").exists()
+
+
+def test_a_second_state_over_the_same_root_does_not_sweep_the_first_ones_edits(
+    lw: Opened, tmp_path: Path, hand: Hand
+) -> None:
+    other = open_fleet(
+        tmp_path, world=hand, sleeper=VirtualSleeper(hand), state=str(tmp_path.parent / f"{tmp_path.name}.db")
+    )
+    cast("Any", other.database.connection).execute("update fleet set redaction_key = 'another'")
+    with edit(lw, "a") as one:
+        one.write_text("a", "x")
+        assert other.edits.sweep() == 0
+    assert (tmp_path / "a").read_text() == "x"
+    other.edits.close()
+    other.database.close()
+
+
+def test_an_error_in_the_block_is_told_even_if_the_copies_are_spoiled(lw: Opened, tmp_path: Path) -> None:
+    with pytest.raises(ZeroDivisionError), edit(lw, "a") as one:
+        one.path("a").symlink_to(tmp_path)
+        raise ZeroDivisionError
+    assert leftovers(tmp_path) == []
+    assert lw.leases.live() == []
 
 
 def test_a_sweep_is_bounded(lw: Opened, tmp_path: Path, hand: Hand) -> None:

@@ -65,11 +65,12 @@ def review(run: Run, module: str) -> str | None:
 def ask(run: Run, model: str, module: str, what: str, *, budget: str) -> str:
     """The answer. A service that is overloaded is asked again, each time as a call of its own that waits its turn."""
     prompt = api().prompt(material.read(module), what)
+    answer = ask_once(run, model, module, prompt, budget=budget)
     for pause_s in PAUSES_S:
-        answer = ask_once(run, model, module, prompt, budget=budget)
         if answer.status_code not in OVERLOADED:
             break
         time.sleep(pause_s)
+        answer = ask_once(run, model, module, prompt, budget=budget)
     return said(answer.raise_for_status().json())
 
 

@@ -43,8 +43,10 @@ def conduct(options: Options, *, before: Before | None = None) -> int:
                     if before is not None:
                         before(column)
                 view.close()
-                outcomes = {column.name: judge(column, live=options.live) for column in columns}
-                checks = {c.name: commands(c, outcomes[c.name], url=_url(c, options)) for c in columns}
+                outcomes: dict[str, Outcome] = {column.name: judge(column, live=options.live) for column in columns}
+                checks: dict[str, dict[str, str]] = {
+                    c.name: commands(c, outcomes[c.name], url=_url(c, options)) for c in columns
+                }
                 _draw(columns, outcomes, folder, options)
                 _report(outcomes, checks, options, seconds=time.monotonic() - began)
                 _say_where(folder, options)
@@ -129,10 +131,8 @@ def _report(
         sys.stdout.write(json.dumps(as_data(outcomes, checks, seconds=seconds)) + "\n")
         return
     console = console_on(sys.stdout)
-    console.print()
-    console.print(as_words(outcomes, checks["longwatch"]), soft_wrap=False)
-    for promise in outcomes["longwatch"].broken:
-        console.print(f"{promise.id} is broken: {promise.checked}", style="bold red")
+    for line in as_words(outcomes, checks["longwatch"]):
+        console.print(line, soft_wrap=True)
 
 
 def _say_where(folder: Path, options: Options) -> None:

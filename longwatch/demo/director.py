@@ -68,7 +68,7 @@ class Director:
         self._thread.start()
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, *error: object) -> None:
         self.over.set()
         self._thread.join()
         for _, line in list(self.frozen.values()):

@@ -139,18 +139,23 @@ class Worker:
         purse.write_text(json.dumps({"micros": spent + cost}))
         return said(message)
 
-    def _call(self, place: marks.Place, limit: str, name: str, send: Callable[[], httpx.Response]) -> httpx.Response:
+    def _call(self, place: marks.Called, limit: str, name: str, send: Callable[[], httpx.Response]) -> httpx.Response:
         """Send it at this process's share of the limit, and again when it is refused."""
-        for attempt in range(TRIES):
-            marks.at("waiting", name)
-            self._pace(limit)
-            marks.at(place, name)
-            answer = send()
-            marks.at(f"{place}-answered", name, answer.status_code)  # type: ignore[arg-type]
+        answer = self._send(place, limit, name, send)
+        for attempt in range(TRIES - 1):
             if answer.status_code not in (403, 409, 429) and answer.status_code < 500:
                 break
             time.sleep(_wait_s(answer, attempt))
+            answer = self._send(place, limit, name, send)
         return answer.raise_for_status()
+
+    def _send(self, place: marks.Called, limit: str, name: str, send: Callable[[], httpx.Response]) -> httpx.Response:
+        marks.at("waiting", name)
+        self._pace(limit)
+        marks.at(place, name)
+        answer = send()
+        marks.at(marks.ANSWERED[place], name, answer.status_code)
+        return answer
 
     def _pace(self, limit: str) -> None:
         spacing_s = self.processes / PER_S[limit]
@@ -217,8 +222,8 @@ class InPlace:
 
 def supervise(folder: Path, tasks: list[str], command: list[str], processes: int) -> None:
     """Keep `processes` workers at work until nothing is left to do."""
-    for place in ("todo", "doing", "done", "failed", "catalogue"):
-        (folder / place).mkdir(parents=True, exist_ok=True)
+    for name in ("todo", "doing", "done", "failed", "catalogue"):
+        (folder / name).mkdir(parents=True, exist_ok=True)
     (folder / "spent.json").write_text('{"micros": 0}')
     for name in tasks:
         (folder / "todo" / name).write_text("{}")

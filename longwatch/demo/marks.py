@@ -28,6 +28,9 @@ Place = Literal[
     "idle",
 ]
 
+Called = Literal["claude", "stripe", "github"]
+ANSWERED: dict[Called, Place] = {"claude": "claude-answered", "stripe": "stripe-answered", "github": "github-answered"}
+
 _guard = threading.Lock()
 _line: "socket.socket | None" = None
 _given_up = False

@@ -19,7 +19,7 @@ FONT = "system-ui,-apple-system,'Segoe UI',Helvetica,Arial,sans-serif"
 
 INK, FAINT, GRID, BASE = "#1f2328", "#656d76", "#d0d7de", "#eef1f4"
 RED, AMBER, GREEN = "#cf222e", "#bf8700", "#1a7f37"
-OUTAGE, FROZEN = "#fff1cc", "#f0b429"
+OUTAGE, FROZEN = "#fbe8bf", "#f0b429"
 BUSY = {"claude": "#5b8def", "stripe": "#9a6fd8", "github": "#8c959f", "editing": "#2da44e"}
 LEGEND = (
     (BUSY["claude"], "asking Claude"),
@@ -120,9 +120,8 @@ def _panel(canvas: Canvas, column: Column, outcome: Outcome, top: float) -> floa
     y += 10
     bottom = y + rows * (ROW + GAP)
     files, spend = bottom + 8, bottom + 26
-    _outages(canvas, column, y, spend + SPEND)
     canvas.text(LEFT - 8, y + 9, f"{column.processes} workers", anchor="end")
-    _rows(canvas, column, y)
+    _rows(canvas, column, y, spend + SPEND)
     _strikes(canvas, column, outcome, y, bottom)
     canvas.text(LEFT - 8, files + 8, "files", anchor="end")
     _files(canvas, column, files)
@@ -135,10 +134,13 @@ def _outages(canvas: Canvas, column: Column, top: float, bottom: float) -> None:
     found = column.trace.of("outage")
     for event in found:
         left, right = canvas.x(event.at_s), canvas.x(event.until_s)
-        canvas.box(left, top, right - left, bottom - top, OUTAGE)
+        canvas.parts.append(
+            f'<rect x="{left}" y="{top - 3:.1f}" width="{right - left:.1f}" height="{bottom - top + 3:.1f}" '
+            f'fill="{FROZEN}" fill-opacity="0.22"/>'
+        )
 
 
-def _rows(canvas: Canvas, column: Column, top: float) -> None:
+def _rows(canvas: Canvas, column: Column, top: float, bottom: float) -> None:
     """Each worker's row: alive, and what it was busy with."""
     trace, ended_s = column.trace, column.trace.ended_s
     alive = [
@@ -146,6 +148,7 @@ def _rows(canvas: Canvas, column: Column, top: float) -> None:
     ]
     spans = [(pid, came_s, trace.gone.get(pid, ended_s)) for pid, came_s in alive]
     canvas.boxes([_bar(canvas, column, top, *span) for span in spans], BASE)
+    _outages(canvas, column, top, bottom)
     busy: dict[str, list[tuple[float, float, float, float]]] = {place: [] for place in BUSY}
     for pid, _, left_s in spans:
         marks = _seen(column, pid)

@@ -1,10 +1,8 @@
 """The demo's report: one line for each promise, with both programs side by side, and how to check it oneself."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-from rich.console import Group, RenderableType
-from rich.table import Table
 from rich.text import Text
 
 from longwatch.demo.audit import Outcome
@@ -12,23 +10,33 @@ from longwatch.demo.audit import Outcome
 MARKS = {True: ("kept", "green"), False: ("BROKEN", "bold red")}
 
 
-def as_words(outcomes: Mapping[str, Outcome], checks: Mapping[str, str]) -> RenderableType:
-    """outcomes: by column, Longwatch's last. checks: the commands for Longwatch's column."""
-    made = Table(box=None, pad_edge=False, padding=(0, 2, 1, 0), header_style="bold")
-    made.add_column("promise", no_wrap=True)
+def as_words(outcomes: Mapping[str, Outcome], checks: Mapping[str, str]) -> Iterator[Text]:
+    """Lines. outcomes: by column, Longwatch's last. checks: the commands for Longwatch's column, by promise."""
     for outcome in outcomes.values():
-        made.add_column(f"{outcome.title}, {outcome.submitted} tasks, {outcome.seconds:.0f} s", ratio=1)
+        yield Text(f"{outcome.title}: {outcome.submitted} tasks in {outcome.seconds:.0f} s, {faults(outcome)}", "bold")
     for place, promise in enumerate(outcomes["longwatch"].promises):
-        cells = [_cell(outcome, place) for outcome in outcomes.values()]
-        made.add_row(f"{promise.id}  {promise.title}", *cells)
-    lines = [Text.assemble((f"{name}  ", "bold"), command) for name, command in checks.items()]
-    return Group(made, Text("Check it without Longwatch:", style="bold"), *lines)
+        yield Text.assemble("\n", (f"{promise.id}  {promise.title}", "bold"))
+        yield from (_line(outcome, place) for outcome in outcomes.values())
+        yield Text.assemble(("    check it    ", "dim"), checks[promise.id])
+    repeated = outcomes["longwatch"].repeated
+    if repeated:
+        names = ", ".join(call["module"] for call in repeated)
+        yield Text(f"\nClaude was asked again where a worker died with the answer in its hands: {names}.")
+    if len(outcomes) > 1:
+        yield Text(
+            "\nThe same commands check the home-made program: put home-made for longwatch in their paths.", "dim"
+        )
 
 
-def _cell(outcome: Outcome, place: int) -> Text:
+def faults(outcome: Outcome) -> str:
+    """What was done to the column."""
+    return f"{outcome.killed} workers killed, {outcome.frozen} frozen, services down for {outcome.outage_s:.0f} s"
+
+
+def _line(outcome: Outcome, place: int) -> Text:
     promise = outcome.promises[place]
     word, style = MARKS[promise.kept]
-    return Text.assemble((word, style), " ", promise.checked)
+    return Text.assemble(f"    {outcome.title:<10}  ", (f"{word:<6}", style), f"  {promise.checked}")
 
 
 def as_data(

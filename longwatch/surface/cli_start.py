@@ -1,18 +1,20 @@
 """The commands that begin: init, demo, work, doctor."""
 
-import importlib
 import json
 from pathlib import Path
+from typing import Any
 
 import click
 from rich.text import Text
 
 from longwatch import config as configuration
+from longwatch.demo import Options
+from longwatch.demo import run as run_demo
 from longwatch.errors import ConfigError, LongwatchError
 from longwatch.policy.rate import parse_money_cap
 from longwatch.runtime import doctor as examination
 from longwatch.runtime.doctor import Finding
-from longwatch.surface.cli_base import BadUse, Command, pass_session
+from longwatch.surface.cli_base import Command, pass_session
 from longwatch.surface.output import table
 from longwatch.surface.session import Session
 from longwatch.surface.wire import OK, REFUSED
@@ -141,21 +143,24 @@ def _findings(session: Session) -> list[Finding]:
 
 
 @click.command(cls=Command, section="start")
-@click.option("--only", metavar="PART", multiple=True, help="Only this part; may be given several times.")
-@click.option("--seed", type=int, metavar="N", help="Repeat the run of this seed.")
-@click.option("--processes", type=click.IntRange(1, 64), metavar="N", help="How many processes.")
-@click.option("--agents", type=click.IntRange(1, 1000), metavar="N", help="How many agents.")
-@click.option("--tasks", type=click.IntRange(1, 1_000_000), metavar="N", help="How many tasks.")
-@click.option("--svg", type=click.Path(dir_okay=False, path_type=Path), metavar="PATH", help="Also draw it.")
-@click.option("--live", is_flag=True, help="Against the real API, with real money.")
-@click.option("--budget", metavar="MONEY", help='With --live, the most it may cost: "1 USD".')
+@click.option("--only", is_flag=True, help="Without the home-made program beside it.")
+@click.option("--seed", type=int, default=Options.seed, metavar="N", help="Of the faults.", show_default=True)
+@click.option(
+    "--processes", type=int, default=Options.processes, metavar="N", help="Worker processes.", show_default=True
+)
+@click.option("--agents", type=int, default=Options.agents, metavar="N", help="Agents, 1 to 4.", show_default=True)
+@click.option("--tasks", type=int, default=Options.tasks, metavar="N", help="Tasks, 1 to 300.", show_default=True)
+@click.option(
+    "--svg", type=click.Path(dir_okay=False, path_type=Path), metavar="PATH", help="Where the picture goes too."
+)
+@click.option(
+    "--folder", type=click.Path(file_okay=False, path_type=Path), metavar="PATH", help="Instead of ./demo-out."
+)
+@click.option("--hold", is_flag=True, help="Keep the stand-in services up until Enter is pressed.")
+@click.option("--live", is_flag=True, help="Summaries by the real Claude, with the key in ANTHROPIC_API_KEY.")
+@click.option("--money", metavar="AMOUNT", help='With --live, the most it may cost: "0.50 USD".')
 @click.pass_context
 @pass_session
-def demo(session: Session, context: click.Context, /, only: tuple[str, ...], **options: object) -> None:
+def demo(session: Session, context: click.Context, /, **options: Any) -> None:
     """See it work, while everything that can go wrong does."""
-    if options["budget"] is not None and not options["live"]:
-        raise BadUse("--budget goes with --live", hint="Without --live nothing real is called and nothing is spent.")
-    given = {name: value for name, value in options.items() if value is not None}
-    entry = importlib.import_module("longwatch.demo")
-    status: int = entry.run(only=only, json=session.out.json, **given)
-    context.exit(status)
+    context.exit(run_demo(Options(json=session.out.json, **options)))

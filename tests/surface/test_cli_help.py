@@ -24,7 +24,7 @@ COMMANDS = {" ".join(words): command for words, command in leaves(root)}
 # Of every command: words that succeed in a fleet with one task, one batch, one lease; and words that fail.
 WORDS: dict[str, tuple[list[str] | None, list[str]]] = {
     "init": ([], ["--money", "plenty"]),
-    "demo": (None, ["--budget", "1 USD"]),
+    "demo": (None, ["--money", "1 USD"]),
     "work": (["shop", "--until-idle"], ["nowhere"]),
     "doctor": ([], ["--frobnicate"]),
     "status": ([], ["now"]),

@@ -11,7 +11,6 @@ second; the others must go on either way.
 """
 
 import argparse
-import json
 import multiprocessing
 import os
 import random
@@ -22,8 +21,10 @@ import time
 from dataclasses import asdict, dataclass
 from multiprocessing.process import BaseProcess
 from multiprocessing.queues import Queue
+from multiprocessing.synchronize import Barrier
 from pathlib import Path
 
+from bench import harness
 from longwatch.admission.calls import Admitted, CallRequest
 from longwatch.admission.limiter import Limiter
 from longwatch.db.migrate import migrate
@@ -34,9 +35,9 @@ from longwatch.runtime.world import Machine
 from longwatch.store import fleet
 from longwatch.store.journal import Journal
 
-RESULTS = Path(__file__).parent / "results"
 WIDE = 10**9
 BAR_PAIRS, BAR_RATIO = 2_500, 2.0
+PATIENCE_S = 120  # for all processes to start on a loaded machine
 STAND_STILL_BAR_S = 3.0  # a second until the stopped holder is killed, and as much again for a loaded machine
 
 
@@ -81,13 +82,13 @@ class Work:
     cpu_s: float
 
 
-def work(path: Path, starts_at: float, seconds: float, answers: "Queue[Work]") -> None:
+def work(path: Path, start: Barrier, seconds: float, answers: "Queue[Work]") -> None:
     limiter, world = open_limiter(path), Machine()
     owner = world.new_id("owner")
     took_ms: list[float] = []
-    time.sleep(max(0.0, starts_at - time.monotonic()))
-    cpu_s = time.process_time()
-    while (begun := time.monotonic()) < starts_at + seconds:
+    start.wait(PATIENCE_S)
+    until, cpu_s = time.monotonic() + seconds, time.process_time()
+    while (begun := time.monotonic()) < until:
         asked = request(world, owner)
         assert isinstance(limiter.admit(asked), Admitted)
         limiter.settle(asked.id, owner=owner, money=900, tokens=1_000)
@@ -116,12 +117,14 @@ class Round:
 def measure(path: Path, *, processes: int, seconds: float, stop_one: bool) -> Round:
     context = multiprocessing.get_context("spawn")
     answers: Queue[Work] = context.Queue()
-    starts_at = time.monotonic() + 2.0 + 0.5 * processes  # every process has opened the state by then
-    workers = [context.Process(target=work, args=(path, starts_at, seconds, answers)) for _ in range(processes)]
+    start = context.Barrier(processes + 1)
+    workers = [context.Process(target=work, args=(path, start, seconds, answers)) for _ in range(processes)]
     for worker in workers:
         worker.start()
+    start.wait(PATIENCE_S)
     if stop_one:
-        stop(workers[0], at=starts_at + random.uniform(0.1, 0.5) * seconds)
+        time.sleep(random.uniform(0.1, 0.5) * seconds)
+        stop(workers[0])
     expected = processes - 1 if stop_one else processes
     works = [answers.get(timeout=seconds + 60) for _ in range(expected)]
     killed = end(workers[0]) if stop_one else 0
@@ -130,8 +133,7 @@ def measure(path: Path, *, processes: int, seconds: float, stop_one: bool) -> Ro
     return summary(works, seconds=seconds, what="one stopped" if stop_one else "all run", killed=killed)
 
 
-def stop(worker: BaseProcess, *, at: float) -> None:
-    time.sleep(max(0.0, at - time.monotonic()))
+def stop(worker: BaseProcess) -> None:
     assert worker.pid is not None
     os.kill(worker.pid, signal.SIGSTOP)
 
@@ -187,14 +189,12 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def report(rounds: list[Round]) -> None:
-    names = ("round", "processes", "pairs/s", "p50 ms", "p99 ms", "max ms", "max/min", "cpu us", "killed")
-    print("".join(f"{name:>12}" for name in names))
-    for found in rounds:
-        figures = (found.pairs_per_s, found.p50_ms, found.p99_ms, found.max_ms, found.ratio, found.cpu_us, found.killed)
-        print("".join(f"{figure:>12}" for figure in (found.what, found.processes, *figures)))
-    print(f"bar: {BAR_PAIRS} pairs/s, max/min at most {BAR_RATIO:.0f}")
-    RESULTS.mkdir(exist_ok=True)
-    (RESULTS / "admit.json").write_text(json.dumps([asdict(found) for found in rounds], indent=2) + "\n", "utf-8")
+    columns = ("round", "processes", "pairs/s", "p50 ms", "p99 ms", "max ms", "max/min", "cpu us", "killed")
+    title = f"admit + settle; bar: {BAR_PAIRS} pairs/s, max/min at most {BAR_RATIO:.0f}"
+    harness.table(title, columns, [tuple(asdict(found).values()) for found in rounds])
+    harness.keep(
+        "admit", {"bar": {"pairs_per_s": BAR_PAIRS, "ratio": BAR_RATIO}, "rounds": [asdict(r) for r in rounds]}
+    )
 
 
 if __name__ == "__main__":

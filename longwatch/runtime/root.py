@@ -21,7 +21,7 @@ from io import BufferedReader
 from pathlib import Path, PurePosixPath
 
 from longwatch.db.sqlite import refuse_remote
-from longwatch.db.turnstile import STOPPED_S, Turnstile, flock_holder, is_stopped, kill_if_stopped
+from longwatch.db.turnstile import STOPPED_S, Turnstile, device_of, holder_on, is_stopped, kill_if_stopped
 from longwatch.errors import ConfigError, LongwatchError, StoreUnavailable
 from longwatch.policy.paths import OWN
 from longwatch.runtime.world import World
@@ -42,6 +42,7 @@ class RootLock:
     def __init__(self, path: Path) -> None:
         self._thread = threading.Lock()
         self._turnstile = Turnstile(path)
+        self._device = device_of(os.fstat(self._turnstile.descriptor))
         self._ended = ""
         self._looked_ms, self._suspect = 0, (0, 0)  # pid, and since when it has been seen to stand still
         _locks.add(self)
@@ -70,7 +71,7 @@ class RootLock:
         if now_ms < self._looked_ms + LOOK_MS or self._ended:
             return
         self._looked_ms = now_ms
-        holder = flock_holder(self._turnstile.descriptor)
+        holder = holder_on(self._device)
         if not holder or holder == os.getpid() or not is_stopped(holder):
             self._suspect = (0, 0)
         elif holder != self._suspect[0]:
@@ -79,7 +80,7 @@ class RootLock:
             self._turnstile.killed.append(holder)
 
     def _kill(self, pid: int) -> bool:
-        return kill_if_stopped(pid, still=lambda: flock_holder(self._turnstile.descriptor) == pid)
+        return kill_if_stopped(pid, still=lambda: holder_on(self._device) == pid)
 
     def killed(self) -> list[int]:
         """Pids of the stopped holders that had to be killed since the last time this was asked."""

@@ -59,25 +59,24 @@ def conduct(options: Options, *, before: Before | None = None) -> int:
 
 
 def _columns(options: Options, folder: Path, stack: contextlib.ExitStack) -> list[Column]:
+    modules = material.choose(options.tasks)
     columns: list[Column] = []
     if options.home_made:
-        columns.append(_column(HomeMade, "home-made", round(options.tasks * HOME_MADE_SHARE), options, folder, stack))
-    columns.append(_column(Longwatch, "longwatch", options.tasks, options, folder, stack))
+        some = material.spread(modules, max(1, round(len(modules) * HOME_MADE_SHARE)))
+        columns.append(_column(HomeMade, folder / "home-made", some, options, stack))
+    columns.append(_column(Longwatch, folder / "longwatch", modules, options, stack))
     return columns
 
 
 def _column(
     kind: type[Longwatch] | type[HomeMade],
-    name: str,
-    tasks: int,
+    place: Path,
+    modules: list[str],
     options: Options,
-    folder: Path,
     stack: contextlib.ExitStack,
 ) -> Column:
-    """Its folder, its stand-ins and its share of the modules."""
-    place = folder / name
+    """Its folder, its stand-ins and the agents' shares of the modules."""
     place.mkdir()
-    modules = material.choose(max(1, tasks))
     agents = AGENTS[: options.agents]
     live_micros = None if options.money is None else Money.parse(options.money).micros
     column = kind(

@@ -3,7 +3,7 @@
 import ast
 import os
 import sysconfig
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,8 +35,13 @@ def choose(count: int) -> list[str]:
     """Names of `count` modules of middling size, spread evenly over the alphabet; fewer where there are not so many."""
     root = library()
     found = sorted(_dotted(path.relative_to(root)) for path in _sources(root))
-    count = min(count, len(found))
-    return [found[place * len(found) // count] for place in range(count)]
+    return spread(found, count)
+
+
+def spread(names: Sequence[str], count: int) -> list[str]:
+    """`count` of the names, evenly spaced; all of them when there are not so many."""
+    count = min(count, len(names))
+    return [names[place * len(names) // count] for place in range(count)]
 
 
 def read(name: str) -> Module:

@@ -102,10 +102,10 @@ def draw(columns: Sequence[tuple[Column, Outcome]]) -> str:
 
 
 def _title(columns: Sequence[tuple[Column, Outcome]]) -> str:
-    column, outcome = columns[-1]
+    column, _ = columns[-1]
     return (
-        f"{outcome.submitted} tasks, {len(column.modules)} agents, {column.processes} processes; "
-        "workers are killed and frozen, services go down"
+        f"{column.processes} workers of {len(column.modules)} agents at the same work, "
+        "while workers are killed and frozen and services go down"
     )
 
 

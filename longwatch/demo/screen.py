@@ -75,13 +75,19 @@ class Moving:
         made = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
         for agent, share in column.modules.items():
             done = len(column.trace.modules_booked() & set(share))
-            made.add_row(agent, bar(done / len(share)), f"{done} of {len(share)}")
+            made.add_row(agent, progress(done / len(share)), f"{done} of {len(share)}")
         spent, cap = column.trace.spent[-1][1] if column.trace.spent else 0, column.caps.reviews
         made.add_row("second opinions", bar(spent / cap), f"{spent / 1e6:.3f} of {cap / 1e6:.2f} USD")
         speeds = "  ".join(f"{service} {speed:.0f}/s" for service, speed in per_s.items())
         pids = " ".join(map(str, column.trace.alive()))
         head = Text(f"{column.title}: {status(column)}", style="bold")
         return Group(head, made, Text(speeds, style="dim"), Text(f"workers {pids}: kill -9 any of these", style="dim"))
+
+
+def progress(part: float, *, width: int = 20) -> Text:
+    """How much is done, from 0 to 1."""
+    full = round(part * width)
+    return Text.assemble(("█" * full, "green"), ("░" * (width - full), "dim"))
 
 
 class Told:

@@ -50,6 +50,8 @@ class Opened:
         self.owner = self.parts.world.new_id("process")
 
     def close(self) -> None:
+        self.parts.leases.close()
+        self.parts.edits.close()
         self.parts.database.close()
 
 
@@ -105,6 +107,7 @@ def wire(settings: Settings, world: World) -> Opened:
         if joined.rebooted:
             parts.workers.end_all()
         agree(parts, settings)
+        parts.edits.recover()  # whoever comes next finishes what a dead process had committed
     except BaseException:
         database.close()
         raise

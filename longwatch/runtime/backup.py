@@ -17,7 +17,7 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -81,7 +81,21 @@ class Restored:
     unknown: int
 
 
+class Examined(msgspec.Struct, frozen=True):
+    """present: None when there is no state, or (unreadable: why) when it cannot be read."""
+
+    found: Found
+    present: Found | None = None
+    unreadable: str | None = None
+
+
 class Prepared(msgspec.Struct, frozen=True):
+    """The copy is the fleet's next state. present: as in `Examined`; stamp: of the state that was looked at."""
+
+    present: Found | None
+    unreadable: str | None
+    stamp: list[int]
+    epoch: int
     freed: int
     unknown: int
 
@@ -102,7 +116,7 @@ def back_up(parts: Parts, target: Path) -> BackedUp:
         os.close(os.open(copy, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
         store.copy_into(database, parts.journal, copy, name=str(target))
         _sync(copy)
-        found = look_at_copy(copy)
+        found = _examine(copy).found
         parts.world.reach("backup.copied")
         try:
             os.link(copy, target)
@@ -118,11 +132,10 @@ def back_up(parts: Parts, target: Path) -> BackedUp:
 def plan_restore(world: World, *, source: Path, state: Path) -> Plan:
     """Check everything and change nothing. Errors: NotFound, ConfigError, StoreUnavailable, each before anything moves."""
     _refuse_source(source, state)
-    found = look_at_copy(source)
-    present, unreadable = _look_at_present(state)
-    refuse_in_use(world, state, present)
+    seen = _examine(source, state)
+    refuse_in_use(world, state, seen.present)
     kept = _kept_name(world, state) if state.exists() else None
-    return Plan(source, state, found, present, unreadable, kept)
+    return Plan(source, state, seen.found, seen.present, seen.unreadable, kept)
 
 
 def restore(world: World, plan: Plan) -> Restored:
@@ -134,34 +147,22 @@ def restore(world: World, plan: Plan) -> Restored:
             copy = room / state.name
             shutil.copyfile(plan.source, copy)
             os.chmod(copy, 0o600)
-            present, unreadable = _look_at_present(state)
-            seen = _stamp(state)
-            epoch = _next_epoch(plan.found, present, jump=unreadable is not None)
-            carried = present.carried if present is not None else Carried()
-            prepared = _ask(
-                Prepared,
-                {
-                    "do": "prepare",
-                    "path": str(copy),
-                    "epoch": epoch,
-                    "source": str(plan.source),
-                    "carried": msgspec.to_builtins(carried),
-                },
-            )
+            told = {"do": "prepare", "path": str(copy), "present": str(state), "source": str(plan.source)}
+            prepared = _ask(Prepared, told)
             _sync(copy)
             world.reach("restore.prepared")
-            _swap(world, plan, copy, seen, present)
-    return Restored(state, plan.kept, epoch, prepared.freed, prepared.unknown)
+            _swap(world, plan, copy, prepared)
+    return Restored(state, plan.kept, prepared.epoch, prepared.freed, prepared.unknown)
 
 
-def _swap(world: World, plan: Plan, copy: Path, seen: object, present: Found | None) -> None:
+def _swap(world: World, plan: Plan, copy: Path, prepared: Prepared) -> None:
     """Put the copy in place of the state; nobody opens it meanwhile, because openers queue at the turnstile."""
     state = plan.state
     turnstile = Turnstile(state.with_name(state.name + ".turn"))
     try:
         with turnstile:
-            refuse_in_use(world, state, present)
-            if _stamp(state) != seen:
+            refuse_in_use(world, state, prepared.present)
+            if _stamp(state) != prepared.stamp:
                 raise StoreUnavailable(f"{state} was used meanwhile: nothing was restored", hint="Run it again.")
             if plan.kept is not None:
                 _keep(state, plan.kept)
@@ -235,40 +236,30 @@ def _kept_name(world: World, state: Path) -> Path:
     return next(place for place in map(state.with_name, names) if not os.path.lexists(place))
 
 
-def _stamp(state: Path) -> object:
-    """Changes with every commit to the state."""
-    found: list[tuple[int, int, int] | None] = []
+def _stamp(state: Path) -> list[int]:
+    """Changes with every commit to the state; all zeros when there is none."""
+    found: list[int] = []
     for ending in ("", "-wal"):
         try:
             status = os.stat(state.with_name(state.name + ending))
-            found.append((status.st_ino, status.st_size, status.st_mtime_ns) if status.st_size else None)
+            found += [status.st_ino, status.st_size, status.st_mtime_ns] if status.st_size else [0, 0, 0]
         except FileNotFoundError:
-            found.append(None)
+            found += [0, 0, 0]
     return found
 
 
 # -- looking, in a process of its own --------------------------------------------------------------------------------------
 
 
-def look_at_copy(path: Path) -> Found:
-    """Errors: StoreUnavailable when the file is no good state."""
-    return _ask(Found, {"do": "copy", "path": str(path)})
+def _examine(copy: Path, state: Path | None = None) -> Examined:
+    """Errors: StoreUnavailable when the copy is no good state."""
+    return _ask(Examined, {"do": "examine", "path": str(copy), "present": None if state is None else str(state)})
 
 
-def _look_at_present(state: Path) -> tuple[Found | None, str | None]:
-    """(what it holds, why it cannot be read); (None, None) when there is no state."""
-    if not state.exists():
-        return None, None
-    try:
-        return _ask(Found, {"do": "present", "path": str(state)}), None
-    except StoreUnavailable as error:
-        return None, error.message
-
-
-def _ask(kind: type[T], told: dict[str, object]) -> T:
+def _ask(kind: type[T], told: Mapping[str, object]) -> T:
     with tempfile.TemporaryDirectory(prefix="longwatch-") as folder:
         answer = Path(folder) / "answer.json"
-        child = Child([sys.executable, "-m", "longwatch.runtime.backup"], told=told | {"answer": str(answer)})
+        child = Child([sys.executable, "-m", "longwatch.runtime.backup"], told={**told, "answer": str(answer)})
         code, _ = child.reap()
         if code != 0 or not answer.exists():
             raise StoreUnavailable(f"{told['path']} could not be examined (exit status {code})", hint="Run it again.")
@@ -282,31 +273,52 @@ def _ask(kind: type[T], told: dict[str, object]) -> T:
 def main() -> int:
     """The examining process: one line of JSON on standard input says what to do and where the answer goes."""
     told = json.loads(sys.stdin.readline())
-    path = Path(told["path"])
+    path, present = Path(told["path"]), told["present"] and Path(told["present"])
     try:
-        found = {"copy": store.inspect_copy, "present": store.inspect_present}.get(told["do"])
-        answer: object = found(path) if found else prepare(path, told)
-        said = {"found": msgspec.to_builtins(answer)}
+        found = _examined(path, present) if told["do"] == "examine" else _prepared(path, present, told["source"])
+        said = {"found": msgspec.to_builtins(found)}
     except LongwatchError as error:
         said = {"error": error.to_dict()}
     Path(told["answer"]).write_text(json.dumps(said), "utf-8")
     return 0
 
 
-def prepare(path: Path, told: dict[str, object]) -> Prepared:
+def _examined(copy: Path, state: Path | None) -> Examined:
+    return Examined(store.inspect_copy(copy), *_look(state))
+
+
+def _look(state: Path | None) -> tuple[Found | None, str | None]:
+    """(what the state holds, why it cannot be read); (None, None) when there is none."""
+    if state is None or not state.exists():
+        return None, None
+    try:
+        return store.inspect_present(state), None
+    except StoreUnavailable as error:
+        return None, error.message
+
+
+def _prepared(copy: Path, state: Path, source: str) -> Prepared:
     """Make a private copy the fleet's next state. Errors: StoreUnavailable."""
-    world = Machine()
-    database = SqliteDatabase(str(path), world)
+    present, unreadable = _look(state)
+    stamp, found = _stamp(state), store.inspect_copy(copy)
+    epoch = _next_epoch(found, present, jump=unreadable is not None)
+    carried = present.carried if present is not None else Carried()
+    freed, unknown = _take_over(copy, epoch, source, carried)
+    return Prepared(present, unreadable, stamp, epoch, freed, unknown)
+
+
+def _take_over(copy: Path, epoch: int, source: str, carried: Carried) -> tuple[int, int]:
+    """(tasks that had been running or claimed, tasks of unknown outcome)."""
+    database = SqliteDatabase(str(copy), Machine())
     try:
         migrate(database)
-        joined = fleet.enter(database, world, name="", redaction_key="")
+        joined = fleet.enter(database, database.clock, name="", redaction_key="")
         journal = Journal(database, Redactor(joined.redaction_key.encode()))
-        store.overtake(database, journal, epoch=int(str(told["epoch"])), source=str(told["source"]))
+        store.overtake(database, journal, epoch=epoch, source=source)
         freed = _crash_all(database, journal)
-        limiter = Limiter(database, journal, limits_from_json(joined.config))
-        _until_nothing(limiter.expire)
-        store.carry(database, msgspec.convert(told["carried"], Carried))
-        return Prepared(freed, Look(database).counts().get("unknown", 0))
+        _until_nothing(Limiter(database, journal, limits_from_json(joined.config)).expire)
+        store.carry(database, carried)
+        return freed, Look(database).counts().get("unknown", 0)
     finally:
         database.close()
 

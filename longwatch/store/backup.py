@@ -21,6 +21,8 @@ from longwatch.store.journal import Journal
 
 encode = msgspec.json.Encoder().encode
 
+MAGIC, WAL_MODE = b"SQLite format 3\0", b"\x02\x02"  # of the file format: bytes 0 to 15, and 18 and 19
+
 # What a state knows to be spent in the windows that go on: settled calls, and open ones at their hold.
 SPENT = """
 select purse, ends_ms, dimension, per, starts_ms,
@@ -80,12 +82,21 @@ def inspect_present(path: Path) -> Found:
 
     Errors: StoreUnavailable.
     """
+    _refuse_foreign(path)
     turnstile = Turnstile(path.with_name(path.name + ".turn"))
     try:
         with turnstile, _opened(f"file:{quote(str(path))}?mode=rw", path) as connection:
             return _found(connection, path)
     finally:
         turnstile.close()
+
+
+def _refuse_foreign(path: Path) -> None:
+    """Errors: StoreUnavailable for a file that is no WAL database: opening it would delete the log beside it, unread."""
+    with path.open("rb") as file:
+        head = file.read(20)
+    if not head.startswith(MAGIC) or head[18:20] != WAL_MODE:
+        raise unavailable(path, "it is not a Longwatch state, or its beginning is damaged")
 
 
 @contextlib.contextmanager

@@ -25,6 +25,7 @@ from longwatch.runtime.persist import persist
 from longwatch.runtime.staging import Staged
 from longwatch.runtime.storable import from_json, result_type, to_json
 from longwatch.store.moves import Run as Claimed
+from longwatch.store.moves import Step
 from longwatch.store.runs import lost
 from longwatch.store.steps import put_step
 
@@ -71,6 +72,7 @@ class RunCore:
         self.outcome_lost: str | None = None
         self._lost = threading.Event()
         self._names: set[str] = set()
+        self._caught_up = False
         self._outside = Frame("")
 
     # -- calls, edits, leases ----------------------------------------------------------------------------------------
@@ -124,7 +126,7 @@ class RunCore:
                 names, holder=holder, ttl_ms=ttl_ms, wait_ms=wait_ms, inside=root, then=keep, after=staged
             )
         step = f"edit {' '.join(sorted(names))} #{place}"
-        if self.parts.steps.find(self.claimed, step) is not None:
+        if self._kept(step) is not None:
             return edits.replay(names, holder=holder, ttl_ms=ttl_ms, inside=root)
         return edits.edit(
             names,
@@ -201,19 +203,27 @@ class RunCore:
     def begin_step(self, name: str) -> str | None:
         """The JSON of the step's result when it is stored already. Errors: StepReused, LeaseLost."""
         self._enter(name)
-        kept = self.parts.steps.find(self.claimed, name)
+        kept = self._kept(name)
         return None if kept is None else kept.result
 
     def begin_once(self, name: str) -> str | None:
         """As `begin_step`; else the effect is written down as begun. Errors: OutcomeLost when it may have taken place."""
         self._enter(name)
-        kept = self.parts.steps.find(self.claimed, name)
+        kept = self._kept(name)
         if kept is not None and kept.result is not None:
             return kept.result
         if kept is not None or not persist(lambda: self.parts.steps.begin(self.claimed, name)):
             raise self._lose_outcome(f"the outcome of {name!r} is not known: it may have taken place before")
         self.parts.world.reach("once.begun")
         return None
+
+    def _kept(self, name: str) -> Step | None:
+        """What an earlier run left of the step. Its edits were committed with it, and may still have to be put in place."""
+        kept = self.parts.steps.find(self.claimed, name)
+        if kept is not None and not self._caught_up:
+            self._caught_up = True
+            self.parts.edits.recover()
+        return kept
 
     @contextlib.contextmanager
     def frame(self, name: str) -> Generator[Frame]:

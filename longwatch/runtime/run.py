@@ -260,8 +260,12 @@ class RunCore:
 
     def store(self, frame: Frame, value: object, *, sort: str) -> str:
         """Store the result, and publish what the step staged, in one transaction; the result's JSON."""
-        text = to_json(value, what=f"the result of step {frame.step!r}", most=self.parts.payload_max)
-        self.check()
+        try:
+            text = to_json(value, what=f"the result of step {frame.step!r}", most=self.parts.payload_max)
+            self.check()
+        except BaseException:
+            self.parts.edits.abandon(frame.staged)  # else this thread would keep their leases for ever
+            raise
         self.parts.world.reach("step.returned")
         if frame.staged:
             self._publish(frame.staged, frame.step, text, sort)

@@ -482,6 +482,31 @@ def test_a_result_whose_run_was_overtaken_is_not_kept(opened: Fleet) -> None:
     assert kinds(lw, task.id).count("task.done") == 1
 
 
+@pytest.mark.parametrize("lost", [True, False], ids=["the run is lost", "its result cannot be stored"])
+def test_a_step_that_is_not_stored_gives_back_the_leases_of_its_edits(lw: longwatch.Longwatch, lost: bool) -> None:
+    @lw.task()
+    def first(run: Run) -> object:
+        def write() -> Any:
+            with lw.edit("page.txt") as edit:
+                edit.write_text("page.txt", "first")
+            if lost:
+                lw.cancel(run.task)
+                run.lose()
+            return "written" if lost else object()
+
+        return run.step("write", write)
+
+    @lw.task()
+    def second(run: Run) -> None:
+        with lw.edit("page.txt", wait=0) as edit:
+            edit.write_text("page.txt", "second")
+
+    tasks = lw.submit(first.bind()), lw.submit(second.bind())
+    lw.work(until_idle=True)
+    assert [lw.get(task.id).state for task in tasks] == ["cancelled" if lost else "failed", "done"]
+    assert (lw.root / "page.txt").read_text() == "second"
+
+
 # -- stopping ------------------------------------------------------------------------------------------------------------
 
 

@@ -20,6 +20,7 @@ from pathlib import Path
 
 PATIENCE_S = 0.25
 STOPPED_S = 1.0
+QUIET_LOOKS = 20
 
 
 @dataclass
@@ -34,6 +35,7 @@ class Turnstile:
         self.descriptor = os.open(self.path, flags, 0o600)
         self._device = device_of(os.fstat(self.descriptor))
         self._waiting = 0
+        self._asleep = False  # the watcher, until somebody waits; while it looks around, waiting costs no notice
         self._changed = threading.Condition()
         self._watcher: threading.Thread | None = None
 
@@ -63,25 +65,18 @@ class Turnstile:
     def _count(self, step: int) -> None:
         with self._changed:
             self._waiting += step
-            if self._waiting == 1 and step == 1:
-                if self._watcher is None:
-                    self._watcher = threading.Thread(target=self._watch, name="longwatch-turnstile", daemon=True)
-                    self._watcher.start()
+            if step == 1 and self._watcher is None:
+                self._watcher = threading.Thread(target=self._watch, name="longwatch-turnstile", daemon=True)
+                self._watcher.start()
+            elif step == 1 and self._asleep:
                 self._changed.notify_all()
 
     def _watch(self) -> None:
-        """Sleep while nobody waits; while somebody does, look at the holder every `PATIENCE_S`."""
-        suspect, seen = 0, 0.0
-        while True:
-            with self._changed:
-                if self._waiting < 0:
-                    return
-                if self._waiting == 0:
-                    suspect, seen = 0, 0.0
-                    self._changed.wait()
-                    continue
-                self._changed.wait(PATIENCE_S)
-            holder = holder_on(self._device)
+        """While somebody waits, look at the holder every `PATIENCE_S`; sleep once nobody has for a while."""
+        suspect, seen, quiet = 0, 0.0, 0
+        while (waiting := self._look_around(quiet >= QUIET_LOOKS)) >= 0:
+            quiet = 0 if waiting else quiet + 1
+            holder = flock_holder(self.descriptor) if waiting else 0
             if not holder or holder == os.getpid() or not is_stopped(holder):
                 suspect, seen = 0, 0.0
                 continue
@@ -89,6 +84,17 @@ class Turnstile:
             suspect = holder
             if seen >= STOPPED_S and self._kill(holder):
                 suspect, seen = 0, 0.0
+
+    def _look_around(self, quiet: bool) -> int:
+        """Wait for a while (quiet: first until somebody waits); how many wait then, -1 when the turnstile is closed."""
+        with self._changed:
+            if quiet and self._waiting == 0:
+                self._asleep = True
+                self._changed.wait()
+                self._asleep = False
+            if self._waiting >= 0:
+                self._changed.wait(PATIENCE_S)
+            return self._waiting
 
     def _kill(self, pid: int) -> bool:
         if kill_if_stopped(pid, still=lambda: holder_on(self._device) == pid):

@@ -8,8 +8,9 @@ values (1, :name, :wall_ms, 1, 0, :boot_id, :offset_ms, :redaction_key, '{}');
 -- latest_instant: the last steady instant that this state remembers, so that time never runs backwards over a boot
 select max(coalesce((select max(submitted_ms) from task), 0),
            coalesce((select max(started_ms) from run), 0),
+           coalesce((select max(ended_ms) from task), 0),
            coalesce((select max(beat_ms) from worker), 0),
-           coalesce((select offset_ms from fleet), 0)) as at_ms;
+           coalesce((select max(upkeep_ms, offset_ms) from fleet), 0)) as at_ms;
 
 -- reboot: the machine has started anew; the boot clock began again at zero
 update fleet set boot_id = :boot_id, offset_ms = :offset_ms;

@@ -90,9 +90,10 @@ def conclude(play: Play, numbers: Numbers) -> None:
     if not play.handles:
         return
     handle, outcome = _handle(play, numbers), _outcome(numbers)
-    others = [other for other in play.handles if other.owner == handle.owner and other is not handle]
+    all_owners = numbers.chance(6)
+    others = [other for other in play.handles if (all_owners or other.owner == handle.owner) and other is not handle]
     claimed = [other for other in others if not other.model.id and not numbers.chance(8)] or others
-    then = numbers.recent(claimed) if claimed and not numbers.chance(3) else None
+    then = _crossed(play, numbers, numbers.recent(claimed)) if claimed and not numbers.chance(3) else None
     fresh = play.new_id("run")
 
     def ask(side: Side) -> object:
@@ -114,7 +115,10 @@ def _outcome(numbers: Numbers) -> Outcome:
 def _handle(play: Play, numbers: Numbers) -> Handle:
     """A run that was given out, mostly one that goes on; now and then one with the fence of another."""
     going = [handle for handle in play.handles if play.ledger.holds(handle.model)]
-    handle = numbers.recent(play.handles if numbers.chance(3) or not going else going)
+    return _crossed(play, numbers, numbers.recent(play.handles if numbers.chance(3) or not going else going))
+
+
+def _crossed(play: Play, numbers: Numbers, handle: Handle) -> Handle:
     if numbers.chance(12):
         other = numbers.pick(play.handles)
         return Handle(
@@ -152,7 +156,7 @@ def beat(play: Play, numbers: Numbers) -> None:
 
 
 def long_run(play: Play, numbers: Numbers) -> None:
-    """Runs that go on are beaten past the end of every other lease."""
+    """Runs that go on are beaten past the end of every other lease; then one of them ends."""
     going = [handle for handle in play.handles if play.ledger.holds(handle.model)]
     for owner in sorted({handle.owner for handle in going}):
 
@@ -162,6 +166,7 @@ def long_run(play: Play, numbers: Numbers) -> None:
 
         play.both(f"beat what {owner} runs", ask)
     _pass(play, 70_000)
+    conclude(play, numbers)
 
 
 def check(play: Play, numbers: Numbers) -> None:
@@ -282,7 +287,7 @@ ACTS: dict[Act, int] = {
     conclude: 16,
     hand_back: 3,
     beat: 5,
-    long_run: 2,
+    long_run: 4,
     check: 2,
     sweep: 3,
     bury: 3,

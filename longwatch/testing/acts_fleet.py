@@ -22,6 +22,8 @@ def reboot(play: Play, numbers: Numbers) -> None:
 def restore(play: Play, numbers: Numbers) -> None:
     """Every fence given so far is overtaken, and what is older may have done more than the state remembers."""
     play.ledger.raise_epoch()
+    play.model_leases.end_all()
+    play.model_limiter.doubt_calls()
     overtake(play.database, play.journal, epoch=play.ledger.epoch, source="a copy")
     play.engine.workers.end_all()
     play.said.append("restore")

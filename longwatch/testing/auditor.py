@@ -5,6 +5,7 @@ What it is told: which receipts scripts got, which tasks began to run, what peop
 every task that has ended, because an outcome never changes by itself.
 """
 
+import json
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,6 +17,18 @@ from longwatch.testing.program import BOOKS, DAILY, GROWTH, QUOTA
 
 ENDED = ("done", "failed", "cancelled", "unknown")
 DAY_MS = 86_400_000
+EXPECTED = (
+    "ValueError: no luck",
+    "longwatch.errors.GiveUp",
+    "longwatch.errors.RetryLater",
+    "longwatch.errors.BudgetExceeded",
+    "longwatch.errors.LimitRefused",
+    "longwatch.errors.StoreUnavailable",
+    "longwatch.testing.outside.",
+    "the worker died",
+    "needs task_",
+    "resolved as failed",
+)
 
 
 class Broken(AssertionError):
@@ -41,11 +54,13 @@ class Auditor:
     by_id: dict[str, Receipt] = field(default_factory=dict[str, Receipt])
     outcomes: dict[str, tuple[str, str | None]] = field(default_factory=dict[str, tuple[str, "str | None"]])
     seen_unknown: set[str] = field(default_factory=set[str])
+    last_run: dict[str, str] = field(default_factory=dict[str, str])
     touched: set[str] = field(default_factory=set[str])
     runs: Counter[str] = field(default_factory=Counter[str])
     checks: int = 0
     _commits: int = 0
     _seen_ms: int = -1
+    _boots: int = 1
 
     def broken(self, promise: str, what: str) -> Broken:
         """The error, which also ends the simulation whoever catches it."""
@@ -62,9 +77,10 @@ class Auditor:
                 raise self.broken("P1", f"the key {receipt.key} made two tasks: {known.id} and {receipt.id}")
             self.by_id[receipt.id] = receipt
 
-    def ran(self, task: str) -> None:
+    def ran(self, task: str, run: str) -> None:
         """A run of the task begins: everything it needs must have succeeded, or may be ignored."""
         self.runs[task] += 1
+        self.last_run[task] = run
         needs = self._all("select needs, fate from need where task = ?", task)
         for need, fate in needs:
             state = self._one("select state from task where id = ?", need)
@@ -115,11 +131,21 @@ class Auditor:
         if total > cap:
             raise self.broken("P4", f"{purse}: {spent} spent and {held} held of {dimension}, the cap is {cap}")
 
+    def check_bill(self) -> None:
+        """By the services' own bill and the sun's own days: no jump of a clock opens a budget before its time."""
+        days = self.machine.driver.now_ms // DAY_MS + 1
+        billed = sum(effect.cost for effect in self.outside.effects)
+        if billed > days * DAILY * self.agents:
+            raise self.broken("P4", f"{billed} billed in {days} days, the cap is {DAILY * self.agents} a day")
+
     # -- now and then ------------------------------------------------------------------------------------------------------
 
     def look(self) -> None:
         """Outcomes do not change by themselves; no service was overrun."""
+        if self.machine.boots != self._boots:
+            self._boots, self._seen_ms = self.machine.boots, -1  # an idle fleet's clock may start again a little earlier
         since_ms, self._seen_ms = self._seen_ms, self.machine.steady_ms() + self.machine.database.offset_ms
+        self.check_bill()
         rows = self._all("select id, state, result from task where ended_ms >= ?", since_ms - 1)
         for task, state, result in rows:
             self._keep(task, state, result)
@@ -131,6 +157,9 @@ class Auditor:
     def _keep(self, task: str, state: str, result: str | None) -> None:
         if state == "unknown":
             self.seen_unknown.add(task)
+        by = json.loads(result or "null") or {"run": ""}
+        if by["run"] and by["run"] != self.last_run[task]:
+            raise self.broken("P1", f"{task} was finished by {by['run']}, which {self.last_run[task]} had followed")
         known = self.outcomes.setdefault(task, (state, result))
         if known != (state, result) and task not in self.touched:
             raise self.broken("P1", f"{task} had ended {known}, and is {state} {result} now")
@@ -152,23 +181,21 @@ class Auditor:
         marks = ",".join("?" * len(ENDED))
         return self._all(f"select id, state from task where state not in ({marks}) order by seq", *ENDED)
 
-    def close(self, books: dict[int, tuple[dict[str, int], list[tuple[int, str, int]]]]) -> None:
-        """Everything has drained: judge the whole. books: (index, lines) by number."""
+    def close(
+        self, books: dict[int, tuple[dict[str, int], list[tuple[int, str, int]]]], logs: dict[str, list[str]]
+    ) -> None:
+        """Everything has drained: judge the whole. books: (index, lines) by number; logs: tasks that wrote, by kind."""
         self._seen_ms = -1
         self.look()
         self._close_ledger()
+        self._close_errors()
         self._close_effects()
         self._close_bill()
-        booked: Counter[str] = Counter()
         for book, (index, lines) in books.items():
             self._close_book(book, index, lines)
-            booked.update(line[1] for line in lines)
-        for task, receipt in self.by_id.items():
-            state = self.outcomes[task][0]
-            if receipt.kind == "invoice" and (booked[task] > 1 or (state == "done" and booked[task] != 1)):
-                if task in self.seen_unknown and booked[task] == 0:
-                    continue
-                raise self.broken("P2", f"{task} is {state} and stands {booked[task]} times in the books")
+        booked = Counter(line[1] for _, lines in books.values() for line in lines)
+        for kind, written in (("invoice", booked), ("crawl", Counter(logs["crawl"])), ("report", Counter(logs["report"]))):
+            self._close_written(kind, written)
 
     def _close_ledger(self) -> None:
         for task, state in self.unfinished():
@@ -179,6 +206,13 @@ class Auditor:
                 raise self.broken("P1", f"{task} was submitted and is not in the ledger")
         if len(listed) != len(self.by_id):
             raise self.broken("P1", f"{len(listed)} tasks in the ledger, {len(self.by_id)} were submitted")
+
+    def _close_errors(self) -> None:
+        """A task may fail by what its handler means, by the services and by refusals; not by an error of the code."""
+        for task, kind, error in self._all("select id, kind, error from task where state = 'failed'"):
+            text = str(error)
+            if not text.startswith(EXPECTED):
+                raise self.broken("P1", f"{task} ({kind}) failed by something that nobody meant: {text}")
 
     def _close_effects(self) -> None:
         for task, receipt in self.by_id.items():
@@ -218,6 +252,14 @@ class Auditor:
             )
             if settled != (total or 0):
                 raise self.broken("P4", f"the window of {starts_ms} says {settled}, its calls add up to {total}")
+
+    def _close_written(self, kind: str, written: Counter[str]) -> None:
+        """An acknowledged edit is there, and there once."""
+        for task, receipt in self.by_id.items():
+            if receipt.kind == kind:
+                least = self.outcomes[task][0] == "done" and task not in self.seen_unknown
+                if not least <= written[task] <= 1:
+                    raise self.broken("P2", f"{task} is {self.outcomes[task][0]} and was written {written[task]} times")
 
     def _close_book(self, book: int, index: dict[str, int], lines: list[tuple[int, str, int]]) -> None:
         if [line[0] for line in lines] != list(range(1, len(lines) + 1)):

@@ -11,16 +11,23 @@ import random
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from longwatch.testing import acts, acts_fleet
+from longwatch.testing import acts, acts_fleet, acts_leases, acts_limiter
 from longwatch.testing.acts import Act
 from longwatch.testing.invariants import Broken
 from longwatch.testing.play import Disagreement, MakeEngine, Numbers, Play
 
 SWARM = (0.2, 1.0, 1.0, 4.0)  # each program has acts of its own that it prefers and that it avoids
 WIDTH = 40  # choices that one act may make
-CLOSELY = 12  # acts between two close comparisons
+OFTEN, CLOSELY = 3, 15  # acts between two comparisons of all tasks, and of everything
+CHOICES = range(1 << 16)
 TRIES = 400  # programs run to make a failing one shorter
-ACTS: dict[Act, int] = acts.ACTS | acts_fleet.ACTS
+SHARED: dict[Act, int] = {acts.again: 6, acts.wait: 2, acts.jump: 1} | acts_fleet.ACTS
+FAMILIES: dict[str, dict[Act, int]] = {
+    "ledger": SHARED | acts.ACTS,
+    "leases": SHARED | acts_leases.ACTS,
+    "calls": SHARED | acts_limiter.ACTS,
+}
+FAMILIES["all"] = FAMILIES["ledger"] | FAMILIES["leases"] | FAMILIES["calls"]
 
 Line = tuple[Act, tuple[int, ...]]
 Program = tuple[Line, ...]
@@ -40,40 +47,41 @@ class Found:
         return f"seed {self.seed}: {type(self.error).__name__} after {len(self.program)} acts\n{lines}\n{self.error}"
 
 
-def check(make_engine: MakeEngine, seed: int, length: int) -> None:
+def check(make_engine: MakeEngine, seed: int, length: int, family: str = "all") -> None:
     """Errors: Disagreement with the seed and a minimal program, in words."""
-    found = search(make_engine, seeds=[seed], length=length)
+    found = search(make_engine, seeds=[seed], length=length, family=family)
     if found is None:
         return
     minimal, said = shortened(make_engine, found)
     raise Disagreement(minimal.text(said)) from minimal.error
 
 
-def search(make_engine: MakeEngine, seeds: Iterable[int], length: int = 40) -> Found | None:
+def search(make_engine: MakeEngine, seeds: Iterable[int], length: int = 40, family: str = "all") -> Found | None:
     """Run one program for each seed, until one of them parts the two."""
     for count, seed in enumerate(seeds, start=1):
-        program = made(seed, length)
+        program = made(seed, length, family)
         error, _ = run(make_engine, program)
         if error is not None:
             return Found(seed, count, program, error)
     return None
 
 
-def made(seed: int, length: int) -> Program:
+def made(seed: int, length: int, family: str = "all") -> Program:
     """The program of a seed. Python's generator gives the same numbers on every machine."""
-    generator = random.Random(seed)
-    weights = [weight * generator.choice(SWARM) for weight in ACTS.values()]
-    chosen = generator.choices(list(ACTS), weights=weights, k=length)
-    return tuple((act, tuple(generator.randrange(1 << 16) for _ in range(WIDTH))) for act in chosen)
+    generator, acts = random.Random(seed), FAMILIES[family]
+    weights = [weight * generator.choice(SWARM) for weight in acts.values()]
+    chosen = generator.choices(list(acts), weights=weights, k=length)
+    return tuple((act, tuple(generator.choices(CHOICES, k=WIDTH))) for act in chosen)
 
 
 def run(make_engine: MakeEngine, program: Program) -> tuple[BaseException | None, list[str]]:
     """What went wrong, if anything did, and what the program did in words."""
-    play = Play(make_engine)
+    play = Play(make_engine, acts_limiter.NARROW)
     try:
         for place, (act, numbers) in enumerate(program, start=1):
             act(play, Numbers(list(numbers)))
-            play.compare()
+            if place % OFTEN == 0:
+                play.compare()
             if place % CLOSELY == 0 or place == len(program):
                 play.compare_closely()
     except Exception as error:  # noqa: BLE001 - whatever an engine raises beside Longwatch's errors is a fault of it

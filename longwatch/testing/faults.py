@@ -36,6 +36,7 @@ TIMES: dict[str, int] = {
     "reboot": 60 * HOUR_MS,
     "service outage": 30 * HOUR_MS,
 }
+STORM = 4.0
 KINDS: tuple[str, ...] = (*PLACES, *TIMES)
 
 
@@ -44,27 +45,35 @@ def swarm(seed: int) -> frozenset[str]:
     return frozenset(random.Random(f"swarm {seed}").sample(KINDS, len(KINDS) // 2))
 
 
-def chosen(faults: "str | Sequence[str]", seed: int) -> frozenset[str]:
-    """faults: "swarm", "all", "none", or the kinds themselves. Errors: ValueError for a kind that there is not."""
-    if isinstance(faults, str):
-        return {"swarm": swarm(seed), "all": frozenset(KINDS), "none": frozenset[str]()}[faults]
-    unknown = set(faults) - set(KINDS)
+def chosen(faults: "str | Sequence[str]", seed: int) -> dict[str, float]:
+    """The kinds with how often each comes, 1.0 as its mean says.
+
+    faults: "swarm" (half of the kinds, each at a rate of the seed's own), "all", "storm" (all, four times as often),
+    "none", or the kinds themselves, at the rates of a storm. Errors: ValueError for a kind that there is not.
+    """
+    if faults == "swarm":
+        source = random.Random(f"rates {seed}")
+        return {kind: source.choice((0.5, 1.0, 2.0, 4.0)) for kind in KINDS if kind in swarm(seed)}
+    if isinstance(faults, str) and faults in ("all", "storm", "none"):
+        often = {"all": 1.0, "storm": STORM, "none": 0.0}[faults]
+        return {kind: often for kind in KINDS if often}
+    kinds = [faults] if isinstance(faults, str) else list(faults)
+    unknown = set(kinds) - set(KINDS)
     if unknown:
-        raise ValueError(f"there are no faults called {sorted(unknown)}: {', '.join(KINDS)}")
-    return frozenset(faults)
+        raise ValueError(f"there are no faults called {sorted(unknown)}: swarm, all, storm, none, {', '.join(KINDS)}")
+    return {kind: STORM for kind in KINDS if kind in kinds}
 
 
 class Mix:
     """testing.machine.Fate, and the service's: strikes until `stop`. counts: faults that happened, by kind."""
 
-    def __init__(self, machine: Machine, outside: Outside, kinds: frozenset[str], *, seed: int, lease_ms: int) -> None:
+    def __init__(self, machine: Machine, outside: Outside, kinds: dict[str, float], *, seed: int, lease_ms: int) -> None:
         self.machine, self.outside, self.kinds, self.lease_ms = machine, outside, kinds, lease_ms
         self.random = random.Random(f"faults {seed}")
         self.counts: Counter[str] = Counter()
         self.stopped = False
         self.away_until_ms = 0
-        self._left = {kind: self._gap(mean) for kind, mean in PLACES.items() if kind in kinds}
-        self._burst = 0
+        self._left = {kind: self._gap(kind) for kind in PLACES if kind in kinds}
 
     def begin(self) -> None:
         """Start the faults of time."""
@@ -111,7 +120,8 @@ class Mix:
 
     def _maybe_pause(self, process: Process) -> None:
         if not process.critical and self._due("pause past the lease", process):
-            process.pause(self.random.randrange(self.lease_ms // 2, 5 * self.lease_ms))
+            longest = self.random.choice((1.3, 1.3, 5))
+            process.pause(int(self.lease_ms * self.random.uniform(0.7, longest)))
 
     def _due(self, kind: str, process: Process) -> bool:
         return not (self.stopped or process.immune) and self._count_down(kind)
@@ -123,13 +133,13 @@ class Mix:
         if left > 0:
             self._left[kind] = left - 1
             return False
-        self._left[kind] = self._gap(PLACES[kind])
+        self._left[kind] = self._gap(kind)
         self.counts[kind] += 1
         return True
 
-    def _gap(self, mean: int) -> int:
+    def _gap(self, kind: str) -> int:
         """Until the next one; often close behind the last, because the second fault finds what the first left."""
-        return int(self.random.expovariate(1 / mean)) if self.random.random() < 0.8 else self.random.randrange(12)
+        return int(self.random.expovariate(self.kinds[kind] / PLACES[kind])) if self.random.random() < 0.8 else self.random.randrange(12)
 
     # -- services ----------------------------------------------------------------------------------------------------------
 
@@ -158,7 +168,10 @@ class Mix:
             self._strike(kind)
             self._schedule(kind, mean_ms)
 
-        driver.at(driver.now_ms + int(self.random.expovariate(1 / mean_ms)) + 1, strike)
+        driver.at(driver.now_ms + int(self.random.expovariate(self.kinds[kind] / mean_ms)) + 1, strike)
+
+    def _set_right(self) -> None:
+        self.machine.jumped_ms = 0
 
     def _strike(self, kind: str) -> None:
         now_ms = self.machine.driver.now_ms
@@ -171,8 +184,9 @@ class Mix:
                 self.away_until_ms = now_ms + int(10 ** self.random.uniform(2.5, 5.3))
                 self.machine.note(f"store away until {self.away_until_ms}")
             case "wall clock jumps":
-                self.machine.jumped_ms = self.random.choice((0, 1, 1)) * self.random.randrange(-DAY_MS, DAY_MS)
+                self.machine.jumped_ms = self.random.randrange(-DAY_MS, DAY_MS)
                 self.machine.note(f"wall clock off by {self.machine.jumped_ms}")
+                self.machine.driver.at(now_ms + self.random.randrange(4 * HOUR_MS), self._set_right)
             case "reboot":
                 self.machine.reboot()
             case _:

@@ -21,6 +21,7 @@ from longwatch.runtime.world import format_id
 from longwatch.testing.virtual import NEVER_MS, Driver, Killed, Strand
 
 START_WALL_MS = 1_793_491_200_000  # Sunday 1 November 2026, 00:00 UTC
+SPINS_MOST = 20_000  # transactions at one virtual instant: above it somebody asks without ever waiting
 STOPPED_MS = 1_000  # how long a process may stand still inside a kernel lock before those who wait end it
 
 
@@ -56,6 +57,7 @@ class Machine:
         self.on_commit: Callable[[list[str]], None] = lambda told: None
         self.database = SqliteDatabase(":memory:", self)
         self.root_lock = KernelLock(driver)
+        self._instant, self._spins = -1, 0
 
     # -- clocks (db.connection.Clock) ------------------------------------------------------------------------------------
 
@@ -67,6 +69,14 @@ class Machine:
 
     def boot_id(self) -> str:
         return f"boot-{self.boots}"
+
+    def transact(self) -> None:
+        """A transaction begins. Errors: RuntimeError when time has stood still for too many of them."""
+        if self.driver.now_ms != self._instant:
+            self._instant, self._spins = self.driver.now_ms, 0
+        self._spins += 1
+        if self._spins > SPINS_MOST:
+            raise RuntimeError(f"{SPINS_MOST} transactions at one instant: somebody asks again without waiting")
 
     # -- what happens to it ----------------------------------------------------------------------------------------------
 
@@ -279,6 +289,7 @@ class FaultyDatabase:
     def transaction(self, *, durable: bool = True) -> Generator[Transaction]:
         process, fate = self._process, self._machine.fate
         process.alive()
+        self._machine.transact()
         fate.before_transaction(process)
         process.alive()
         process.critical += 1
@@ -299,6 +310,7 @@ class FaultyDatabase:
     def read(self) -> Generator[Transaction]:
         process = self._process
         process.alive()
+        self._machine.transact()
         self._machine.fate.before_transaction(process)
         process.alive()
         process.critical += 1
@@ -380,6 +392,7 @@ class VirtualRootLock:
 
     def __init__(self, process: Process) -> None:
         self._process, self._lock, self._killed = process, process.machine.root_lock, list[int]()
+        self._suspect: tuple[Process, int] | None = None
         process.on_death.append(lambda: self._lock.give(process))
 
     def __enter__(self) -> None:
@@ -388,6 +401,16 @@ class VirtualRootLock:
 
     def __exit__(self, *_: object) -> None:
         self._lock.give(self._process)
+
+    def look(self, now_ms: int) -> None:
+        holder = self._lock.holder
+        if holder is None or not holder.paused:
+            self._suspect = None
+        elif self._suspect is None or self._suspect[0] is not holder:
+            self._suspect = (holder, now_ms)
+        elif now_ms - self._suspect[1] >= STOPPED_MS:
+            self._killed.append(1 + len(self._killed))
+            holder.kill("stopped in the root's lock, seen from the line")
 
     def killed(self) -> list[int]:
         found, self._killed[:] = list(self._killed), []

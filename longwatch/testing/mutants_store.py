@@ -1,4 +1,5 @@
-"""Faults that somebody could make in the store, each planted for the length of a block: conformance has to find them all.
+"""Faults that somebody could make in the ledger, the leases and the edits, each planted for the length of a block:
+conformance has to find them all. (Those of admission: mutants_admission.py.)
 
 A mutant changes the text of one named statement, or one function where the store calls it. The model keeps the rule.
 """
@@ -20,10 +21,11 @@ from longwatch.store.moves import Run, Task, move, read_task, task_of
 
 @dataclass(frozen=True)
 class Mutant:
-    """name: what is wrong, in a few words."""
+    """name: what is wrong, in a few words. family: of the programs that find it."""
 
     name: str
     plant: Callable[[], AbstractContextManager[None]]
+    family: str = "ledger"
 
 
 def statement(name: str, right: str, wrong: str) -> Callable[[], AbstractContextManager[None]]:
@@ -139,6 +141,11 @@ REAL_FREE, REAL_CANCEL, REAL_APPEND = runs.Runs._free, tasks.Tasks.cancel, cast(
 
 FENCE, ALIVE = " and fence = :fence", " and until_ms > :now_ms"
 
+
+def leases(name: str, text: str, right: str, wrong: str) -> Mutant:
+    return Mutant(f"leases: {name}", statement(text, right, wrong), "leases")
+
+
 MUTANTS: tuple[Mutant, ...] = (
     Mutant("no fence check when a run ends", statement("tasks.held", FENCE, "")),
     Mutant("a run ends after its lease", statement("tasks.held", ALIVE, "")),
@@ -173,4 +180,16 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant("a lost claim is not found again", statement("tasks.owned", "owner = :owner", "owner = :owner and 1 = 0")),
     Mutant("a fate is mistaken", by_policy(dependants, fate_move=fail_as_cancel)),
     Mutant("the journal forgets failures", function([Journal], "append", forget_failures)),
+
+    leases("renewed after its end", "leases.renew", ALIVE, ""),
+    leases("renewed by anybody", "leases.renew", " and owner = :owner", ""),
+    leases("a commit under an old fence", "leases.current", FENCE, ""),
+    leases("a commit after the lease's end", "leases.current", ALIVE, ""),
+    leases("the line is passed", "leases.ahead", "where asked_ms", "where 1 = 0 and asked_ms"),
+    leases("the silent hold the line up", "leases.ahead", "where asked_ms > :now_ms - :silent_ms", "where 1 = 1"),
+    leases("outlives its boot", "leases.held", "and l.boot_id = (select boot_id from fleet) as", "as"),
+    leases("only one name is taken", "leases.take_on", "json_each(:resources)", "json_each(:resources) limit 1"),
+    leases("a dead owner keeps its leases", "leases.of_owner", "owner = :owner", "owner = :owner and 1 = 0"),
+    leases("a commit is written twice", "edits.by_id", "id = :id", "id = :id and 1 = 0"),
+    leases("a commit is never put in place", "edits.apply", "id = :id", "id = :id and 1 = 0"),
 )  # fmt: skip

@@ -6,14 +6,22 @@ from typing import Any, TypeVar, cast
 
 import msgspec
 
+from longwatch.admission import limiter
+from longwatch.admission.calls import CallRequest
 from longwatch.db.connection import Database, Row, Transaction
 from longwatch.errors import LongwatchError
+from longwatch.policy import admission
+from longwatch.policy.lease import Holder
+from longwatch.policy.limits import Limits
 from longwatch.policy.redact import Redactor
-from longwatch.store import fleet, runs, steps, tasks, workers
+from longwatch.store import edits, fleet, leases, runs, steps, tasks, workers
 from longwatch.store.journal import Journal
+from longwatch.store.leases import Names
 from longwatch.store.moves import NewTask, Run, Step, Task
 from longwatch.testing.invariants import MANY, Watch
+from longwatch.testing.model import leases as leases_model
 from longwatch.testing.model import ledger
+from longwatch.testing.model import limiter as limiter_model
 from longwatch.testing.model.state import Ledger
 
 T = TypeVar("T")
@@ -56,6 +64,9 @@ class Side:
     runs: runs.Runs | ledger.Runs
     steps: steps.Steps | ledger.Steps
     workers: workers.Workers | ledger.Workers
+    leases: leases.LeaseStore | leases_model.LeaseStore
+    edits: edits.EditStore | leases_model.EditStore
+    limiter: limiter.Limiter | limiter_model.Limiter
 
 
 @dataclass
@@ -92,10 +103,14 @@ class Play:
     """The state of one program: both sides, and what its acts have to refer to."""
 
     make_engine: MakeEngine
+    limits: Limits
     clock: HandClock = field(default_factory=HandClock)
     said: list[str] = field(default_factory=list[str])
     handles: list[Handle] = field(default_factory=list[Handle])
     submitted: list[str] = field(default_factory=list[str])
+    asked: dict[str, tuple[Names, Holder]] = field(default_factory=dict[str, tuple[Names, Holder]])  # by lease
+    fences: list[tuple[str, int, int]] = field(default_factory=list[tuple[str, int, int]])  # lease, model's, engine's
+    requests: dict[str, CallRequest] = field(default_factory=dict[str, CallRequest])
     batches: dict[str, tuple[NewTask, ...]] = field(default_factory=dict[str, tuple[NewTask, ...]])
     last: Callable[[], object] | None = None
     made: int = 0
@@ -104,13 +119,33 @@ class Play:
         self.database = self.make_engine(self.clock)
         fleet.enter(self.database, self.clock, name="conformance", redaction_key="key")
         self.journal = Journal(self.database, Redactor(b"key"))
-        kept = (self.database, self.journal)
-        self.engine = Side(tasks.Tasks(*kept), runs.Runs(*kept), steps.Steps(*kept), workers.Workers(*kept))
+        self.engine = self._engine(self.limits)
         self.ledger = Ledger(self.now_ms)
+        self.model_leases = leases_model.LeaseStore(self.now_ms, self.clock.boot_id, self.ledger.next_fence)
+        self.model_limiter = limiter_model.Limiter(self.now_ms, self.clock.wall_ms, self.limits)
         self.model = Side(
-            ledger.Tasks(self.ledger), ledger.Runs(self.ledger), ledger.Steps(self.ledger), ledger.Workers(self.ledger)
+            ledger.Tasks(self.ledger),
+            ledger.Runs(self.ledger),
+            ledger.Steps(self.ledger),
+            ledger.Workers(self.ledger),
+            self.model_leases,
+            leases_model.EditStore(self.model_leases),
+            self.model_limiter,
         )
         self.watch = Watch(self.database)
+
+    def _engine(self, limits: Limits) -> Side:
+        kept = (self.database, self.journal)
+        held = leases.LeaseStore(*kept)
+        return Side(
+            tasks.Tasks(*kept),
+            runs.Runs(*kept),
+            steps.Steps(*kept),
+            workers.Workers(*kept),
+            held,
+            edits.EditStore(*kept, held),
+            limiter.Limiter(*kept, limits),
+        )
 
     def now_ms(self) -> int:
         return self.clock.steady + self.database.offset_ms
@@ -131,9 +166,10 @@ class Play:
         """
         self.last = lambda: self.both(f"again: {said}", ask, shown)
         shown = shown or (lambda answer, _: plain(answer, self.now_ms()))
+        self.said.append(said)
         by_model, seen_model = answer_of(ask, shown, self.model)
         by_engine, seen_engine = answer_of(ask, shown, self.engine)
-        self.said.append(f"{said} -> {short(seen_model)}")
+        self.said[-1] = f"{said} -> {short(seen_model)}"
         if seen_model != seen_engine:
             raise Disagreement("\n".join(["the answers differ", *difference(seen_model, seen_engine)]))
         return [*by_model, *by_engine]
@@ -209,8 +245,12 @@ def plain(value: Any, now_ms: int) -> object:
         case runs.Concluded():
             state = "open" if value.state in ("scheduled", "ready") else value.state
             return (state, plain(value.started, now_ms), value.runnable)
+        case admission.Later():
+            return tuple(value)
         case list() | tuple():
             return [plain(item, now_ms) for item in cast("Sequence[object]", value)]
+        case dict():
+            return {name: plain(item, now_ms) for name, item in cast("dict[str, object]", value).items()}
         case _ if is_dataclass(value) and not isinstance(value, type):
             return [plain(getattr(value, name), now_ms) for name in value.__dataclass_fields__]
         case _:

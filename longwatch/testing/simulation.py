@@ -10,6 +10,7 @@ root's lock) and the services. One seed gives one history: `Result.trace` is a h
 A simulation proves only what it exercises: `Result.marks` counts how often every rare place was reached.
 """
 
+import logging
 import shutil
 import tempfile
 from collections import Counter
@@ -22,7 +23,7 @@ from typing import Any
 from longwatch.db.migrate import migrate
 from longwatch.errors import StoreUnavailable
 from longwatch.runtime.persist import persist
-from longwatch.runtime.worker import Worker
+from longwatch.runtime import worker
 from longwatch.testing import load
 from longwatch.testing.auditor import Auditor, Broken
 from longwatch.testing.faults import DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS, Mix, chosen
@@ -32,6 +33,7 @@ from longwatch.testing.program import BOOKS, Program, limits_for, read_book, ser
 from longwatch.testing.virtual import Driver, Killed, unwatch, watch
 
 BURST_MS = DAY_MS // load.BURSTS
+SWEEP_MS = 4_000  # of idle workers: four times as seldom as in earnest, because an idle look costs as much as a busy one
 PATIENCE_MS = 15 * MINUTE_MS  # before a person settles an unknown task: nothing of it is on its way any more
 DRAIN_MS = 4 * DAY_MS  # budgets open again at midnight, and a person looks every four hours
 Progress = Callable[[int, "Simulation"], None]
@@ -65,7 +67,7 @@ class Simulation:
     days: int
     agents: int
     seed: int
-    kinds: frozenset[str]
+    kinds: dict[str, float]
     root: Path
     driver: Driver = field(init=False)
     working: dict[str, Process] = field(default_factory=dict[str, Process])
@@ -147,16 +149,20 @@ class Simulation:
 
     def _close(self) -> None:
         books: dict[int, Any] = {}
+        logs: dict[str, list[str]] = {"crawl": [], "report": []}
 
         def read(process: Process) -> None:
             edits = load.open_fleet(process, self.settings).parts.edits
             edits.recover()
             for book in range(BOOKS):
                 books[book] = read_book(lambda *names: edits.read(names), book)
+                logs["report"].extend(edits.read([f"reports/{book}.log"]).read_text(f"reports/{book}.log", default="").split())
+            for agent in self.names:
+                logs["crawl"].extend(edits.read([f"crawls/{agent}.json"]).read_json(f"crawls/{agent}.json", default=[]))
 
         self._spawn("closer", read)
         self.driver.run_until(self.driver.now_ms + MINUTE_MS)
-        self.auditor.close(books)
+        self.auditor.close(books, logs)
         if self.unexpected:
             raise self.auditor.broken("P1", f"a process ended by an error that it should not have: {self.unexpected[0]}")
 
@@ -207,8 +213,7 @@ class Simulation:
                 opened.parts.bury(dead)
             for handler in self._program(process):
                 opened.registry.add(handler)
-            worker = Worker(opened.parts, opened.registry, owner=name, agent=agent)
-            worker.work(until_idle=True)
+            worker.Worker(opened.parts, opened.registry, owner=name, agent=agent).work(until_idle=True)
 
         def ended(process: Process, error: BaseException | None) -> None:
             self._judge(process, error)
@@ -309,6 +314,9 @@ def simulate(
     root = Path(tempfile.mkdtemp(prefix="longwatch-", dir=memory if memory.is_dir() else None))
     simulation = Simulation(days, agents, seed, chosen(faults, seed), root.resolve())
     watch(simulation.driver)
+    sweep_ms, worker.SWEEP_MS = worker.SWEEP_MS, SWEEP_MS
+    log, level = logging.getLogger("longwatch"), logging.getLogger("longwatch").level
+    log.setLevel(logging.CRITICAL)  # what is warned of here happens on purpose, thousands of times
     try:
         broken: dict[str, Any] | None = None
         try:
@@ -321,4 +329,6 @@ def simulate(
     finally:
         simulation.machine.database.close()
         unwatch()
+        log.setLevel(level)
+        worker.SWEEP_MS = sweep_ms
         shutil.rmtree(root, ignore_errors=True)

@@ -26,6 +26,7 @@ COMMANDS: tuple[click.Command, ...] = (
     cli_setup.state,
     cli_setup.completion,
     cli_plumbing.sandbox,
+    cli_plumbing.simulate,
 )
 
 

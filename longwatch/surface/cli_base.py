@@ -38,6 +38,10 @@ SECTIONS = {
 DAILY = ("start", "look")
 
 
+class Interrupted(Exception):
+    """Ctrl-C ended the command."""
+
+
 class BadUse(click.UsageError):
     """Wrong use, with what to do about it."""
 
@@ -107,6 +111,12 @@ class Root(Group):
     """`longwatch` itself: --help shows the daily commands, --help all everything, --help COMMAND one of them."""
 
     group_class = Group
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt as error:
+            raise Interrupted from error  # the library would write an empty line
 
     def get_help_option(self, ctx: click.Context) -> click.Option | None:
         return click.Option(
@@ -178,13 +188,13 @@ def run(root: click.Group, arguments: Sequence[str]) -> int:
         return status if isinstance(status, int) else OK
     except (ReaderGone, BrokenPipeError):
         _end_like_a_filter()
-    except (KeyboardInterrupt, click.Abort):
+    except (Interrupted, KeyboardInterrupt, click.Abort):
         return _interrupted(session.out)
     except click.ClickException as error:
         return _misused(session.out, error)
     except LongwatchError as error:
         return _refused(session.out, error)
-    except Exception as error:  # noqa: BLE001 - our own bugs: one line for people, the rest in a file
+    except BaseException as error:  # noqa: BLE001 - our own bugs: one line for people, the rest in a file
         return _broken(session, error)
     finally:
         _close_quietly(session)
@@ -210,10 +220,10 @@ def _end_like_a_filter() -> NoReturn:
 
 
 def _interrupted(out: Output) -> int:
-    if out.json:
+    if out.json and not out.streamed:
         _answer(out, {"error": _error("interrupted", "interrupted", "What was committed stands; run it again.")})
-    else:
-        sys.stderr.write("\n" if sys.stderr.isatty() else "")
+    elif sys.stderr.isatty():
+        sys.stderr.write("\n")  # behind the ^C of the terminal
     return INTERRUPTED
 
 
@@ -230,7 +240,7 @@ def _refused(out: Output, error: LongwatchError) -> int:
     return statuses(error).exit
 
 
-def _broken(session: Session, error: Exception) -> int:
+def _broken(session: Session, error: BaseException) -> int:
     if os.environ.get("LONGWATCH_DEBUG"):
         traceback.print_exception(error)
     what = f"this is a bug of Longwatch: {type(error).__name__}: {error}".splitlines()[0]
@@ -240,7 +250,7 @@ def _broken(session: Session, error: Exception) -> int:
     return REFUSED
 
 
-def _report(session: Session, error: Exception) -> Path | None:
+def _report(session: Session, error: BaseException) -> Path | None:
     """Write what happened where a person finds it, without secrets; None when nothing can be written."""
     machine = Machine()
     text = "".join(traceback.format_exception(error)) + f"\ncommand: {sys.argv[1:]}\npython: {sys.version}\n"

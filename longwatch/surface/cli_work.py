@@ -184,7 +184,7 @@ def _import(name: str) -> ModuleType:
         raise _broken(name, error) from error
     except LongwatchError as error:
         raise _unguarded(name, error) from error
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise _broken(name, error) from error
     finally:
         spawned.importing = False

@@ -32,10 +32,10 @@ class ReaderGone(Exception):
 
 
 class Output:
-    """json: the answer is for programs."""
+    """json: the answer is for programs. streamed: it was given in parts, and so may end anywhere."""
 
     def __init__(self, *, json: bool = False) -> None:
-        self.json = json
+        self.json, self.streamed = json, False
 
     def answer(self, data: Mapping[str, Any], *words: RenderableType) -> None:
         """The command's one answer: `data` for programs, or `words` for people."""
@@ -46,6 +46,7 @@ class Output:
 
     def item(self, data: Mapping[str, Any], *words: RenderableType) -> None:
         """One of a stream, seen at once."""
+        self.streamed = True
         self.answer(data, *words)
         self._flush()
 

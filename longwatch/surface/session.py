@@ -104,7 +104,7 @@ def join(settings: Settings) -> Opened:
             hint='Name a file: state = ".longwatch/longwatch.db".',
         )
     world = Machine()
-    database = SqliteDatabase(settings.state, world)
+    database = SqliteDatabase(settings.state, world, syncs=settings.durability == "full")
     try:
         migrate(database)
         joined = fleet.enter(

@@ -92,7 +92,7 @@ class Shell:
             timeout=90,
             check=False,
         )
-        assert "Traceback" not in ended.stderr, ended.stderr
+        assert not any(line.startswith("Traceback") for line in ended.stderr.splitlines()), ended.stderr
         return Said(ended.returncode, ended.stdout, ended.stderr)
 
     def start(self, *arguments: str) -> "subprocess.Popen[str]":

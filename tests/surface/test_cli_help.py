@@ -52,8 +52,7 @@ WORDS: dict[str, tuple[list[str] | None, list[str]]] = {
     "state restore": (["good.db", "--dry-run"], ["none.db"]),
     "completion": (["bash"], ["tcsh"]),
     "sandbox": (None, ["--settings", "{"]),
-    "simulate": (None, ["--seed", "one"]),
-    "bench": (None, ["--frobnicate"]),
+    "simulate": (None, ["--faults", "locusts"]),
 }
 
 

@@ -34,7 +34,7 @@ update call set until_ms = max(until_ms, :now_ms + :hold_ms) where owner = :owne
 -- overdue: open calls whose owner has been silent for too long
 select id, key, state, service, model, agent, budget, owner, task, run, step, lane, slot_us, admitted_ms, calendar_ms,
        until_ms, ended_ms, weights, money, calls, tokens, held_money, held_calls, held_tokens
-  from call where state = 'open' and until_ms <= :now_ms order by until_ms limit :limit;
+  from call where state = 'open' and until_ms <= :now_ms order by until_ms, seq limit :limit;
 
 -- owned: open calls of one owner
 select id, key, state, service, model, agent, budget, owner, task, run, step, lane, slot_us, admitted_ms, calendar_ms,

@@ -9,9 +9,9 @@ select l.id, l.fence, l.owner, l.agent, l.task, l.until_ms, o.resource,
  where o.resource in (select value from json_each(:resources))
  order by l.until_ms desc, o.resource;
 
--- ahead: who stands in line before this one, and has asked lately
+-- ahead: who stands in line before this one, and has asked lately; who has been silent is a newcomer
 select id, agent, task, resources, asked_ms from lease_waiter
- where asked_ms > :now_ms - :silent_ms and seq < coalesce((select seq from lease_waiter where id = :id), 1 << 62)
+ where asked_ms > :now_ms - :silent_ms and seq < coalesce((select seq from lease_waiter where id = :id and asked_ms > :now_ms - :silent_ms), 1 << 62)
  order by seq;
 
 -- stand_in_line: join the line at its end, or confirm a place in it
@@ -52,7 +52,7 @@ delete from lease where id = :id returning fence, agent, task;
 delete from lease_on where lease = :lease returning resource;
 
 -- over: leases that have run out, or belong to another boot
-select id from lease where until_ms <= :now_ms or boot_id <> (select boot_id from fleet) order by until_ms limit :limit;
+select id from lease where until_ms <= :now_ms or boot_id <> (select boot_id from fleet) order by until_ms, id limit :limit;
 
 -- of_owner: every lease of an owner
 select id from lease where owner = :owner;

@@ -65,7 +65,7 @@ update task set until_ms = :until_ms
 returning fence;
 
 -- expired: tasks whose worker stopped beating
-select * from task where state in ('claimed', 'running') and until_ms <= :now_ms order by until_ms limit :limit;
+select * from task where state in ('claimed', 'running') and until_ms <= :now_ms order by until_ms, seq limit :limit;
 
 -- owned: everything that a worker holds
 select * from task where owner = :owner and state in ('claimed', 'running') order by seq;

@@ -1,0 +1,303 @@
+"""Admission as dictionaries: what a purse has spent and holds is the sum over its calls, every time anew."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from longwatch.admission.calls import HOLD_MS, Admitted, Call, CallRequest, check, check_amount, check_weights, whole_ms
+from longwatch.admission.ledger import NOTHING, Charge
+from longwatch.admission.refusals import KeyForgotten
+from longwatch.errors import BudgetExceeded, ConfigError, LimitRefused, NotFound
+from longwatch.policy import admission, meter
+from longwatch.policy.admission import Ask, Later, Metered, Places, Purse, Slot, Spent, TooHeavy
+from longwatch.policy.budget import Standing
+from longwatch.policy.call import State, burial, phase
+from longwatch.policy.limits import DIMENSIONS, Limits, Service
+from longwatch.policy.meter import NEW, Meter
+from longwatch.policy.scope import PurseCap, Scope, purses_of, scope_of
+from longwatch.policy.window import calendar_at, window_of, zone_of
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A call. weights: by meter, units and the meter's total behind them. charge: what it costs now, its hold if open."""
+
+    asked: CallRequest
+    state: State
+    slot_us: int
+    admitted_ms: int
+    calendar_ms: int
+    until_ms: int
+    ended_ms: int | None
+    weights: Mapping[str, tuple[int, int]]
+    charge: Charge
+
+    @property
+    def hold(self) -> Charge:
+        return Charge(self.asked.money, self.asked.calls, self.asked.tokens)
+
+    @property
+    def purses(self) -> tuple[str, ...]:
+        return purses_of(service=self.asked.service, budget=self.asked.budget, agent=self.asked.agent)
+
+
+@dataclass
+class Limiter:
+    now_ms: Callable[[], int]
+    wall_ms: Callable[[], int]
+    limits: Limits
+    calls: dict[str, Kept] = field(default_factory=dict[str, Kept])  # in the order admitted
+    meters: dict[str, Meter] = field(default_factory=dict[str, Meter])
+    calendar_ms: int = 0
+
+    def adopt(self, limits: Limits) -> None:
+        self.limits = limits
+
+    # -- in ----------------------------------------------------------------------------------------------------------------
+
+    def admit(self, request: CallRequest) -> Admitted | Later:
+        check(request)
+        scope = self._scope(request)
+        answer = self._key_forgotten(scope, request) or self._decide(scope, request)
+        if request.id in self.calls:
+            return admitted(self.calls[request.id])
+        if isinstance(answer, Slot):
+            return self._add(scope, request, answer)
+        if isinstance(answer, Later):
+            return answer
+        raise refusal(answer)
+
+    def _scope(self, asked: CallRequest) -> Scope:
+        return scope_of(self.limits, service=asked.service, model=asked.model, budget=asked.budget, agent=asked.agent)
+
+    def _scope_or_none(self, kept: Kept) -> Scope:
+        try:
+            return self._scope(kept.asked)
+        except ConfigError:
+            return Scope(Service(kept.asked.service), (), (), kept.purses)
+
+    def _key_forgotten(self, scope: Scope, request: CallRequest) -> KeyForgotten | None:
+        memory_ms = scope.service.key_memory_ms
+        uses = [kept for kept in self.calls.values() if kept.asked.key == request.key and kept.state != "released"]
+        if memory_ms is None or request.key == request.id or not uses:
+            return None
+        old = self.now_ms() - uses[0].admitted_ms > memory_ms
+        return KeyForgotten(request.key) if old else None
+
+    def _decide(self, scope: Scope, request: CallRequest) -> admission.Decision:
+        self.calendar_ms = calendar_at(self.calendar_ms, wall_ms=self.wall_ms(), steady_ms=self.now_ms())
+        most = scope.service.concurrency
+        here = [kept for kept in self.open() if kept.asked.service == request.service]
+        needs = {"money": request.money, "calls": request.calls, "tokens": request.tokens}
+        return admission.decide(
+            Ask(
+                self.now_ms() * 1000,
+                None if request.until_ms is None else request.until_ms * 1000,
+                self._metered(scope, request.weights),
+                None if most is None else Places(len(here), most),
+                tuple(Purse(self._standing(cap), needs[cap.dimension]) for cap in scope.caps),
+            )
+        )
+
+    def _metered(self, scope: Scope, weights: Mapping[str, int]) -> tuple[Metered, ...]:
+        return tuple(
+            Metered(gauge.meter, gauge.rate, self.meters.get(gauge.meter, NEW), weights.get(gauge.dimension, 0))
+            for gauge in scope.gauges
+        )
+
+    def _standing(self, cap: PurseCap) -> Standing:
+        window = window_of(self.calendar_ms, cap.cap.window, zone_of(self.limits.timezone))
+        held = [kept for kept in self.charged(cap.purse, *window) if kept.state == "open"]
+        return Standing(
+            cap.purse,
+            cap.dimension,
+            cap.cap,
+            window.starts_ms,
+            window.ends_ms,
+            self.spent(cap.purse, cap.dimension, *window),
+            sum(getattr(kept.charge, cap.dimension) for kept in held),
+            len(held),
+        )
+
+    def charged(self, purse: str, starts_ms: int, ends_ms: int) -> list[Kept]:
+        """Every call that was made in the window and is paid by the purse."""
+        return [
+            kept for kept in self.calls.values() if purse in kept.purses and starts_ms <= kept.calendar_ms < ends_ms
+        ]
+
+    def spent(self, purse: str, dimension: str, starts_ms: int, ends_ms: int) -> int:
+        ended = [kept for kept in self.charged(purse, starts_ms, ends_ms) if kept.state in ("settled", "unknown")]
+        return sum(getattr(kept.charge, dimension) for kept in ended)
+
+    def _add(self, scope: Scope, request: CallRequest, slot: Slot) -> Admitted:
+        self.meters.update(slot.meters)
+        weights = {
+            gauge.meter: (request.weights[gauge.dimension], slot.meters[gauge.meter].total)
+            for gauge in scope.gauges
+            if request.weights.get(gauge.dimension, 0)
+        }
+        now_ms = self.now_ms()
+        kept = Kept(request, "open", slot.at_us, now_ms, self.calendar_ms, now_ms + HOLD_MS, None, weights, NOTHING)
+        self.calls[request.id] = replace(kept, charge=kept.hold)
+        return admitted(self.calls[request.id])
+
+    def reslot(self, call: str, *, owner: str) -> Admitted:
+        kept = self._own(call, owner)
+        units = {name: units for name, (units, _) in kept.weights.items()}
+        metered = tuple(
+            Metered(gauge.meter, gauge.rate, self.meters.get(gauge.meter, NEW), units.get(gauge.meter, 0))
+            for gauge in self._scope_or_none(kept).gauges
+        )
+        slot = admission.next_slot(Ask(self.now_ms() * 1000, None, metered, None, ()))
+        self.meters.update(slot.meters)
+        weights = {**kept.weights, **{name: (units[name], found.total) for name, found in slot.meters.items()}}
+        self.calls[call] = replace(kept, slot_us=slot.at_us, weights=weights)
+        return admitted(self.calls[call])
+
+    # -- out ---------------------------------------------------------------------------------------------------------------
+
+    def settle(
+        self,
+        call: str,
+        *,
+        owner: str,
+        money: int | None = None,
+        tokens: int | None = None,
+        used: Mapping[str, int] | None = None,
+    ) -> None:
+        used = used or {}
+        check_weights({dimension: units for dimension, units in used.items() if units})
+        kept = self._own(call, owner)
+        hold = kept.hold
+        charge = Charge(hold.money if money is None else money, hold.calls, hold.tokens if tokens is None else tokens)
+        check_amount("money", charge.money)
+        check_amount("tokens", charge.tokens)
+        self._close(call, "settled", charge, used)
+
+    def release(self, call: str, *, owner: str) -> None:
+        kept = self._own(call, owner)
+        if kept.state == "settled":
+            raise ConfigError(f"{call} is settled")
+        self._release(call)
+
+    def unknown(self, call: str, *, owner: str) -> None:
+        if self._own(call, owner).state in ("open", "released"):
+            self._lose(call)
+
+    def beat(self, owner: str) -> int:
+        mine = [kept for kept in self.open() if kept.asked.owner == owner]
+        for kept in mine:
+            until_ms = max(kept.until_ms, self.now_ms() + HOLD_MS)
+            self.calls[kept.asked.id] = replace(kept, until_ms=until_ms)
+        return len(mine)
+
+    def expire(self, *, limit: int = 500) -> int:
+        over = [kept for kept in self.open() if kept.until_ms <= self.now_ms()]
+        due = sorted(over, key=lambda kept: kept.until_ms)[:limit]
+        for kept in due:
+            self._lose(kept.asked.id)
+        return len(due)
+
+    def bury(self, owner: str) -> int:
+        mine = [kept for kept in self.open() if kept.asked.owner == owner]
+        for kept in mine:
+            waiting = burial(slot_us=kept.slot_us, now_us=self.now_ms() * 1000) == "bury_waiting"
+            (self._release if waiting else self._lose)(kept.asked.id)
+        return len(mine)
+
+    def _lose(self, call: str) -> None:
+        self._close(call, "unknown", self.calls[call].hold, {})
+
+    def _release(self, call: str) -> None:
+        if self.calls[call].state != "released":
+            self._close(call, "released", NOTHING, dict.fromkeys(DIMENSIONS, 0))
+
+    def _close(self, call: str, state: State, charge: Charge, used: Mapping[str, int]) -> None:
+        kept = self.calls[call]
+        weights = dict(kept.weights)
+        for gauge in self._scope_or_none(kept).gauges:
+            before = self.meters.get(gauge.meter, NEW)
+            reserved, total_then = weights.get(gauge.meter, (0, before.total))
+            units = used.get(gauge.dimension, reserved)
+            if units != reserved:
+                after = meter.correct(
+                    before, gauge.rate, reserved=reserved, used=units, slot_us=kept.slot_us, total_then=total_then
+                )
+                self.meters[gauge.meter] = after
+                weights[gauge.meter] = (units, total_then if gauge.meter in kept.weights else after.total)
+        self.calls[call] = replace(kept, state=state, charge=charge, weights=weights, ended_ms=self.now_ms())
+
+    def doubt_calls(self) -> None:
+        """The state was restored: nobody knows what became of the calls that were open."""
+        for kept in self.open():
+            self.calls[kept.asked.id] = replace(kept, until_ms=0)
+
+    # -- looking -----------------------------------------------------------------------------------------------------------
+
+    def open(self) -> list[Kept]:
+        return [kept for kept in self.calls.values() if kept.state == "open"]
+
+    def find(self, call: str) -> Call:
+        if call not in self.calls:
+            raise NotFound(call)
+        return self._call(self.calls[call])
+
+    def open_calls(self, *, service: str | None = None, limit: int = 500) -> list[Call]:
+        return [self._call(kept) for kept in self.open() if service in (None, kept.asked.service)][:limit]
+
+    def of_task(self, task: str, *, limit: int = 500) -> Sequence[Call]:
+        return [self._call(kept) for kept in self.calls.values() if kept.asked.task == task][:limit]
+
+    def _own(self, call: str, owner: str) -> Kept:
+        if call not in self.calls or self.calls[call].asked.owner != owner:
+            raise NotFound(call)
+        return self.calls[call]
+
+    def _call(self, kept: Kept) -> Call:
+        asked = kept.asked
+        return Call(
+            id=asked.id,
+            key=asked.key,
+            phase=phase(kept.state, slot_us=kept.slot_us, now_us=self.now_ms() * 1000),
+            service=asked.service,
+            model=asked.model,
+            agent=asked.agent,
+            budget=asked.budget,
+            owner=asked.owner,
+            task=asked.task,
+            run=asked.run,
+            step=asked.step,
+            lane=asked.lane,
+            slot_ms=whole_ms(kept.slot_us),
+            admitted_ms=kept.admitted_ms,
+            calendar_ms=kept.calendar_ms,
+            until_ms=kept.until_ms,
+            ended_ms=kept.ended_ms,
+            money=kept.charge.money,
+            calls=kept.charge.calls,
+            tokens=kept.charge.tokens,
+            held_money=asked.money,
+        )
+
+
+def admitted(kept: Kept) -> Admitted:
+    return Admitted(kept.asked.id, kept.asked.key, whole_ms(kept.slot_us), kept.asked.money, kept.asked.tokens)
+
+
+def refusal(answer: TooHeavy | Spent | KeyForgotten) -> Exception:
+    match answer:
+        case KeyForgotten():
+            return answer
+        case TooHeavy():
+            return LimitRefused(answer.name)
+        case Spent(standing) if standing.purse.startswith("service:"):
+            return LimitRefused(standing.purse)
+        case Spent(at, _):
+            return BudgetExceeded(
+                at.purse,
+                budget=at.purse,
+                dimension=at.dimension,
+                cap=at.cap.amount,
+                spent=at.spent,
+                held=at.held,
+                resets_at=at.ends_ms,
+            )

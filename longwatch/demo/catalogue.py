@@ -113,18 +113,23 @@ def _counted(index: Mapping[str, Any], lines: list[dict[str, Any]]) -> list[str]
 
 
 def _listed(index: Mapping[str, Any], lines: list[dict[str, Any]], texts: Mapping[str, str]) -> list[str]:
-    booked = Counter(line["module"] for line in lines)
-    found = [f"{module} is {count} times in ledger.jsonl" for module, count in booked.items() if count > 1]
-    pages = Counter(
-        heading.removeprefix("## ")
+    """Each module of the index once in the ledger and once on its page, with the same particulars."""
+    modules: dict[str, Any] = index["modules"]
+    booked = Counter((line["module"], line["n"], line["payment"]) for line in lines)
+    wanted = {(module, known["number"], known["payment"]) for module, known in modules.items()}
+    paged = Counter(
+        (heading.removeprefix("## "), name)
         for name, text in texts.items()
         if name.startswith("letters/")
         for heading in text.splitlines()
         if heading.startswith("## ")
     )
-    for name, seen in (("ledger.jsonl", booked), ("the letters' pages", pages)):
-        missing, extra = len(set(index["modules"]) - set(seen)), len(set(seen) - set(index["modules"]))
-        if missing or extra:
-            found.append(f"{name} lacks {missing} modules of index.json and has {extra} others")
-    found += [f"{module} is {count} times on its page" for module, count in pages.items() if count > 1]
-    return found
+    pages = {(module, known["page"]) for module, known in modules.items()}
+    return [*_differences("ledger.jsonl", wanted, booked), *_differences("the letters' pages", pages, paged)]
+
+
+def _differences(name: str, wanted: set[Any], found: Mapping[Any, int]) -> list[str]:
+    missing, extra = len(wanted - set(found)), len(set(found) - wanted)
+    repeated = sum(count > 1 for count in found.values())
+    told = [f"{name} lacks {missing} entries of index.json and has {extra} others"] if missing or extra else []
+    return [*told, *([f"{repeated} entries are more than once in {name}"] if repeated else [])]

@@ -39,9 +39,7 @@ def conduct(options: Options, *, before: Before | None = None) -> int:
             with contextlib.ExitStack() as stack:
                 columns = _columns(options, folder, stack)
                 for column in columns:
-                    _play(column, options, view)
-                    if before is not None:
-                        before(column)
+                    _play(column, options, view, before)
                 view.close()
                 outcomes: dict[str, Outcome] = {column.name: judge(column, live=options.live) for column in columns}
                 checks: dict[str, dict[str, str]] = {
@@ -96,9 +94,11 @@ def _sandbox(stack: contextlib.ExitStack, place: Path) -> Sandbox:
     return stack.enter_context(started(stage.sandbox_settings(), log=place / "services.log"))
 
 
-def _play(column: Column, options: Options, view: Screen) -> None:
+def _play(column: Column, options: Options, view: Screen, before: Before | None) -> None:
     view.say(f"\n{column.title}: {len(column.every)} modules of the standard library, {options.processes} workers")
     column.run(_environ(column.sandbox, options), view.update)
+    if before is not None:
+        before(column)
     column.conclude()
 
 

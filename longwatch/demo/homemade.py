@@ -53,7 +53,7 @@ class Worker:
     next_at: dict[str, float] = field(default_factory=dict[str, float])
 
     def work(self) -> None:
-        while (task := self._take()) is not None:
+        while (task := self.take()) is not None:
             module = task.name.split("@")[0]
             notes: dict[str, Any] = json.loads(task.read_text())
             try:
@@ -64,7 +64,7 @@ class Worker:
             os.rename(task, self.folder / "done" / module)
             marks.at("idle")
 
-    def _take(self) -> Path | None:
+    def take(self) -> Path | None:
         for waiting in sorted((self.folder / "todo").iterdir()):
             mine = self.folder / "doing" / f"{waiting.name}@{os.getpid()}"
             try:
@@ -184,14 +184,14 @@ class Lock:
     path: Path
 
     def __enter__(self) -> None:
-        while self._is_held():
+        while self.held():
             time.sleep(LOCK_POLL_S)
         self.path.write_text(str(os.getpid()))
 
     def __exit__(self, *_: object) -> None:
         self.path.unlink(missing_ok=True)
 
-    def _is_held(self) -> bool:
+    def held(self) -> bool:
         try:
             return time.time() - self.path.stat().st_mtime < LONGEST_EDIT_S
         except FileNotFoundError:
@@ -232,7 +232,7 @@ def supervise(folder: Path, tasks: list[str], command: list[str], processes: int
     while any(worker.poll() is None for worker in workers) or any((folder / "todo").iterdir()):
         for place, worker in enumerate(workers):
             if worker.poll() is not None and worker.returncode != 0:
-                _put_back(folder, worker.pid)
+                put_back_of(folder, worker.pid)
                 workers[place] = _start(command, folder)
             elif worker.poll() is not None and any((folder / "todo").iterdir()):
                 workers[place] = _start(command, folder)
@@ -244,7 +244,7 @@ def _start(command: list[str], folder: Path) -> "subprocess.Popen[bytes]":
         return subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=log)
 
 
-def _put_back(folder: Path, pid: int) -> None:
+def put_back_of(folder: Path, pid: int) -> None:
     for task in (folder / "doing").glob(f"*@{pid}"):
         os.rename(task, folder / "todo" / task.name.split("@")[0])
 

@@ -69,6 +69,8 @@ def sandbox_settings() -> Settings:
     )
 
 
+MARGIN = 60  # percent of a provider's burst that is used: on a busy machine requests arrive later than they left
+
 LIVE_RATE = '{ requests = "50/min", input_tokens = "50000/min", output_tokens = "10000/min" }'
 LIVE_BURST = "{ requests = 3, input_tokens = 10000, output_tokens = 2000 }"
 SANDBOX_RATE = (
@@ -76,7 +78,8 @@ SANDBOX_RATE = (
     f'output_tokens = "{OUTPUT_TOKENS_PER_MIN}/min" }}'
 )
 SANDBOX_BURST = (
-    f"{{ requests = {REQUESTS_BURST}, input_tokens = {INPUT_TOKENS_BURST}, output_tokens = {OUTPUT_TOKENS_BURST} }}"
+    f"{{ requests = {REQUESTS_BURST * MARGIN // 100}, input_tokens = {INPUT_TOKENS_BURST * MARGIN // 100}, "
+    f"output_tokens = {OUTPUT_TOKENS_BURST * MARGIN // 100} }}"
 )
 
 
@@ -99,14 +102,16 @@ burst = {LIVE_BURST if live else SANDBOX_BURST}
 [service.stripe]
 key = {{ env = "STRIPE_API_KEY" }}
 rate = "{STRIPE_PER_S}/s"
+burst = {STRIPE_PER_S * MARGIN // 100}
 
 [service.github]
 key = {{ env = "GITHUB_TOKEN" }}
 rate = "{SEARCHES_PER_MIN}/min"
+burst = {SEARCHES_PER_MIN * MARGIN // 6000}
 
 [service.github-content]
 rate = "{CONTENT_PER_MIN}/min"
-burst = {CONTENT_BURST}
+burst = {CONTENT_BURST * MARGIN // 100}
 
 [budget.bookings]
 money = "{dollars(caps.bookings)} USD total"

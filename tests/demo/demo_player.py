@@ -1,0 +1,37 @@
+"""Plays demos as a person does: as a process, by the command line."""
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+SMALL = ["--only", "--tasks", "24", "--processes", "4", "--agents", "2"]
+
+
+@dataclass(frozen=True)
+class Played:
+    """A demo that has ended. data: what --json said."""
+
+    folder: Path
+    status: int
+    data: dict[str, Any]
+    said: str
+
+
+def command(folder: Path, *words: str) -> list[str]:
+    return [sys.executable, "-m", "longwatch", "demo", "--json", "--folder", str(folder), *words]
+
+
+def play(folder: Path, *words: str, timeout_s: float = 170, environ: dict[str, str] | None = None) -> Played:
+    done = subprocess.run(
+        command(folder, *words),
+        capture_output=True,
+        text=True,
+        env={**os.environ, **(environ or {})},
+        timeout=timeout_s,
+    )
+    assert done.stdout.count("\n") == 1, f"not one line: {done.stdout!r}\n{done.stderr}"
+    return Played(folder, done.returncode, json.loads(done.stdout), done.stderr)

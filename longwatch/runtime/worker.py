@@ -304,7 +304,9 @@ class Worker:
     def _sleep(self, bell: Bell | None) -> None:
         """Until a ring, the next scheduled task, or the next sweep."""
         due_ms = self.parts.tasks.next_due()
-        left_ms = SWEEP_MS if due_ms is None else min(SWEEP_MS, due_ms - self.parts.fleet_ms())
+        left_ms = SWEEP_MS if due_ms is None else due_ms - self.parts.fleet_ms()
+        if not 0 < left_ms < SWEEP_MS:  # past, and not ours to take now: a beat has failed, or somebody else was faster
+            left_ms = SWEEP_MS
         self.parts.sleeper.wait_for_ring(bell, self.parts.steady_ms() + left_ms)
 
     def _hand_back(self, runs: list[Claimed]) -> None:

@@ -19,7 +19,7 @@ from longwatch.runtime.worker import GRACE_MS, Stop
 TICK_MS = 250
 LAST_WORD_MS = 2_000  # between the end of the grace and SIGKILL
 REFUSED = 2  # exit status of a child that could not begin: wrong use, not a crash
-AWAY = 69  # exit status of a child that could not reach the state: it is started again, however often
+AWAY = 69  # exit status of a child that could not reach the state: it is started again, ever later, however often
 AWAY_AGAIN_MS = 1_000
 
 
@@ -104,11 +104,10 @@ class Pool:
         if code == 0 or self.stop.asked.is_set():
             place.finished = True
             return
-        if code == AWAY:
-            place.start_at_ms = self.parts.steady_ms() + AWAY_AGAIN_MS
-            return
         lived_ms = self.parts.steady_ms() - place.started_ms
         place.slot, delay_ms = restart.after_death(place.slot, lived_ms=lived_ms)
+        if code == AWAY:
+            delay_ms = restart.MOST_MS if delay_ms is None else max(AWAY_AGAIN_MS, delay_ms)
         if delay_ms is None:
             raise ConfigError(
                 f"a worker process dies whenever it starts (last with exit status {code})",

@@ -95,7 +95,10 @@ def _sandbox(stack: contextlib.ExitStack, place: Path) -> Sandbox:
 
 
 def _play(column: Column, options: Options, view: Screen, before: Before | None) -> None:
-    view.say(f"\n{column.title}: {len(column.every)} modules of the standard library, {options.processes} workers")
+    where = shown(column.folder)
+    view.say(
+        f"\n{column.title}: {len(column.every)} modules of the standard library, {options.processes} workers, {where}"
+    )
     column.run(_environ(column.sandbox, options), view.update)
     if before is not None:
         before(column)

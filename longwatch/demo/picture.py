@@ -14,11 +14,12 @@ from longwatch.demo.trace import Seen
 WIDTH = 900
 LEFT, RIGHT = 84, 738  # of the axis of time
 ROW, GAP = 9, 2
+BAND = 13  # of the files
 SPEND = 44
 FONT = "system-ui,-apple-system,'Segoe UI',Helvetica,Arial,sans-serif"
 
 INK, FAINT, GRID, BASE = "#1f2328", "#656d76", "#d0d7de", "#eef1f4"
-RED, AMBER, GREEN = "#cf222e", "#bf8700", "#1a7f37"
+RED, AMBER, GREEN, SOUND = "#cf222e", "#bf8700", "#1a7f37", "#c6f0cf"
 OUTAGE, FROZEN = "#fbe8bf", "#f0b429"
 BUSY = {"claude": "#5b8def", "stripe": "#9a6fd8", "github": "#8c959f", "editing": "#2da44e"}
 LEGEND = (
@@ -119,12 +120,12 @@ def _panel(canvas: Canvas, column: Column, outcome: Outcome, top: float) -> floa
     canvas.text(LEFT + 36, y, f"{outcome.done} of {outcome.submitted} tasks in {column.trace.ended_s:.0f} s", size=11)
     y += 10
     bottom = y + rows * (ROW + GAP)
-    files, spend = bottom + 8, bottom + 26
+    files, spend = bottom + 8, bottom + 30
     canvas.text(LEFT - 8, y + 9, f"{column.processes} workers", anchor="end")
     _rows(canvas, column, y, spend + SPEND)
     _strikes(canvas, column, outcome, y, bottom)
-    canvas.text(LEFT - 8, files + 8, "files", anchor="end")
-    _files(canvas, column, files)
+    canvas.text(LEFT - 8, files + 10, "files", anchor="end")
+    _files(canvas, column, outcome, files)
     _spending(canvas, column, outcome, spend)
     _numbers(canvas, outcome, y)
     return spend + SPEND + 10
@@ -201,16 +202,20 @@ def _paid_again(column: Column, outcome: Outcome) -> list[Seen]:
     return [answers[module] for module in again if module in answers]
 
 
-def _files(canvas: Canvas, column: Column, top: float) -> None:
+def _files(canvas: Canvas, column: Column, outcome: Outcome, top: float) -> None:
     """Whether the files agreed whenever somebody read them."""
     readings = column.trace.of("torn", "sound")
     ends = [*(event.at_s for event in readings[1:]), column.trace.ended_s]
     spans: dict[str, list[tuple[float, float, float, float]]] = {"sound": [], "torn": []}
     for event, end_s in zip(readings, ends, strict=True):
         left = canvas.x(event.at_s)
-        spans[event.kind].append((left, top, canvas.x(end_s) - left, ROW))
-    canvas.boxes(spans["sound"], "#aceebb")
+        spans[event.kind].append((left, top, canvas.x(end_s) - left, BAND))
+    canvas.boxes(spans["sound"], SOUND)
     canvas.boxes(spans["torn"], RED)
+    if not spans["torn"]:
+        canvas.text(LEFT + 6, top + 10, "they agree whenever somebody reads them", size=10, fill=GREEN)
+    elif outcome.flaws:
+        canvas.text(spans["torn"][0][0] + 6, top + 10, "they no longer agree", size=10, fill="#ffffff")
 
 
 def _spending(canvas: Canvas, column: Column, outcome: Outcome, top: float) -> None:

@@ -35,7 +35,7 @@ class Plain:
     """Lines only."""
 
     def __init__(self, stream: Any) -> None:
-        self._stream, self._told, self._next = stream, Told(), 0.0
+        self._stream, self._told, self._next, self._listed = stream, Told(), 0.0, ""
 
     def say(self, text: str) -> None:
         print(text, file=self._stream, flush=True)
@@ -43,6 +43,9 @@ class Plain:
     def update(self, column: Column) -> None:
         for line in self._told.news(column):
             self.say(line)
+        if self._listed != column.name and len(column.trace.alive()) == column.processes:
+            self._listed = column.name
+            self.say(f"{clock()} {killable(column)}")
         if time.monotonic() >= self._next:
             self._next = time.monotonic() + PLAIN_EVERY_S
             self.say(f"{clock()} {column.title}: {status(column)}")
@@ -79,9 +82,8 @@ class Moving:
         spent, cap = column.trace.spent[-1][1] if column.trace.spent else 0, column.caps.reviews
         made.add_row("second opinions", bar(spent / cap), f"{spent / 1e6:.3f} of {cap / 1e6:.2f} USD")
         speeds = "  ".join(f"{service} {speed:.0f}/s" for service, speed in per_s.items())
-        pids = " ".join(map(str, column.trace.alive()))
         head = Text(f"{column.title}: {status(column)}", style="bold")
-        return Group(head, made, Text(speeds, style="dim"), Text(f"workers {pids}: kill -9 any of these", style="dim"))
+        return Group(head, made, Text(speeds, style="dim"), Text(killable(column), style="dim"))
 
 
 def progress(part: float, *, width: int = 20) -> Text:
@@ -122,6 +124,11 @@ def status(column: Column) -> str:
     refused = sum(service["statuses"].get("429", 0) for service in column.counts.values())
     booked, of = len(column.trace.modules_booked()), len(column.every)
     return f"{booked} of {of} tasks, {len(column.trace.alive())} workers, {refused} times 429"
+
+
+def killable(column: Column) -> str:
+    """An invitation."""
+    return f"workers {' '.join(map(str, column.trace.alive()))}: kill -9 any of these"
 
 
 def clock() -> str:

@@ -12,7 +12,7 @@ from typing import Any
 
 import psutil
 import pytest
-from demo_player import SMALL, Played, command, play
+from demo_player import KILLABLE, SMALL, Played, command, play
 
 from longwatch.demo import catalogue
 from longwatch.demo.checks import BILL, INDEX, LEDGER, PAYMENTS, REFUSED, Filter
@@ -45,7 +45,8 @@ def test_its_answer_has_the_promised_shape(small: Played) -> None:
 
 def test_every_task_is_done_once_while_workers_die_and_freeze(small: Played) -> None:
     assert small.data["tasks"] == {"submitted": 24, "done": 24, "failed": 0, "lost": 0, "twice": 0}
-    assert small.data["faults"]["killed"] == 3
+    assert small.data["faults"]["killed"] in (3, 4)  # by the demo, and by a person: perhaps one with nothing in hand
+    assert KILLABLE in small.said
     assert small.data["faults"]["frozen"] == 1
     assert small.data["faults"]["outage_s"] == 6.0
     assert set(small.data["answers"]) >= {"200", "201"}
@@ -72,7 +73,7 @@ def test_the_commands_it_prints_find_what_it_says(small: Played) -> None:
     ledger, index = (json.loads(line) for line in said["P2"].splitlines())
     assert ledger == {"n": 24, "sum": index["pence"], "wrong": 0}
     assert int(said["P4"]) == small.data["money"]["budgets"]["reviews"]["billed_micros"]
-    assert 1 <= len(said["P7"].splitlines()) <= 4  # a line of the ledger for each task whose worker was struck
+    assert 1 <= len(said["P7"].splitlines()) <= 5  # a line of the ledger for each task whose worker was struck
 
 
 @pytest.mark.skipif(shutil.which("jq") is None, reason="jq is not installed: the commands are Python already")

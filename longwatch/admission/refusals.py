@@ -78,9 +78,7 @@ def _amount(value: int, dimension: str, limits: Limits) -> str:
 
 def _raise_it(sort: str, name: str, dimension: str) -> str:
     if sort == "budget":
-        return (
-            f"Wait, or raise it: [budget.{name}] {dimension} in longwatch.toml, or longwatch budget set {name} AMOUNT."
-        )
+        return f"Wait, or raise it: [budget.{name}] {dimension} in longwatch.toml."
     where = f"[agent.{name}]" if sort == "agent" else "[fleet]"
     return f"Wait, or raise it: {where} {dimension} in longwatch.toml."
 

@@ -76,7 +76,7 @@ class Turnstile:
         suspect, seen, quiet = 0, 0.0, 0
         while (waiting := self._look_around(quiet >= QUIET_LOOKS)) >= 0:
             quiet = 0 if waiting else quiet + 1
-            holder = flock_holder(self.descriptor) if waiting else 0
+            holder = holder_on(self._device) if waiting else 0
             if not holder or holder == os.getpid() or not is_stopped(holder):
                 suspect, seen = 0, 0.0
                 continue

@@ -45,6 +45,7 @@ class Frame:
     """Where in a run the code is: in a step, or (name "") outside. Counts its calls and edits, keeps what it staged."""
 
     step: str
+    once: bool = False
     calls: int = 0
     edits: int = 0
     staged: list[Staged] = field(default_factory=list[Staged])
@@ -109,6 +110,7 @@ class RunCore:
             max_tokens=max_tokens,
             lane=lane,
             wait_ms=None if wait is None else parse_ms(wait),
+            once=frame.once,
         )
 
     def edit(self, *names: str, root: str = ".", ttl: Duration = "60s", wait: Duration | None = None) -> Edit:
@@ -226,9 +228,9 @@ class RunCore:
         return kept
 
     @contextlib.contextmanager
-    def frame(self, name: str) -> Generator[Frame]:
-        """Inside it the code is in the step `name`."""
-        frame = Frame(name)
+    def frame(self, name: str, *, once: bool = False) -> Generator[Frame]:
+        """Inside it the code is in the step `name`; once: in one that is never repeated."""
+        frame = Frame(name, once)
         token = current_frame.set(frame)
         try:
             yield frame
@@ -337,7 +339,7 @@ class Run(RunCore):
         """
         kept = self.begin_once(name)
         if kept is None:
-            with self.frame(name) as frame, self.attempted_once(name):
+            with self.frame(name, once=True) as frame, self.attempted_once(name):
                 value = function(*args, **kwargs)
             kept = self.store(frame, value, sort="once")
         rebuilt: R = self.rebuilt(kept, function)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import msgspec
 
 from longwatch.db.connection import Database
+from longwatch.errors import ConfigError
 from longwatch.store.journal import Journal
 
 encode = msgspec.json.Encoder().encode
@@ -32,8 +33,17 @@ class Workers:
     def enrol(
         self, owner: str, *, agent: str, pid: int, start_ticks: int, boot_id: str, name: str | None = None
     ) -> None:
-        """Make the worker known, so that others can tell when its process is gone. Twice does no harm."""
+        """Make the worker known, so that others can tell when its process is gone. Twice does no harm.
+
+        name: only one may have it at a time; the dead have to be buried before. Errors: ConfigError when it is taken.
+        """
         with self.database.transaction(durable=False) as tx:
+            rival = tx.one("tasks.named_worker", name=name, owner=owner) if name else None
+            if rival is not None:
+                raise ConfigError(
+                    f"workers named {name!r} are at work already: process {rival.pid}, agent {rival.agent}",
+                    hint="Give these another name, or stop those first; without --name any number may work.",
+                )
             if tx.count(
                 "tasks.enrol", owner=owner, agent=agent, pid=pid, start_ticks=start_ticks, boot_id=boot_id, name=name
             ):

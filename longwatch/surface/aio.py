@@ -36,7 +36,7 @@ class AsyncRun(RunCore):
         kept = await asyncio.to_thread(self.begin_once, name)
         if kept is not None:
             return cast("R", self.rebuilt(kept, function))
-        with self.frame(name) as frame, self.attempted_once(name):
+        with self.frame(name, once=True) as frame, self.attempted_once(name):
             value = await function(*args, **kwargs)
         text = await asyncio.to_thread(self.store, frame, value, sort="once")
         return cast("R", self.rebuilt(text, function))

@@ -166,7 +166,7 @@ def test_what_other_calls_hold_is_waited_for_and_what_is_spent_is_not(fleet: Ope
     assert "spent 0.000600 USD, held 0.00 USD by 0 calls, cap 0.001000 USD; the day ends 25 Nov 00:00 UTC." in str(
         error
     )
-    assert "longwatch budget set small" in error.hint
+    assert "[budget.small] money in longwatch.toml" in error.hint
 
 
 def test_a_call_pays_into_fleet_budget_and_agent_at_once(fleet: Opened) -> None:

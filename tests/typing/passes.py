@@ -103,4 +103,3 @@ CONFIG: longwatch.Config = {
     "service": {"stripe": {"rate": "25/s", "burst": 5}},
     "budget": {"growth": {"money": "50 GBP/month"}, "billing": {"money": "50 GBP/month"}},
 }
-

@@ -7,8 +7,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import passes
+
 import longwatch
-from tests.typing import passes
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]

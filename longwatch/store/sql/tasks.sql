@@ -137,6 +137,9 @@ insert into worker (owner, agent, pid, start_ticks, boot_id, name, since_ms, bea
 values (:owner, :agent, :pid, :start_ticks, :boot_id, :name, :now_ms, :now_ms)
 on conflict (owner) do nothing;
 
+-- named_worker: another one of this name
+select pid, agent from worker where name = :name and owner <> :owner limit 1;
+
 -- beat_worker: it lives
 update worker set beat_ms = :now_ms where owner = :owner;
 

@@ -73,16 +73,17 @@ class Column(ABC):
         """Do all of it, telling how it stands a few times a second."""
         faults, outages = stage.plan(self.seed, len(self.every))
         with tempfile.TemporaryDirectory(prefix="longwatch-demo-") as place:
-            path = Path(place) / "marks"
+            path, workers = Path(place) / "marks", min(self.processes, len(self.every))
             with programs({**environ, marks.VARIABLE: str(path)}, self.folder / "log.txt") as started:
-                with Director(path, self.trace, faults, outages, self._outage, started.owns) as director:
+                with Director(path, self.trace, workers, faults, outages, self._outage, started.owns) as director:
                     self._work(started, director, tell)
 
     def _work(self, started: Programs, director: Director, tell: Callable[["Column"], None]) -> None:
         began = time.monotonic()
         self.start(started)
         while started.running() and time.monotonic() - began < LONGEST_S:
-            self._look(director)
+            if director.began is not None:
+                self._look(director)
             tell(self)
             time.sleep(LOOK_S)
         self.seconds = time.monotonic() - began

@@ -1,6 +1,7 @@
 """Makes the faults: hears where every worker is, and kills, freezes and wakes them at the places that were planned.
 
-A worker that tells where it is waits for leave (marks.py), so a fault strikes exactly there. Who speaks is asked of the
+A worker that tells where it is waits for leave (marks.py), so a fault strikes exactly there. All get their first leave
+together, once every worker is there: the clock of both programs starts with everybody at work. Who speaks is asked of the
 kernel, never of the message; only processes that the demo started are ever signalled.
 """
 
@@ -21,6 +22,7 @@ from typing import Literal
 from longwatch.demo.trace import Event, Seen, Trace
 
 TICK_S = 0.05
+GATHER_S = 20.0  # how long those who are there wait for the others; less than their patience
 CREDENTIALS = struct.Struct("3i")
 
 
@@ -46,15 +48,19 @@ class Outage:
 
 @dataclass
 class Director:
-    """One column's. socket: where workers report. outage: sets it at the sandbox. ours: whether the pid is a worker of ours."""
+    """One column's. path: of the socket where workers report. workers: how many there will be. outage: sets it at the
+    sandbox. ours: whether the pid is a worker of ours."""
 
     path: Path
     trace: Trace
+    workers: int
     faults: list[Fault]
     outages: list[Outage]
     outage: Callable[[Sequence[Outage]], None]
     ours: Callable[[int], bool]
     began: "float | None" = None
+    gathering: "list[_Line]" = field(default_factory=list["_Line"])
+    gather_until: float = 0.0
     frozen: "dict[int, tuple[float, _Line]]" = field(default_factory=dict[int, "tuple[float, _Line]"])
     over: threading.Event = field(default_factory=threading.Event)
 
@@ -81,7 +87,7 @@ class Director:
         self.path.unlink(missing_ok=True)
 
     def now_s(self) -> float:
-        """Seconds since the first worker reported."""
+        """Seconds since everybody was there."""
         return 0.0 if self.began is None else time.monotonic() - self.began
 
     # -- the thread ----------------------------------------------------------------------------------------------------
@@ -96,9 +102,10 @@ class Director:
             self._keep_time()
 
     def _keep_time(self) -> None:
-        now_s = self.now_s()
         if self.began is None:
+            self._gather()
             return
+        now_s = self.now_s()
         for line in [line for until_s, line in self.frozen.values() if until_s <= now_s]:
             self._thaw(line)
         due = [outage for outage in self.outages if outage.at_s <= now_s]
@@ -115,9 +122,20 @@ class Director:
         if not self.ours(pid):
             line.close()
             return
-        self.began = self.began if self.began is not None else time.monotonic()
-        self.trace.come(pid)
-        self._selector.register(line, selectors.EVENT_READ, _Line(line, pid, os.pidfd_open(pid)))
+        with contextlib.suppress(ProcessLookupError):  # it is gone already
+            self._selector.register(line, selectors.EVENT_READ, _Line(line, pid, os.pidfd_open(pid)))
+            self.trace.come(pid)
+
+    def _gather(self) -> None:
+        """Let everybody begin when all have come, or the first has waited long enough."""
+        if not self.gathering:
+            self.gather_until = time.monotonic() + GATHER_S
+        elif len(self.gathering) >= self.workers or time.monotonic() >= self.gather_until:
+            self.began = time.monotonic()
+            for line in self.gathering:
+                self.trace.see(Seen(0.0, line.pid, line.place, line.module, line.status))
+                line.give_leave()
+            self.gathering = []
 
     def _hear(self, line: "_Line") -> None:
         try:
@@ -131,16 +149,19 @@ class Director:
             return
         place, module, status = json.loads(text)
         line.place, line.module, line.status = place, module, status
+        if self.began is None:
+            self.gathering.append(line)
+            return
         self.trace.see(Seen(self.now_s(), line.pid, place, module, status))
         if not self._strike(line):
-            with contextlib.suppress(OSError):
-                line.socket.send(b"!")
+            line.give_leave()
 
     def _left(self, line: "_Line") -> None:
         """A worker has gone: as it should, by the director's hand, or by somebody else's."""
         now_s = self.now_s()
         self.trace.go(line.pid, now_s)
         self.frozen.pop(line.pid, None)
+        self.gathering = [other for other in self.gathering if other is not line]
         if line.place != "idle" and not line.killed:
             self.trace.tell(Event(now_s, "died", line.pid, line.place, line.module))
 
@@ -176,6 +197,10 @@ class _Line:
     module: str = ""
     status: int = 0
     killed: bool = False
+
+    def give_leave(self) -> None:
+        with contextlib.suppress(OSError):
+            self.socket.send(b"!")
 
     def signal(self, number: signal.Signals) -> None:
         """Through a descriptor of the process, so that no later one with its number is meant."""

@@ -13,7 +13,7 @@ import threading
 from typing import Literal
 
 VARIABLE = "LONGWATCH_DEMO_MARKS"
-PATIENCE_S = 5.0
+PATIENCE_S = 30.0
 
 Place = Literal[
     "waiting",  # for a turn, a lock or a lease

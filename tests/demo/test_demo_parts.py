@@ -5,7 +5,8 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -163,7 +164,7 @@ def nothing(_outages: Sequence[Outage]) -> None: ...
 def test_a_worker_is_killed_exactly_where_it_was_planned(tmp_path: Path) -> None:
     trace = Trace()
     faults = [Fault(0.0, "kill", "editing")]
-    with Director(tmp_path / "marks", trace, faults, [], nothing, lambda pid: True):
+    with Director(tmp_path / "marks", trace, 1, faults, [], nothing, lambda pid: True):
         process = worker(tmp_path / "marks")
         said, _ = process.communicate(timeout=60)
     assert (process.returncode, said) == (-signal.SIGKILL, "")
@@ -173,7 +174,7 @@ def test_a_worker_is_killed_exactly_where_it_was_planned(tmp_path: Path) -> None
 def test_a_frozen_worker_wakes_up_in_the_middle_of_its_edit(tmp_path: Path) -> None:
     trace = Trace()
     faults = [Fault(0.0, "freeze", "editing", 0.5)]
-    with Director(tmp_path / "marks", trace, faults, [], nothing, lambda pid: True):
+    with Director(tmp_path / "marks", trace, 1, faults, [], nothing, lambda pid: True):
         process = worker(tmp_path / "marks")
         assert process.stdout is not None
         assert process.stdout.readline() == "went on\n"
@@ -182,10 +183,29 @@ def test_a_frozen_worker_wakes_up_in_the_middle_of_its_edit(tmp_path: Path) -> N
     assert thawed.at_s - frozen.at_s >= 0.5
 
 
+def test_all_workers_begin_together(tmp_path: Path) -> None:
+    trace = Trace()
+    with Director(tmp_path / "marks", trace, 2, [], [], nothing, lambda pid: True) as director:
+        first = worker(tmp_path / "marks")
+        until(lambda: len(director.gathering) == 1)
+        assert director.began is None
+        second = worker(tmp_path / "marks")
+        said = [process.communicate("", timeout=60)[0] for process in (first, second)]
+    assert said == ["went on\n", "went on\n"]
+    assert [seen.at_s for seen in trace.seen[:2]] == [0.0, 0.0]
+
+
+def until(condition: Callable[[], bool]) -> None:
+    ends = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < ends
+        time.sleep(0.01)
+
+
 def test_a_stranger_is_not_listened_to(tmp_path: Path) -> None:
     trace = Trace()
     faults = [Fault(0.0, "kill", "editing")]
-    with Director(tmp_path / "marks", trace, faults, [], nothing, lambda pid: False):
+    with Director(tmp_path / "marks", trace, 1, faults, [], nothing, lambda pid: False):
         process = worker(tmp_path / "marks")
         said, _ = process.communicate("", timeout=60)
     assert (process.returncode, said) == (0, "went on\n")

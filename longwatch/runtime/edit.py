@@ -88,7 +88,7 @@ class Edit(Contents):
 
     def delete(self, name: str) -> None:
         """Remove the file. Errors: NotFound."""
-        if self._bytes(name) is None:
+        if self._bytes(name) is None and not self.replayed:
             raise NotFound(f"there is no file {name} to delete", hint="Read it with default=None to find out.")
         path = self._ours(name)
         self._staging.delete(path)

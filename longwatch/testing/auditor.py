@@ -143,7 +143,10 @@ class Auditor:
     def look(self) -> None:
         """Outcomes do not change by themselves; no service was overrun."""
         if self.machine.boots != self._boots:
-            self._boots, self._seen_ms = self.machine.boots, -1  # an idle fleet's clock may start again a little earlier
+            self._boots, self._seen_ms = (
+                self.machine.boots,
+                -1,
+            )  # an idle fleet's clock may start again a little earlier
         since_ms, self._seen_ms = self._seen_ms, self.machine.steady_ms() + self.machine.database.offset_ms
         self.check_bill()
         rows = self._all("select id, state, result from task where ended_ms >= ?", since_ms - 1)
@@ -194,7 +197,11 @@ class Auditor:
         for book, (index, lines) in books.items():
             self._close_book(book, index, lines)
         booked = Counter(line[1] for _, lines in books.values() for line in lines)
-        for kind, written in (("invoice", booked), ("crawl", Counter(logs["crawl"])), ("report", Counter(logs["report"]))):
+        for kind, written in (
+            ("invoice", booked),
+            ("crawl", Counter(logs["crawl"])),
+            ("report", Counter(logs["report"])),
+        ):
             self._close_written(kind, written)
 
     def _close_ledger(self) -> None:

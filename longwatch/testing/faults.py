@@ -67,7 +67,9 @@ def chosen(faults: "str | Sequence[str]", seed: int) -> dict[str, float]:
 class Mix:
     """testing.machine.Fate, and the service's: strikes until `stop`. counts: faults that happened, by kind."""
 
-    def __init__(self, machine: Machine, outside: Outside, kinds: dict[str, float], *, seed: int, lease_ms: int) -> None:
+    def __init__(
+        self, machine: Machine, outside: Outside, kinds: dict[str, float], *, seed: int, lease_ms: int
+    ) -> None:
         self.machine, self.outside, self.kinds, self.lease_ms = machine, outside, kinds, lease_ms
         self.random = random.Random(f"faults {seed}")
         self.counts: Counter[str] = Counter()
@@ -139,7 +141,11 @@ class Mix:
 
     def _gap(self, kind: str) -> int:
         """Until the next one; often close behind the last, because the second fault finds what the first left."""
-        return int(self.random.expovariate(self.kinds[kind] / PLACES[kind])) if self.random.random() < 0.8 else self.random.randrange(12)
+        return (
+            int(self.random.expovariate(self.kinds[kind] / PLACES[kind]))
+            if self.random.random() < 0.8
+            else self.random.randrange(12)
+        )
 
     # -- services ----------------------------------------------------------------------------------------------------------
 

@@ -21,7 +21,8 @@ from longwatch.runtime.root import RootLock
 from longwatch.store import fleet
 from longwatch.surface.api import Longwatch
 from longwatch.surface.opened import Opened, agree, assemble
-from longwatch.testing.machine import Process, VirtualRootLock
+from longwatch.testing.kernel import VirtualRootLock
+from longwatch.testing.machine import Process
 
 BURSTS = 6
 LEASE_MS = 60_000
@@ -109,7 +110,7 @@ def open_fleet(process: Process, settings: Settings) -> Opened:
     root = parts.edits.root
     process.critical -= 1
     root.lock.close()
-    root.lock = cast("RootLock", VirtualRootLock(process))
+    root.lock = cast("RootLock", VirtualRootLock(process, process.machine.root_lock))
     return Opened(settings, parts)
 
 
@@ -124,9 +125,7 @@ class Receipt:
     fate: Fate
 
 
-def submit(
-    process: Process, settings: Settings, burst: Burst, handlers: Sequence[Handler[..., Any]]
-) -> list[Receipt]:
+def submit(process: Process, settings: Settings, burst: Burst, handlers: Sequence[Handler[..., Any]]) -> list[Receipt]:
     """The script of one burst; started again it submits nothing new."""
     lw = Longwatch(open_fleet(process, settings), agent=burst.agent, budget="billing")
     lw.include(*handlers)

@@ -13,16 +13,16 @@ from collections import Counter
 from collections.abc import Callable, Generator, Sequence
 from typing import Protocol
 
-from longwatch.db.connection import Row, Transaction, Value
+from longwatch.db.connection import Transaction, Value
 from longwatch.db.sqlite import SqliteDatabase
 from longwatch.errors import StoreUnavailable
 from longwatch.runtime.loop import Bell
 from longwatch.runtime.world import format_id
+from longwatch.testing.kernel import KernelLock
 from longwatch.testing.virtual import NEVER_MS, Driver, Killed, Strand
 
 START_WALL_MS = 1_793_491_200_000  # Sunday 1 November 2026, 00:00 UTC
 SPINS_MOST = 20_000  # transactions at one virtual instant: above it somebody asks without ever waiting
-STOPPED_MS = 1_000  # how long a process may stand still inside a kernel lock before those who wait end it
 
 
 class Fate(Protocol):
@@ -348,72 +348,3 @@ def unavailable(reason: str, *, landed: bool) -> StoreUnavailable:
     error = StoreUnavailable(f"the simulated state {reason}", hint="Repeat.")
     error.maybe_committed = landed
     return error
-
-
-__all__ = ["FaultyDatabase", "Machine", "Process", "Row", "VirtualSleeper", "VirtualWorld", "unavailable"]
-
-
-# -- the root's lock -----------------------------------------------------------------------------------------------------
-
-
-class KernelLock:
-    """What the kernel keeps of a file lock: who has it, and who waits, in order."""
-
-    def __init__(self, driver: Driver) -> None:
-        self.driver = driver
-        self.holder: Process | None = None
-        self.waiting: list[Strand] = []
-
-    def take(self, process: Process, killed: list[int]) -> None:
-        while self.holder is not None:
-            strand = self.driver.running
-            assert strand is not None
-            self.waiting.append(strand)
-            holder, seen_paused = self.holder, self.holder.paused
-            try:
-                self.driver.wait_until(self.driver.now_ms + STOPPED_MS)
-            finally:
-                if strand in self.waiting:
-                    self.waiting.remove(strand)
-            if self.holder is holder and seen_paused and holder.paused:
-                killed.append(1 + len(killed))
-                holder.kill("stopped in the root's lock")
-        self.holder = process
-
-    def give(self, process: Process) -> None:
-        if self.holder is process:
-            self.holder = None
-            if self.waiting:
-                self.driver.wake(self.waiting.pop(0))
-
-
-class VirtualRootLock:
-    """runtime.root.RootLock."""
-
-    def __init__(self, process: Process) -> None:
-        self._process, self._lock, self._killed = process, process.machine.root_lock, list[int]()
-        self._suspect: tuple[Process, int] | None = None
-        process.on_death.append(lambda: self._lock.give(process))
-
-    def __enter__(self) -> None:
-        self._process.alive()
-        self._lock.take(self._process, self._killed)
-
-    def __exit__(self, *_: object) -> None:
-        self._lock.give(self._process)
-
-    def look(self, now_ms: int) -> None:
-        holder = self._lock.holder
-        if holder is None or not holder.paused:
-            self._suspect = None
-        elif self._suspect is None or self._suspect[0] is not holder:
-            self._suspect = (holder, now_ms)
-        elif now_ms - self._suspect[1] >= STOPPED_MS:
-            self._killed.append(1 + len(self._killed))
-            holder.kill("stopped in the root's lock, seen from the line")
-
-    def killed(self) -> list[int]:
-        found, self._killed[:] = list(self._killed), []
-        return found
-
-    def close(self) -> None: ...

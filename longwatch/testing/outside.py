@@ -159,9 +159,7 @@ class Outside:
         reply.told = True
         return reply.effect
 
-    def _arrive(
-        self, service: Service, process: Process, reply: Reply, effect: Effect, units: dict[str, int]
-    ) -> None:
+    def _arrive(self, service: Service, process: Process, reply: Reply, effect: Effect, units: dict[str, int]) -> None:
         self.requests[service.name] += 1
         now_ms = self.driver.now_ms
         for dimension, bucket in service.buckets.items():

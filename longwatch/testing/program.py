@@ -113,7 +113,9 @@ class Program:
             edit.write_text(f"reports/{book}.txt", f"{index['n']} invoices, {index['sum']} pence\n")
         with run.edit(f"reports/{book}.log", f"reports/{book}.txt") as edit:
             edit.append(f"reports/{book}.log", f"{run.task}\n")
-            if index["n"] % 7 == 0:
+            if index["n"] % 7 == 0 and (
+                edit.replayed or edit.read_text(f"reports/{book}.txt", default=None) is not None
+            ):
                 edit.delete(f"reports/{book}.txt")
         return {"n": index["n"], "run": run.id}
 

@@ -10,11 +10,12 @@ root's lock) and the services. One seed gives one history: `Result.trace` is a h
 A simulation proves only what it exercises: `Result.marks` counts how often every rare place was reached.
 """
 
+import contextlib
 import logging
 import shutil
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from random import Random
@@ -22,18 +23,20 @@ from typing import Any
 
 from longwatch.db.migrate import migrate
 from longwatch.errors import StoreUnavailable
+from longwatch.runtime import lease, worker
 from longwatch.runtime.persist import persist
-from longwatch.runtime import worker
 from longwatch.testing import load
 from longwatch.testing.auditor import Auditor, Broken
 from longwatch.testing.faults import DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS, Mix, chosen
 from longwatch.testing.machine import Machine, Process
+from longwatch.testing.mutants import replaced
 from longwatch.testing.outside import Outside
 from longwatch.testing.program import BOOKS, Program, limits_for, read_book, services
 from longwatch.testing.virtual import Driver, Killed, unwatch, watch
 
 BURST_MS = DAY_MS // load.BURSTS
-SWEEP_MS = 4_000  # of idle workers: four times as seldom as in earnest, because an idle look costs as much as a busy one
+SWEEP_MS = 4_000  # of idle workers; in earnest a second
+POLL_MS = 120  # of the first in line for a lease; in earnest 10
 PATIENCE_MS = 15 * MINUTE_MS  # before a person settles an unknown task: nothing of it is on its way any more
 DRAIN_MS = 4 * DAY_MS  # budgets open again at midnight, and a person looks every four hours
 Progress = Callable[[int, "Simulation"], None]
@@ -108,7 +111,7 @@ class Simulation:
 
     def _found(self) -> None:
         """The first process founds the fleet, before anything goes wrong."""
-        self.machine.spawn("founder", lambda process: None if load.open_fleet(process, self.settings) else None)
+        self._spawn("founder", lambda process: load.open_fleet(process, self.settings))
         self.driver.run_until(self.driver.now_ms + 1)
 
     def _plan_day(self, day: int) -> None:
@@ -156,7 +159,9 @@ class Simulation:
             edits.recover()
             for book in range(BOOKS):
                 books[book] = read_book(lambda *names: edits.read(names), book)
-                logs["report"].extend(edits.read([f"reports/{book}.log"]).read_text(f"reports/{book}.log", default="").split())
+                logs["report"].extend(
+                    edits.read([f"reports/{book}.log"]).read_text(f"reports/{book}.log", default="").split()
+                )
             for agent in self.names:
                 logs["crawl"].extend(edits.read([f"crawls/{agent}.json"]).read_json(f"crawls/{agent}.json", default=[]))
 
@@ -164,7 +169,9 @@ class Simulation:
         self.driver.run_until(self.driver.now_ms + MINUTE_MS)
         self.auditor.close(books, logs)
         if self.unexpected:
-            raise self.auditor.broken("P1", f"a process ended by an error that it should not have: {self.unexpected[0]}")
+            raise self.auditor.broken(
+                "P1", f"a process ended by an error that it should not have: {self.unexpected[0]}"
+            )
 
     # -- processes ---------------------------------------------------------------------------------------------------------
 
@@ -245,7 +252,9 @@ class Simulation:
         """A person cancels one of the tasks that are under way, now and then."""
         if self.random.random() < 0.3 and (open_tasks := self.auditor.unfinished()):
             task = self.random.choice(open_tasks)[0]
-            self._spawn(f"cancel-{self.driver.now_ms}", lambda process: load.cancel_some(process, self.settings, [task]))
+            self._spawn(
+                f"cancel-{self.driver.now_ms}", lambda process: load.cancel_some(process, self.settings, [task])
+            )
 
     def _operate(self) -> None:
         """A person settles what is unknown: done if the effect is there, else once more, or failed."""
@@ -267,6 +276,19 @@ class Simulation:
             else:
                 persist(lambda task=task: tasks.resolve(task, "failed", note="nothing there"))  # type: ignore[misc]
         self.auditor.person_ends()
+
+    # -- the end -----------------------------------------------------------------------------------------------------------
+
+    def judged(self, progress: Progress | None) -> Result:
+        """Run it to its end; a broken promise is part of the result."""
+        broken: dict[str, Any] | None = None
+        try:
+            self.run(progress)
+        except Broken as error:
+            broken = {"promise": error.promise, "message": str(error), "at_ms": error.at_ms}
+        finally:
+            self.end()
+        return self.result(broken)
 
     # -- figures -----------------------------------------------------------------------------------------------------------
 
@@ -314,21 +336,31 @@ def simulate(
     root = Path(tempfile.mkdtemp(prefix="longwatch-", dir=memory if memory.is_dir() else None))
     simulation = Simulation(days, agents, seed, chosen(faults, seed), root.resolve())
     watch(simulation.driver)
-    sweep_ms, worker.SWEEP_MS = worker.SWEEP_MS, SWEEP_MS
-    log, level = logging.getLogger("longwatch"), logging.getLogger("longwatch").level
-    log.setLevel(logging.CRITICAL)  # what is warned of here happens on purpose, thousands of times
     try:
-        broken: dict[str, Any] | None = None
-        try:
-            simulation.run(progress)
-        except Broken as error:
-            broken = {"promise": error.promise, "message": str(error), "at_ms": error.at_ms}
-        finally:
-            simulation.end()
-        return simulation.result(broken)
+        with unhurried():
+            return simulation.judged(progress)
     finally:
-        simulation.machine.database.close()
         unwatch()
-        log.setLevel(level)
-        worker.SWEEP_MS = sweep_ms
+        simulation.machine.database.close()
         shutil.rmtree(root, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def unhurried() -> Generator[None]:
+    """Who waits looks less often than in earnest, because a look that finds nothing costs as much as one that does.
+
+    What is warned of is not logged: here it happens on purpose, thousands of times.
+    """
+    log = logging.getLogger("longwatch")
+    level = log.level
+    log.setLevel(logging.CRITICAL)
+    try:
+        with replaced(worker, "SWEEP_MS", SWEEP_MS), replaced(lease, "poll_ms", slow_poll):
+            yield
+    finally:
+        log.setLevel(level)
+
+
+def slow_poll(place: int, fraction: float) -> int:
+    """In place of policy.lease.poll_ms: milliseconds until a place in line is looked at again."""
+    return round(POLL_MS * (1 + place) * (0.5 + fraction))

@@ -214,11 +214,15 @@ class SqliteDatabase:
         self._usable()
         with translated(self.path), self._lock:
             self._usable()
-            self.connection.execute("begin; pragma query_only = on")
+            self.connection.execute("begin")  # not query_only: changing a pragma expires every prepared statement
+            before = self.connection.total_changes()
             try:
                 yield self._transaction()
             finally:
-                self.connection.execute("commit; pragma query_only = off")
+                written = self.connection.total_changes() - before
+                self._roll_back()
+            if written:
+                raise unavailable(self.path, f"{written} rows were to be written in a transaction that only reads")
 
     def take_killed(self) -> list[int]:
         if self.turnstile is None:
@@ -261,10 +265,12 @@ class SqliteDatabase:
             self._free_wal()
 
     def _free_wal(self) -> None:
-        """Reset a WAL that has outgrown its limit; a stopped reader that pins it is killed."""
+        """Reset a WAL that has outgrown its limit; a stopped reader that pins it is killed, a slow one not waited for."""
         with self._lock, self.turnstile or contextlib.nullcontext():
+            self.connection.set_busy_timeout(0)
             with contextlib.suppress(apsw.BusyError):
                 self.connection.execute("pragma wal_checkpoint(truncate)")
+            self.connection.set_busy_timeout(BUSY_MS)
         if os.fstat(self._wal).st_size <= WAL_LIMIT:
             return
         for pid in lock_holders(device_of(os.stat(f"{self.path}-shm")), kind="POSIX"):

@@ -100,6 +100,16 @@ def hold(file: str, how: str) -> None:
     say("committed")
 
 
+def read_on(file: str) -> None:
+    """Read as of one instant, for as long as three seconds."""
+    stores = opened(file)
+    with stores.database.read() as tx:
+        tx.all("look.counts")
+        say("reading")
+        time.sleep(3)
+    say("read")
+
+
 def open_as_nobody(file: str) -> None:
     """Without root's rights, which no mode of a file stands up to."""
     os.setgid(65534)
@@ -119,7 +129,13 @@ def copy(file: str, target: str) -> None:
     say("copied")
 
 
-VERBS: dict[str, Callable[..., None]] = {"drain": drain, "hold": hold, "open_as_nobody": open_as_nobody, "copy": copy}
+VERBS: dict[str, Callable[..., None]] = {
+    "drain": drain,
+    "hold": hold,
+    "read_on": read_on,
+    "open_as_nobody": open_as_nobody,
+    "copy": copy,
+}
 
 if __name__ == "__main__":
     VERBS[sys.argv[1]](*sys.argv[2:])

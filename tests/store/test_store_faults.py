@@ -14,7 +14,7 @@ import apsw
 import pytest
 from stores import Stores, new_task, opened, started
 
-from longwatch.db import statements
+from longwatch.db import sqlite, statements
 from longwatch.errors import LeaseLost, NotFound, StoreUnavailable
 from longwatch.policy.task import Failed
 from longwatch.store.moves import NewTask
@@ -251,6 +251,22 @@ def test_a_process_that_is_merely_slow_is_waited_for(stores: Stores, tmp_path: P
     assert holder.returncode == 0
     assert stores.database.take_killed() == []
     assert len(stores.journal.latest(kind="note.held")) == 1
+
+
+def test_a_slow_reader_that_lets_the_log_grow_holds_no_writer_up(
+    stores: Stores, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite, "WAL_LIMIT", 1)
+    reader = started("read_on", tmp_path / "state.db")
+    assert reader.stdout is not None
+    assert reader.stdout.readline() == "reading\n"
+    began = time.monotonic()
+    stores.tasks.submit([new_task("task_1")])
+    stores.tasks.submit([new_task("task_2")])
+    assert time.monotonic() - began < 2, "the writer waited for the reader"
+    assert reader.communicate(timeout=30)[0] == "read\n"
+    stores.tasks.submit([new_task("task_3")])
+    assert (tmp_path / "state.db-wal").stat().st_size == 0
 
 
 # -- what is left after a write went wrong ---------------------------------------------------------------------------------

@@ -45,10 +45,10 @@ class Options:
         """Errors: ConfigError for what cannot be asked for."""
         if not 1 <= self.agents <= len(AGENTS):
             raise ConfigError(f"{self.agents} agents is not between 1 and {len(AGENTS)}", hint="Use --agents 4.")
-        if not self.agents <= self.processes <= 64:
+        if not 2 * self.agents <= self.processes <= 64:
             raise ConfigError(
-                f"{self.processes} processes is not between {self.agents} (one for each agent) and 64",
-                hint="Use --processes 15.",
+                f"{self.processes} processes is not between {2 * self.agents} (two for each agent) and 64",
+                hint="Use --processes 15: an agent keeps several workers alive, and with one works itself.",
             )
         if not 1 <= self.tasks <= 300:
             raise ConfigError(f"{self.tasks} tasks is not between 1 and 300", hint="Use --tasks 200.")

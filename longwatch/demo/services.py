@@ -27,16 +27,16 @@ class Services:
 
     @cached_property
     def http(self) -> httpx.Client:
-        return httpx.Client(timeout=TIMEOUT_S, trust_env=False)
+        """Certificates are loaded only where there is a service to check: that takes longer than a call."""
+        return httpx.Client(timeout=TIMEOUT_S, trust_env=False, verify=_claude().startswith("https:"))
 
     def prompt(self, module: Module, ask: str) -> str:
         return f"{ask} the Python module {module.name} in one sentence.\n\n{module.source[: self.source_characters]}"
 
     def message(self, model: str, prompt: str) -> httpx.Response:
-        base = os.environ.get("ANTHROPIC_BASE_URL") or "https://api.anthropic.com"
         headers = {"x-api-key": os.environ["ANTHROPIC_API_KEY"], "anthropic-version": "2023-06-01"}
         body = {"model": model, "max_tokens": ANSWER_TOKENS, "messages": [{"role": "user", "content": prompt}]}
-        return self.http.post(f"{base}/v1/messages", headers=headers, json=body)
+        return self.http.post(f"{_claude()}/v1/messages", headers=headers, json=body)
 
     def pay(self, module: str, key: str) -> httpx.Response:
         """Charge for the module. key: the same key charges once."""
@@ -77,6 +77,10 @@ def said(message: Any) -> str:
 def prompt_tokens(prompt: str) -> int:
     """Surely as many as the prompt has, without a tokenizer: source code has more than three characters a token."""
     return len(prompt) // 3 + 50
+
+
+def _claude() -> str:
+    return os.environ.get("ANTHROPIC_BASE_URL") or "https://api.anthropic.com"
 
 
 def _github() -> str:

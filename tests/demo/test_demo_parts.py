@@ -102,8 +102,8 @@ def test_a_stale_writer_that_wakes_up_late_leaves_a_flaw() -> None:
 
 @pytest.mark.parametrize(
     "options",
-    [Options(agents=0), Options(agents=5), Options(processes=3), Options(tasks=0), Options(money="1 USD")],
-    ids=["no agent", "five agents", "less processes than agents", "no task", "money without live"],
+    [Options(agents=0), Options(agents=5), Options(processes=7), Options(tasks=0), Options(money="1 USD")],
+    ids=["no agent", "five agents", "less than two processes for each agent", "no task", "money without live"],
 )
 def test_what_cannot_be_played_is_refused(options: Options) -> None:
     with pytest.raises(ConfigError) as refused:

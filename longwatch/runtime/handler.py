@@ -9,10 +9,11 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, cast
 
-from longwatch.errors import ConfigError
+from longwatch.errors import ConfigError, nearest
 from longwatch.policy.backoff import Backoff
 from longwatch.policy.task import CRASH_LIMIT
 from longwatch.runtime.storable import annotations, from_json, rebuild, result_type
+from longwatch.store.workers import Kind, Manner
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -37,6 +38,22 @@ class Bound(Generic[R_co]):
     kind: str
     arguments: Mapping[str, Any]
     options: Options
+
+
+def bound_by_name(kind: Kind, arguments: Mapping[str, Any]) -> Bound[Any]:
+    """Arguments for a handler that this process does not have. Errors: ConfigError when they do not fit."""
+    manner = kind.manner
+    known = (*manner.required, *manner.optional)
+    for name in arguments:
+        if name not in known:
+            raise ConfigError(
+                f"{kind.name} takes no argument {name!r}{nearest(name, known)}", hint=f"It takes: {', '.join(known)}."
+            )
+    missing = [name for name in manner.required if name not in arguments]
+    if missing:
+        raise ConfigError(f"{kind.name} needs {', '.join(missing)}", hint=f"It takes: {', '.join(known)}.")
+    options = Options(retries=manner.retries, crashes=manner.crashes, timeout_ms=manner.timeout_ms)
+    return Bound(kind.name, dict(arguments), options)
 
 
 class Handler(Generic[P, R]):
@@ -67,6 +84,18 @@ class Handler(Generic[P, R]):
     def arguments(self, given: Mapping[str, Any]) -> Mapping[str, Any]:
         """As `bind`, by name."""
         return self._bound((), dict(given))
+
+    def kind_of(self) -> Kind:
+        """What the fleet remembers of this handler."""
+        options, parameters = self.options, list(self._signature.parameters.values())[1:]
+        manner = Manner(
+            retries=options.retries,
+            crashes=options.crashes,
+            timeout_ms=options.timeout_ms,
+            required=tuple(one.name for one in parameters if one.default is one.empty),
+            optional=tuple(one.name for one in parameters if one.default is not one.empty),
+        )
+        return Kind(self.kind, self.module, manner)
 
     def call(self, run: Any, args: str) -> Any:
         """Run the function with arguments from their JSON, rebuilt as its annotations say."""

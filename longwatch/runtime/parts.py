@@ -69,7 +69,10 @@ class Parts:
         self.workers.dismiss(owner)
 
     def beat(self, owner: str, fences: list[int]) -> set[int]:
-        """Push what the owner holds: runs and open calls (leases are renewed by their own thread). The fences of runs that are still held."""
+        """Push what the owner holds, its runs and open calls; the fences of runs that are still held.
+
+        Leases are renewed by a thread of their own.
+        """
         held = self.runs.beat(owner, fences, lease_ms=self.lease_ms)
         self.calls.beat(owner)
         return held

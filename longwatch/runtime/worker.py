@@ -368,8 +368,8 @@ class Worker:
 
 
 def described(error: BaseException) -> str:
-    """The error as the ledger keeps it: the last line of its traceback, then its last three places, innermost first."""
-    head = "".join(traceback.format_exception_only(error)).strip()
+    """The error as the ledger keeps it: its class and words, then its last three places, innermost first, bounded."""
+    head = f"{type(error).__qualname__}: {error}"
     frames = reversed(traceback.extract_tb(error.__traceback__)[-3:])
     places = "".join(f"\n  at {Path(frame.filename).name}:{frame.lineno} in {frame.name}" for frame in frames)
     return (head + places)[:ERROR_MOST]

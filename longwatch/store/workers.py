@@ -7,9 +7,28 @@ import msgspec
 
 from longwatch.db.connection import Database
 from longwatch.errors import ConfigError
+from longwatch.policy.task import CRASH_LIMIT
 from longwatch.store.journal import Journal
 
 encode = msgspec.json.Encoder().encode
+
+
+class Manner(msgspec.Struct, frozen=True):
+    """How a kind of task is run. required, optional: the names of its arguments."""
+
+    retries: int = 0
+    crashes: int = CRASH_LIMIT
+    timeout_ms: int | None = None
+    required: tuple[str, ...] = ()
+    optional: tuple[str, ...] = ()
+
+
+class Kind(msgspec.Struct, frozen=True):
+    """A kind of task. module: where its handler is found."""
+
+    name: str
+    module: str
+    manner: Manner
 
 
 class Enrolled(msgspec.Struct, frozen=True):
@@ -23,6 +42,9 @@ class Enrolled(msgspec.Struct, frozen=True):
     name: str | None
     since_ms: int
     beat_ms: int
+
+
+decode_manner = msgspec.json.Decoder(Manner).decode
 
 
 @dataclass(frozen=True)
@@ -64,16 +86,17 @@ class Workers:
         with self.database.read() as tx:
             return {row.state: row.tasks for row in tx.all("tasks.tally", owners=encode(owners).decode())}
 
-    def learn_kinds(self, kinds: Iterable[tuple[str, str]]) -> None:
-        """Remember (kind, module) of handlers, so that any process may submit by name."""
+    def learn_kinds(self, kinds: Iterable[Kind]) -> None:
+        """Remember handlers, so that any process may submit by name."""
         with self.database.transaction(durable=False) as tx:
-            for name, module in kinds:
-                tx.count("tasks.know_kind", name=name, module=module)
+            for kind in kinds:
+                tx.count("tasks.know_kind", name=kind.name, module=kind.module, manner=encode(kind.manner).decode())
 
-    def kinds(self) -> dict[str, str]:
-        """Module by kind of every handler the fleet has ever had."""
+    def kinds(self) -> dict[str, Kind]:
+        """Every handler the fleet has ever had, as it was last seen, by the name of its kind."""
         with self.database.read() as tx:
-            return {row.name: row.module for row in tx.all("tasks.kinds")}
+            rows = tx.all("tasks.kinds")
+        return {row.name: Kind(row.name, row.module, decode_manner(row.manner)) for row in rows}
 
     def end_all(self) -> None:
         """The machine started anew or the state was restored: nobody holds anything any more."""

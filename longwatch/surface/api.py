@@ -9,7 +9,7 @@ from typing import Any, Self, TypeVar, overload
 from longwatch.errors import ConfigError, NotFound, StoreUnavailable, WaitTimeout, nearest
 from longwatch.policy.duration import Duration, parse_ms
 from longwatch.policy.task import ENDED, LANES, Fate
-from longwatch.runtime.handler import Bound, Handler, Options
+from longwatch.runtime.handler import Bound, Handler, bound_by_name
 from longwatch.runtime.loop import FOREVER_MS, Retry, wait_for
 from longwatch.runtime.persist import persist
 from longwatch.runtime.storable import canonical, digest
@@ -222,10 +222,10 @@ class Longwatch(Pieces):
     def _learn(self) -> None:
         """Tell the fleet which kinds this process has handlers for."""
         handlers = self._opened.registry.handlers
-        fresh = [(kind, handler.module) for kind, handler in handlers.items() if kind not in self._opened.learned]
+        fresh = [handler.kind_of() for kind, handler in handlers.items() if kind not in self._opened.learned]
         if fresh:
             self._parts.workers.learn_kinds(fresh)
-            self._opened.learned.update(kind for kind, _ in fresh)
+            self._opened.learned.update(kind.name for kind in fresh)
 
     def _by_name(self, kind: str, arguments: Mapping[str, Any]) -> Bound[Any]:
         handler = self._opened.registry.handlers.get(kind)
@@ -237,7 +237,7 @@ class Longwatch(Pieces):
                 f"no handler of this fleet is called {kind!r}{nearest(kind, known)}",
                 hint="Import the module that declares it with @lw.task, or let longwatch work MODULE run once.",
             )
-        return Bound(kind, dict(arguments), Options())
+        return bound_by_name(known[kind], arguments)
 
     def _new(
         self,

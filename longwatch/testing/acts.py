@@ -7,6 +7,7 @@ import msgspec
 
 from longwatch.policy.task import Failed, Fate, Finished, HandedBack, Lost, Outcome, State
 from longwatch.store.moves import NewTask, Run
+from longwatch.store.workers import Kind, Manner
 from longwatch.testing.play import KINDS, OWNERS, Handle, Numbers, Play, Side
 
 LEASE_MS = 60_000
@@ -252,7 +253,8 @@ def dismiss(play: Play, numbers: Numbers) -> None:
 
 
 def learn_kinds(play: Play, numbers: Numbers) -> None:
-    learned = [(numbers.pick(KINDS), numbers.pick(("one", "two")))]
+    manner = Manner(retries=numbers.pick((0, 2)), required=numbers.pick(((), ("name",))))
+    learned = [Kind(numbers.pick(KINDS), numbers.pick(("one", "two")), manner)]
     play.both(f"learn {learned}", lambda side: side.workers.learn_kinds(learned))
     play.both("kinds", lambda side: side.workers.kinds())
 

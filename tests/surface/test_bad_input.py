@@ -268,7 +268,6 @@ def test_a_script_without_a_guard_is_told_so_and_does_not_breed(shell: Shell) ->
     assert shell.tasks() == {"ready": 2}, "submitted once, by the script itself"
 
 
-@pytest.mark.xfail(strict=True, reason="a name is written down, and not yet held")
 def test_a_name_that_works_already_is_refused(shell: Shell) -> None:
     first = shell.start("work", "shop", "--name", "night")
     try:

@@ -126,11 +126,12 @@ insert into batch (id, name, digest, submitted_ms) values (:id, :name, :digest, 
 select * from task where batch = :batch order by seq;
 
 -- know_kind: a handler of this name exists in the fleet
-insert into kind (name, module) values (:name, :module) on conflict (name) do update set module = excluded.module
- where kind.module <> excluded.module;
+insert into kind (name, module, manner) values (:name, :module, :manner)
+on conflict (name) do update set module = excluded.module, manner = excluded.manner
+ where kind.module <> excluded.module or kind.manner <> excluded.manner;
 
 -- kinds: every kind of task that ever had a handler
-select name, module from kind order by name;
+select name, module, manner from kind order by name;
 
 -- enrol: a worker process
 insert into worker (owner, agent, pid, start_ticks, boot_id, name, since_ms, beat_ms)

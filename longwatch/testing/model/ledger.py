@@ -11,7 +11,7 @@ from longwatch.policy.task import Failed, Finished, HandedBack, Lost, Outcome, S
 from longwatch.store.moves import NewTask, Run, Step, Task
 from longwatch.store.runs import Concluded
 from longwatch.store.tasks import Submitted
-from longwatch.store.workers import Enrolled
+from longwatch.store.workers import Enrolled, Kind
 from longwatch.testing.model.state import Attempt, Ledger, Need, Part
 
 
@@ -281,10 +281,10 @@ class Workers:
     def all(self) -> list[Enrolled]:
         return sorted(self.ledger.workers.values(), key=lambda worker: (worker.since_ms, worker.owner))
 
-    def learn_kinds(self, kinds: Iterable[tuple[str, str]]) -> None:
-        self.ledger.kinds.update(kinds)
+    def learn_kinds(self, kinds: Iterable[Kind]) -> None:
+        self.ledger.kinds.update({kind.name: kind for kind in kinds})
 
-    def kinds(self) -> dict[str, str]:
+    def kinds(self) -> dict[str, Kind]:
         return dict(self.ledger.kinds)
 
     def end_all(self) -> None:

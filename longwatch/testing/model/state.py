@@ -11,7 +11,7 @@ from longwatch.errors import LeaseLost, NotFound
 from longwatch.policy import task as policy
 from longwatch.policy.task import Fate, State
 from longwatch.store.moves import Run, Task
-from longwatch.store.workers import Enrolled
+from longwatch.store.workers import Enrolled, Kind
 
 BAD: tuple[State, ...] = ("failed", "cancelled")
 
@@ -56,7 +56,7 @@ class Ledger:
     batches: dict[str, tuple[str, str]] = field(default_factory=dict[str, tuple[str, str]])  # name -> (id, digest)
     epochs: dict[str, int] = field(default_factory=dict[str, int])  # of each task, when it was submitted or retried
     workers: dict[str, Enrolled] = field(default_factory=dict[str, Enrolled])
-    kinds: dict[str, str] = field(default_factory=dict[str, str])
+    kinds: dict[str, Kind] = field(default_factory=dict[str, Kind])
 
     @contextlib.contextmanager
     def whole(self) -> Generator[None]:

@@ -87,7 +87,8 @@ create index step_open on step (task) where sort = 'once' and state = 'started';
 
 create table kind (
   name text primary key,
-  module text not null            -- where its handler is found
+  module text not null,           -- where its handler is found
+  manner text not null            -- how it is run and what arguments it takes, as JSON
 ) without rowid;
 
 create table batch (

@@ -92,6 +92,7 @@ def _said(report: Report) -> str:
 def _log(lw: Longwatch, *, as_json: bool) -> None:
     if as_json:
         logs.configure(lw.opened.parts.journal.redactor)
+        os.environ[logs.JSON_VARIABLE] = "1"  # spawned workers log as their parent does
     else:
         logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
 

@@ -10,6 +10,9 @@ from longwatch.runtime.run import current_run
 from longwatch.surface.wire import at
 
 
+JSON_VARIABLE = "LONGWATCH_LOG_JSON"
+
+
 class JsonFormatter(logging.Formatter):
     """at, level, logger, message; task, run and agent inside a handler; exception when there is one."""
 

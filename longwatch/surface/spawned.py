@@ -50,11 +50,14 @@ def main() -> int:
 
 def _work(told: dict[str, Any], lifeline: int) -> int:
     import longwatch
+    from longwatch.surface import logs
     from longwatch.surface.working import work_here
 
     sys.path[:], sys.argv[:] = told["sys_path"], told["argv"]
     handlers = _find_handlers(told)
     with longwatch.open(told["state"], config=told["config"], agent=told["agent"], budget=told["budget"]) as lw:
+        if os.environ.get(logs.JSON_VARIABLE):
+            logs.configure(lw.opened.parts.journal.redactor)
         for handler in handlers:
             lw.include(handler)
         work_here(

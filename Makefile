@@ -16,7 +16,8 @@ slow: setup
 check: setup
 	@$(RUN) ruff format --check .
 	@$(RUN) ruff check .
-	@$(RUN) mypy
+	@$(RUN) mypy longwatch bench docs
+	@for folder in tests/*/; do $(RUN) mypy $$folder || exit 1; done
 	@$(RUN) pyright
 	@$(RUN) pytest tests/tidy
 

@@ -1,16 +1,16 @@
 """Longwatch: the state layer that lets fleets of autonomous agents run for months.
 
-    import longwatch
+import longwatch
 
-    lw = longwatch.open("state/longwatch.db")
+lw = longwatch.open("state/longwatch.db")
 
-    @lw.task(retries=3)
-    def greet(run: longwatch.Run, name: str) -> str:
-        return run.step("say", str.title, name)
+@lw.task(retries=3)
+def greet(run: longwatch.Run, name: str) -> str:
+    return run.step("say", str.title, name)
 
-    task = lw.submit(greet.bind("ada"), key="ada")
-    lw.work(until_idle=True)
-    print(lw.wait(task).result)
+task = lw.submit(greet.bind("ada"), key="ada")
+lw.work(until_idle=True)
+print(lw.wait(task).result)
 """
 
 import os

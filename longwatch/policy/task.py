@@ -38,7 +38,7 @@ MOVES: dict[str, dict[State, State]] = {
     "resolve_failed": {"unknown": "failed"},
     "resolve_cancelled": {"unknown": "cancelled"},
     "retry": {"failed": "scheduled", "cancelled": "scheduled", "unknown": "scheduled"},  # by a person
-    "revive": {"cancelled": "waiting", "failed": "waiting"},  # what a retried task had taken down, and a retried one that still waits
+    "revive": {"cancelled": "waiting", "failed": "waiting"},  # what a retried task took down, and one that still waits
 }  # fmt: skip
 
 STATES: tuple[State, ...] = (

@@ -9,7 +9,6 @@ from longwatch.policy.redact import Redactor
 from longwatch.runtime.run import current_run
 from longwatch.surface.wire import at
 
-
 JSON_VARIABLE = "LONGWATCH_LOG_JSON"
 
 

@@ -51,7 +51,7 @@ def test_pyright_refuses_each_misuse() -> None:
 
 def test_the_program_runs(tmp_path: Path) -> None:
     (tmp_path / "workspace").mkdir()
-    config: longwatch.Config = {**passes.CONFIG, "fleet": {**passes.CONFIG["fleet"], "root": str(tmp_path)}}
+    config: longwatch.Config = {**passes.CONFIG, "fleet": {**passes.CONFIG.get("fleet", {}), "root": str(tmp_path)}}
     with longwatch.open(tmp_path / "state" / "longwatch.db", config=config, agent="biller", budget="billing") as lw:
         lw.include(passes.crawl, passes.invoice)
         passes.submitted(lw)

@@ -240,8 +240,9 @@ def supervise(folder: Path, tasks: list[str], command: list[str], processes: int
 
 
 def _start(command: list[str], folder: Path) -> "subprocess.Popen[bytes]":
+    """In a session of its own, as the other program's workers are: the kernel shares a busy machine by sessions."""
     with (folder / "log.txt").open("ab") as log:
-        return subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=log)
+        return subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=log, start_new_session=True)
 
 
 def put_back_of(folder: Path, pid: int) -> None:

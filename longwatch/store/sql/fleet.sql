@@ -10,6 +10,7 @@ select max(coalesce((select max(submitted_ms) from task), 0),
            coalesce((select max(started_ms) from run), 0),
            coalesce((select max(ended_ms) from task), 0),
            coalesce((select max(beat_ms) from worker), 0),
+           coalesce((select admitted_ms from call order by seq desc limit 1), 0),
            coalesce((select max(upkeep_ms, offset_ms) from fleet), 0)) as at_ms;
 
 -- reboot: the machine has started anew; the boot clock began again at zero

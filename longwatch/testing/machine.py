@@ -11,7 +11,7 @@ import random
 import threading
 from collections import Counter
 from collections.abc import Callable, Generator, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 from longwatch.db.connection import Transaction, Value
 from longwatch.db.sqlite import SqliteDatabase
@@ -78,6 +78,11 @@ class Machine:
         if self._spins > SPINS_MOST:
             raise RuntimeError(f"{SPINS_MOST} transactions at one instant: somebody asks again without waiting")
 
+    def rows(self, sql: str, *values: str | int) -> list[Any]:
+        """What the auditor asks of the state, in SQL of its own."""
+        connection: Any = self.database.connection
+        return list(connection.execute(sql, values))
+
     # -- what happens to it ----------------------------------------------------------------------------------------------
 
     def note(self, what: str) -> None:
@@ -88,7 +93,7 @@ class Machine:
         if len(self.last_events) > 400:
             del self.last_events[:200]
 
-    def spawn(self, name: str, main: "Callable[[Process], None]", *, on_end: "OnEnd | None" = None) -> "Process":
+    def spawn(self, name: str, main: "Callable[[Process], object]", *, on_end: "OnEnd | None" = None) -> "Process":
         process = Process(self, name, on_end)
         self.processes.append(process)
         self.note(f"spawn {name}")
@@ -122,7 +127,7 @@ class Process:
         self.on_death: list[Callable[[], None]] = []
         self._on_end = on_end
 
-    def run(self, main: "Callable[[Process], None]") -> None:
+    def run(self, main: "Callable[[Process], object]") -> None:
         def work() -> None:
             try:
                 main(self)

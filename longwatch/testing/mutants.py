@@ -13,14 +13,14 @@ from typing import Any, cast
 
 from longwatch.admission import ledger, limiter
 from longwatch.db import statements
-from longwatch.policy import admission, budget, meter
+from longwatch.policy import admission, budget, meter, window
 from longwatch.policy.admission import Ask, Slot
 from longwatch.policy.budget import Standing, Verdict
 from longwatch.policy.limits import Rate
 from longwatch.runtime.call import Call
 from longwatch.runtime.commit import Committer
 from longwatch.runtime.run import RunCore
-from longwatch.store import dependants, edits, runs, steps, tasks
+from longwatch.store import edits, runs, steps, tasks
 from longwatch.store.edits import EditStore
 from longwatch.store.steps import Steps
 
@@ -60,6 +60,15 @@ def together(*plants: contextlib.AbstractContextManager[None]) -> Generator[None
         yield
 
 
+def answering(value: object) -> Callable[..., Any]:
+    """A function that does nothing and always answers this."""
+
+    def answer(*_: object, **__: object) -> object:
+        return value
+
+    return answer
+
+
 def no_fence() -> contextlib.AbstractContextManager[None]:
     return reworded("tasks.held", "and fence = :fence", "")
 
@@ -75,19 +84,15 @@ def cap_off_by_one() -> contextlib.AbstractContextManager[None]:
 
 def holds_for_ever() -> contextlib.AbstractContextManager[None]:
     return together(
-        replaced(limiter.Limiter, "expire", lambda self, **_: 0),
-        replaced(limiter.Limiter, "bury", lambda self, owner: 0),
+        replaced(limiter.Limiter, "expire", answering(0)),
+        replaced(limiter.Limiter, "bury", answering(0)),
     )
 
 
 def dependants_not_told() -> contextlib.AbstractContextManager[None]:
-    def tell(*_: object) -> int:
-        return 0
-
     return together(
-        replaced(runs, "tell_dependants", tell),
-        replaced(tasks, "tell_dependants", tell),
-        replaced(dependants, "tell_dependants", tell),
+        replaced(runs, "tell_dependants", answering(0)),
+        replaced(tasks, "tell_dependants", answering(0)),
     )
 
 
@@ -129,12 +134,12 @@ def key_ignored() -> contextlib.AbstractContextManager[None]:
 
 
 def not_rolled_forward() -> contextlib.AbstractContextManager[None]:
-    return replaced(Committer, "roll_forward", lambda self: 0)
+    return replaced(Committer, "roll_forward", answering(0))
 
 
 def step_apart_from_its_edit() -> contextlib.AbstractContextManager[None]:
     def commit(self: EditStore, edit: str, items: Any, *, also: Any, **rest: Any) -> None:
-        real(self, edit, items, also=lambda tx: None, **rest)
+        real(self, edit, items, also=answering(None), **rest)
         with self.database.transaction() as tx:
             also(tx)
 
@@ -155,12 +160,12 @@ def fence_in_the_key() -> contextlib.AbstractContextManager[None]:
 def once_repeated() -> contextlib.AbstractContextManager[None]:
     return together(
         reworded("tasks.open_once", "where", "where 0 and"),
-        replaced(Steps, "begin", lambda self, run, name: True),
+        replaced(Steps, "begin", answering(True)),
     )
 
 
 def lost_calls_cost_nothing() -> contextlib.AbstractContextManager[None]:
-    return replaced(ledger, "hold_of", lambda row: ledger.NOTHING)
+    return replaced(ledger, "hold_of", answering(ledger.NOTHING))
 
 
 def one_place_too_many() -> contextlib.AbstractContextManager[None]:
@@ -173,19 +178,17 @@ def one_place_too_many() -> contextlib.AbstractContextManager[None]:
 
 
 def steps_forgotten() -> contextlib.AbstractContextManager[None]:
-    return replaced(Steps, "find", lambda self, run, name: None)
+    return replaced(Steps, "find", answering(None))
 
 
 def wall_clock_believed() -> contextlib.AbstractContextManager[None]:
-    from longwatch.policy import window
-
-    return replaced(window, "parted", lambda wall_ms, *, steady_ms: False)
+    return replaced(window, "parted", answering(False))
 
 
 def edit_without_its_fence() -> contextlib.AbstractContextManager[None]:
     return together(
-        replaced(edits, "check", lambda tx, lease, *, fence: None),
-        replaced(steps, "hold", lambda tx, run: None),
+        replaced(edits, "check", answering(None)),
+        replaced(steps, "hold", answering(None)),
     )
 
 

@@ -31,7 +31,7 @@ RATES: dict[str, dict[str, Rate]] = {
     "stripe": {"requests": Rate(25, 1_000, 5)},
     "github": {"requests": Rate(10, 1_000, 4)},
 }
-MOST = {"github": 3}
+MOST = {"anthropic": 3}
 QUOTA = 125  # calls of github a day and agent; some days need more
 
 

@@ -98,6 +98,7 @@ class Simulation:
         self.machine.fate, self.outside.fates = self.faults, self.faults.of_call
         self.machine.on_commit = self.auditor.at_commit
         self.faults.begin()
+        self._look_on()
         for day in range(self.days):
             self._plan_day(day)
             self.driver.run_until((day + 1) * DAY_MS)
@@ -127,6 +128,10 @@ class Simulation:
             self.driver.at(at_ms + self.random.randrange(90 * SECOND_MS, 4 * MINUTE_MS), self._cancel)
             self.driver.at(at_ms + 2 * HOUR_MS, self._upkeep)
             self.driver.at(at_ms + 2 * HOUR_MS + PATIENCE_MS, self._operate)
+
+    def _look_on(self) -> None:
+        self.auditor.look()
+        self.driver.at(self.driver.now_ms + 30 * MINUTE_MS, self._look_on)
 
     def _drain(self) -> None:
         """Without faults and new tasks: everything that runs ends within a lease and its slack, everything ends."""
@@ -182,9 +187,9 @@ class Simulation:
             self._judge(process, error)
             if error is not None and again_ms is not None:
                 later_ms = self.driver.now_ms + self.random.randrange(again_ms) + 1
-                self.driver.at(later_ms, lambda: self._spawn(name, main, again_ms) and None)
+                self.driver.at(later_ms, lambda: self._spawn(name, main, again_ms))
 
-        return self.machine.spawn(name, lambda process: main(process) and None, on_end=ended)
+        return self.machine.spawn(name, main, on_end=ended)
 
     def _judge(self, process: Process, error: BaseException | None) -> None:
         if isinstance(error, Broken):
@@ -205,7 +210,7 @@ class Simulation:
             self.auditor.submitted(receipts)
             self.scripts -= 1
 
-        self.driver.at(at_ms, lambda: self._spawn(f"script-{burst.name}", main, 20 * SECOND_MS) and None)
+        self.driver.at(at_ms, lambda: self._spawn(f"script-{burst.name}", main, 20 * SECOND_MS))
 
     def _work(self, agent: str, dead: str = "") -> None:
         """A worker for this agent, unless it has one; one that dies is followed by another. dead: owner to bury."""
@@ -293,9 +298,8 @@ class Simulation:
     # -- figures -----------------------------------------------------------------------------------------------------------
 
     def result(self, broken: dict[str, Any] | None) -> Result:
-        execute = self.machine.database.connection.execute
         marks: Counter[str] = Counter(self.machine.marks)
-        for kind, move, count in execute("select kind, data ->> 'move', count(*) from record group by 1, 2"):
+        for kind, move, count in self.machine.rows("select kind, data ->> 'move', count(*) from record group by 1, 2"):
             marks[f"{kind} by {move}" if move else str(kind)] += count
         return Result(
             seed=self.seed,
@@ -303,7 +307,7 @@ class Simulation:
             agents=self.agents,
             kinds=sorted(self.kinds),
             faults=dict(sorted(self.faults.counts.items())),
-            tasks=dict(execute("select state, count(*) from task group by 1 order by 1").fetchall()),
+            tasks=dict(self.machine.rows("select state, count(*) from task group by 1 order by 1")),
             calls=sum(self.outside.requests.values()),
             edits=marks["edit.committed"],
             marks=dict(sorted(marks.items())),

@@ -57,7 +57,7 @@ class Strand:
         self.joiners: list[Strand] = []
 
 
-Event = Callable[[], None]
+Event = Callable[[], object]
 Entry = tuple[int, int, "Strand | Event", int]
 
 

@@ -18,6 +18,11 @@ from longwatch.testing.program import BOOKS, DAILY, GROWTH, QUOTA
 
 ENDED = ("done", "failed", "cancelled", "unknown")
 DAY_MS = 86_400_000
+LEFTOVERS = {
+    "open calls": "select id, service, owner from call where state = 'open'",
+    "leases": "select id, owner, until_ms from lease",
+    "commits without their files": "select id, owner, task from edit where applied_ms is null",
+}
 LONGEST_RUN_MS = 90 * 60_000  # no outage, pause, hold or line of the simulated world lasts for that long
 EXPECTED = re.compile(
     r"(\w+\.)*(GiveUp|RetryLater|BudgetExceeded|LimitRefused|StoreUnavailable|ConnectError|ReadTimeout|ServerError)\b"
@@ -191,6 +196,7 @@ class Auditor:
         self._seen_ms = -1
         self.look()
         self._close_ledger()
+        self._close_leftovers()
         self._close_errors()
         self._close_effects()
         self._close_bill()
@@ -213,6 +219,13 @@ class Auditor:
                 raise self.broken("P1", f"{task} was submitted and is not in the ledger")
         if len(listed) != len(self.by_id):
             raise self.broken("P1", f"{len(listed)} tasks in the ledger, {len(self.by_id)} were submitted")
+
+    def _close_leftovers(self) -> None:
+        """Whatever the dead held has come back."""
+        for what, sql in LEFTOVERS.items():
+            left = self._all(sql)
+            if left:
+                raise self.broken("P8", f"{len(left)} {what} are left although everything has drained: {left[:3]}")
 
     def _close_errors(self) -> None:
         """A task may fail by what its handler means, by the services and by refusals; not by an error of the code."""

@@ -13,15 +13,20 @@ from collections import Counter
 from collections.abc import Callable, Generator, Sequence
 from typing import Any, Protocol
 
-from longwatch.db.connection import Transaction, Value
+from longwatch.db.connection import Row, Transaction, Value
 from longwatch.db.sqlite import SqliteDatabase
-from longwatch.errors import StoreUnavailable
+from longwatch.errors import LeaseLost, StoreUnavailable
 from longwatch.runtime.loop import Bell
 from longwatch.runtime.world import format_id
 from longwatch.testing.kernel import KernelLock
 from longwatch.testing.virtual import NEVER_MS, Driver, Killed, Strand
 
 START_WALL_MS = 1_793_491_200_000  # Sunday 1 November 2026, 00:00 UTC
+FOUND_AGAIN = {  # what a row means that a write looks for because its first reply may have been lost
+    "tasks.run_by_id": "store.claim_found_again",
+    "tasks.run_by_fence": "store.end_found_again",
+    "edits.by_id": "store.commit_found_again",
+}
 SPINS_MOST = 20_000  # transactions at one virtual instant: above it somebody asks without ever waiting
 
 
@@ -300,8 +305,12 @@ class FaultyDatabase:
         process.critical += 1
         try:
             with self._real.transaction(durable=durable) as tx:
-                said = Told(tx)
-                yield said
+                said = Told(tx, self._machine.marks)
+                try:
+                    yield said
+                except LeaseLost:
+                    self._machine.marks["store.overtaken"] += 1
+                    raise
                 fate.at_commit(process)
                 process.alive()
                 self._machine.on_commit(said.told)
@@ -336,12 +345,18 @@ class FaultyDatabase:
 class Told:
     """db.connection.Transaction, with the names of the statements that write: what the trace is made of."""
 
-    __slots__ = ("_tx", "all", "now_ms", "one", "told", "wall_ms")
+    __slots__ = ("_marks", "_tx", "all", "now_ms", "told", "wall_ms")
 
-    def __init__(self, tx: Transaction) -> None:
-        self._tx, self.now_ms, self.wall_ms = tx, tx.now_ms, tx.wall_ms
-        self.one, self.all = tx.one, tx.all
+    def __init__(self, tx: Transaction, marks: Counter[str]) -> None:
+        self._tx, self._marks, self.now_ms, self.wall_ms = tx, marks, tx.now_ms, tx.wall_ms
+        self.all = tx.all
         self.told: list[str] = []
+
+    def one(self, statement: str, /, **values: Value) -> Row | None:
+        row = self._tx.one(statement, **values)
+        if row is not None and statement in FOUND_AGAIN:
+            self._marks[FOUND_AGAIN[statement]] += 1
+        return row
 
     def count(self, statement: str, /, **values: Value) -> int:
         changed = self._tx.count(statement, **values)

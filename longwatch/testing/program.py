@@ -32,7 +32,7 @@ RATES: dict[str, dict[str, Rate]] = {
     "github": {"requests": Rate(10, 1_000, 4)},
 }
 MOST = {"anthropic": 3}
-QUOTA = 125  # calls of github a day and agent; some days need more
+QUOTA = 110  # calls of github a day and agent; some days need more
 
 
 def limits_for(agents: int) -> Limits:

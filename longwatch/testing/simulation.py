@@ -21,6 +21,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+from longwatch.admission.calls import HOLD_MS
 from longwatch.db.migrate import migrate
 from longwatch.errors import StoreUnavailable
 from longwatch.runtime import lease, worker
@@ -170,6 +171,9 @@ class Simulation:
             for agent in self.names:
                 logs["crawl"].extend(edits.read([f"crawls/{agent}.json"]).read_json(f"crawls/{agent}.json", default=[]))
 
+        self.driver.run_until(self.driver.now_ms + HOLD_MS + MINUTE_MS)
+        self._upkeep()
+        self.driver.run_until(self.driver.now_ms + MINUTE_MS)
         self._spawn("closer", read)
         self.driver.run_until(self.driver.now_ms + MINUTE_MS)
         self.auditor.close(books, logs)
@@ -225,7 +229,13 @@ class Simulation:
                 opened.parts.bury(dead)
             for handler in self._program(process):
                 opened.registry.add(handler)
-            worker.Worker(opened.parts, opened.registry, owner=name, agent=agent).work(until_idle=True)
+            worker.Worker(
+                opened.parts,
+                opened.registry,
+                owner=name,
+                agent=agent,
+                on_overrun=lambda why: process.kill(f"by itself: {why}"),  # as a spawned one ends itself
+            ).work(until_idle=True)
 
         def ended(process: Process, error: BaseException | None) -> None:
             self._judge(process, error)
@@ -300,7 +310,9 @@ class Simulation:
     def result(self, broken: dict[str, Any] | None) -> Result:
         marks: Counter[str] = Counter(self.machine.marks)
         for kind, move, count in self.machine.rows("select kind, data ->> 'move', count(*) from record group by 1, 2"):
-            marks[f"{kind} by {move}" if move else str(kind)] += count
+            name = f"{kind} by {move}" if move else str(kind)
+            if name not in self.machine.marks:  # else it was counted where it was reached
+                marks[name] += count
         return Result(
             seed=self.seed,
             days=self.days,

@@ -33,6 +33,7 @@ CODE = "from bench.start_latency import serve; serve({state!r}, {processes})"
 NAP = threading.Event()
 
 
+@longwatch.task("mark")
 def mark(run: longwatch.Run, path: str, number: int) -> None:
     with Path(path).open("a") as file:
         file.write(f"{number} {time.monotonic_ns()}\n")
@@ -40,7 +41,7 @@ def mark(run: longwatch.Run, path: str, number: int) -> None:
 
 def opened(state: str) -> longwatch.Longwatch:
     lw = longwatch.open(state, config={"fleet": {"root": str(Path(state).parent)}})
-    lw.task("mark")(mark)
+    lw.include(mark)
     return lw
 
 

@@ -17,6 +17,7 @@ import types
 from typing import Any
 
 from longwatch.errors import ConfigError, LongwatchError, StoreUnavailable
+from longwatch.runtime.handler import Handler
 from longwatch.runtime.pool import AWAY, REFUSED
 
 importing = False  # the user's module is being imported in a spawned process
@@ -131,7 +132,13 @@ def _handler(kind: str, module: str, name: str) -> Any:
             f"a worker process cannot find the handler {kind!r} as {module}.{name}: {error}",
             hint="Handlers must stand at the top level of a module that can be imported.",
         ) from error
-    return found
+    if not isinstance(found, Handler):
+        raise ConfigError(
+            f"{module}.{name} is not the handler {kind!r} but a {type(found).__name__}",
+            hint="Declare it where it is defined, with @lw.task or @longwatch.task: workers find it by that name.",
+        )
+    handler: Handler[Any, Any] = found  # pyright: ignore[reportUnknownVariableType]
+    return handler
 
 
 def _first_line(descriptor: int) -> bytes:

@@ -237,6 +237,24 @@ def test_a_script_without_a_guard_is_told_so_in_one_line(tmp_path: Path) -> None
     assert "Traceback" not in ended.stderr
 
 
+def test_a_handler_that_its_name_does_not_lead_to_is_refused_in_one_line(tmp_path: Path) -> None:
+    script = tmp_path / "undecorated.py"
+    script.write_text(
+        "import longwatch\n"
+        f"lw = longwatch.open({str(tmp_path / 's.db')!r})\n"
+        "def one(run: longwatch.Run) -> None: ...\n"
+        "lw.task('one')(one)\n"
+        "if __name__ == '__main__':\n"
+        "    try:\n"
+        "        lw.work(processes=2)\n"
+        "    except longwatch.ConfigError as error:\n"
+        "        print(error)\n"
+    )
+    ended = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=PATIENCE_S)
+    assert ended.stdout.startswith("__main__.one is not the handler 'one' but a function"), ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
 def test_a_notebook_is_told_that_its_handlers_cannot_be_found(tmp_path: Path) -> None:
     code = (
         "import longwatch\n"

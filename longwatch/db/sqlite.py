@@ -146,6 +146,9 @@ class SqliteDatabase:
     def _connect(self, name: str) -> apsw.Connection:
         connection = apsw.Connection(name, statementcachesize=256)
         connection.set_busy_timeout(BUSY_MS)
+        # Plans may not depend on bound values: beside partial indexes SQLite would compile a statement anew whenever
+        # one of them, such as the instant, has changed. No plan here needs it: what partial indexes ask for is literal.
+        connection.config(apsw.SQLITE_DBCONFIG_ENABLE_QPSG, 1)
         for setting in SETTINGS:  # one by one: a statement that answers with a row would keep the next from running
             connection.execute(f"pragma {setting}").fetchall()
         return connection

@@ -17,12 +17,11 @@ from longwatch import BudgetExceeded, Run
 from longwatch.demo import catalogue, marks, material
 from longwatch.demo.catalogue import Entry
 from longwatch.demo.figures import FEE, LEASE_S
-from longwatch.demo.services import ANSWER_TOKENS, PENCE, REVIEW_MODEL, SUMMARY_MODEL, Services, prompt_tokens, said
+from longwatch.demo.services import ANSWER_TOKENS, LIVE, PENCE, REVIEW_MODEL, SUMMARY_MODEL, Services, said
 from longwatch.runtime.edit import Edit
 
 FOLDER = "catalogue"
 NOTHING = "0 USD"
-SOURCE_CHARACTERS = "LONGWATCH_DEMO_SOURCE_CHARACTERS"
 PAUSES_S = (
     0.5,
     1.0,
@@ -75,7 +74,7 @@ def ask(run: Run, model: str, module: str, what: str, *, budget: str) -> str:
 
 
 def ask_once(run: Run, model: str, module: str, prompt: str, *, budget: str) -> httpx.Response:
-    weight = {"input_tokens": prompt_tokens(prompt), "output_tokens": ANSWER_TOKENS}
+    weight = {"input_tokens": api().tokens(prompt), "output_tokens": ANSWER_TOKENS}
     marks.at("waiting", module)
     with run.call("anthropic", model=model, budget=budget, weight=weight) as call:
         marks.at("claude", module)
@@ -148,4 +147,4 @@ class Edited:
 
 @cache
 def api() -> Services:
-    return Services(int(os.environ.get(SOURCE_CHARACTERS, "40000")))
+    return Services(live=LIVE in os.environ)

@@ -17,13 +17,13 @@ from longwatch.demo.columns import HomeMade, Longwatch
 from longwatch.demo.options import AGENTS, Options, opened
 from longwatch.demo.report import as_data, as_words
 from longwatch.demo.screen import Screen, screen
+from longwatch.demo.services import LIVE
 from longwatch.policy.money import Money
 from longwatch.sandbox import Sandbox, started
 from longwatch.surface.output import console_on
 
 OK, BROKEN, INTERRUPTED = 0, 3, 130
 HOME_MADE_SHARE = 0.3  # of the tasks: enough to see what becomes of them
-LIVE_CHARACTERS = "6000"
 
 Before = Callable[[Column], None]
 """For tests: called with a column when its work is over, before it is judged."""
@@ -37,6 +37,7 @@ def conduct(options: Options, *, before: Before | None = None) -> int:
         view = screen(sys.stderr)
         try:
             with contextlib.ExitStack() as stack:
+                stack.callback(view.close)
                 columns = _columns(options, folder, stack)
                 for column in columns:
                     _play(column, options, view, before)
@@ -50,7 +51,6 @@ def conduct(options: Options, *, before: Before | None = None) -> int:
                 _say_where(folder, options)
                 _wait_for_enter(options)
         except KeyboardInterrupt:
-            view.close()
             sys.stderr.write(f"\nInterrupted. Nothing is left running; what there is lies in {shown(folder)}.\n")
             return INTERRUPTED
     return BROKEN if outcomes["longwatch"].broken else OK
@@ -112,7 +112,7 @@ def _environ(sandbox: Sandbox, options: Options) -> Mapping[str, str]:
         return {**mine, **sandbox.env()}
     claude = {name: value for name, value in mine.items() if name.startswith("ANTHROPIC_")}
     stand_ins = {name: value for name, value in sandbox.env().items() if not name.startswith("ANTHROPIC_")}
-    return {**mine, **stand_ins, **claude, "LONGWATCH_DEMO_SOURCE_CHARACTERS": LIVE_CHARACTERS}
+    return {**mine, **stand_ins, **claude, LIVE: "1"}
 
 
 def _url(column: Column, options: Options) -> str | None:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-LEAST_BYTES, MOST_BYTES = 4_000, 40_000
+LEAST_BYTES, MOST_BYTES = 4_000, 30_000
 SKIPPED = {"test", "tests", "idle_test", "site-packages", "dist-packages"}
 
 

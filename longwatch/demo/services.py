@@ -17,13 +17,18 @@ ANSWER_TOKENS = 200
 PENCE = 1200
 REPOSITORY = "atlas/library"
 TIMEOUT_S = 30.0
+LIVE = "LONGWATCH_DEMO_LIVE"
+LIVE_CHARACTERS = 6_000
 
 
 @dataclass
 class Services:
-    """source_characters: how much of a module is sent to Claude."""
+    """live: Claude is the real one: less of each module is sent, and its tokens are estimated for certain.
 
-    source_characters: int = 40_000
+    A stand-in counts four characters a token; no tokenizer at hand tells for the real one, but code has more than three.
+    """
+
+    live: bool = False
 
     @cached_property
     def http(self) -> httpx.Client:
@@ -31,7 +36,12 @@ class Services:
         return httpx.Client(timeout=TIMEOUT_S, trust_env=False, verify=_claude().startswith("https:"))
 
     def prompt(self, module: Module, ask: str) -> str:
-        return f"{ask} the Python module {module.name} in one sentence.\n\n{module.source[: self.source_characters]}"
+        source = module.source[:LIVE_CHARACTERS] if self.live else module.source
+        return f"{ask} the Python module {module.name} in one sentence.\n\n{source}"
+
+    def tokens(self, prompt: str) -> int:
+        """Surely as many as the prompt has."""
+        return len(prompt) // (3 if self.live else 4) + 50
 
     def message(self, model: str, prompt: str) -> httpx.Response:
         headers = {"x-api-key": os.environ["ANTHROPIC_API_KEY"], "anthropic-version": "2023-06-01"}
@@ -72,11 +82,6 @@ def marker(module: str) -> str:
 def said(message: Any) -> str:
     """The text of an answer of Claude."""
     return "".join(block.get("text", "") for block in message["content"])
-
-
-def prompt_tokens(prompt: str) -> int:
-    """Surely as many as the prompt has, without a tokenizer: source code has more than three characters a token."""
-    return len(prompt) // 3 + 50
 
 
 def _claude() -> str:

@@ -11,6 +11,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
+from longwatch.policy.window import PARTED_MS
 from longwatch.testing.load import Receipt
 from longwatch.testing.machine import START_WALL_MS, Machine
 from longwatch.testing.outside import Effect, Outside
@@ -109,6 +110,10 @@ class Auditor:
         """Held + spent is never above a cap, in the window that the calendar is in."""
         self.checks += 1
         at_ms = self._one("select at_ms from calendar")
+        if at_ms > START_WALL_MS + self.machine.driver.now_ms + PARTED_MS:
+            raise self.broken(
+                "P4", f"the budgets' calendar is at {at_ms}, before its time: a jump of the clock moved it"
+            )
         start_ms = at_ms - at_ms % DAY_MS
         spent = {
             (purse, dimension): settled

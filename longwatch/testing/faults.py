@@ -189,11 +189,15 @@ class Mix:
             case "store unavailable":
                 self.away_until_ms = now_ms + int(10 ** self.random.uniform(2.5, 5.3))
                 self.machine.note(f"store away until {self.away_until_ms}")
-            case "wall clock jumps":
+            case "wall clock jumps" if self.machine.rows(
+                "select 1 from fleet where boot_id = ?", self.machine.boot_id()
+            ):
                 self.machine.jumped_ms = self.random.randrange(-DAY_MS, DAY_MS)
                 self.machine.note(f"wall clock off by {self.machine.jumped_ms}")
                 self.machine.driver.at(now_ms + self.random.randrange(4 * HOUR_MS), self._set_right)
             case "reboot":
                 self.machine.reboot()
+            case "wall clock jumps":
+                pass  # between a start and the first process of the fleet there is no other clock to tell right from wrong
             case _:
                 self.outside.fail(self.random.randrange(5 * SECOND_MS, 10 * MINUTE_MS))

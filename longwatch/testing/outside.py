@@ -11,6 +11,7 @@ import random
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Literal
 
 from longwatch.policy.limits import Rate
@@ -50,6 +51,10 @@ class Bucket:
             return False
         self.level -= units * self.rate.per_ms
         return True
+
+    def give_back(self, units: int) -> None:
+        """What was counted when the request arrived, and not used. A full bucket runs over when it is looked at next."""
+        self.level += units * self.rate.per_ms
 
 
 @dataclass(frozen=True)
@@ -132,9 +137,12 @@ class Outside:
         key: str = "",
         cost: int = 0,
         units: dict[str, int],
+        unused: dict[str, int],
         takes_ms: int,
     ) -> Effect | None:
         """Make a request as `process`, and wait for the answer. None: there was nothing to be done but to look.
+
+        units: counted when it arrives, by dimension; unused: given back by the service when it has answered.
 
         Errors: ConnectError, ReadTimeout, ServerError.
         """
@@ -147,7 +155,7 @@ class Outside:
         travel_ms = self.random.randrange(TRAVEL_MS)
         reply = Reply(fate, now_ms + travel_ms + takes_ms)
         effect = Effect(now_ms + travel_ms, service, what, key, task, agent, budget, cost)
-        self.driver.at(now_ms + travel_ms, lambda: self._arrive(found, process, reply, effect, units))
+        self.driver.at(now_ms + travel_ms, lambda: self._arrive(found, process, reply, effect, units, unused))
         self.driver.wait_until(reply.at_ms)
         process.alive()
         if reply.fate == "429":
@@ -159,7 +167,15 @@ class Outside:
         reply.told = True
         return reply.effect
 
-    def _arrive(self, service: Service, process: Process, reply: Reply, effect: Effect, units: dict[str, int]) -> None:
+    def _arrive(
+        self,
+        service: Service,
+        process: Process,
+        reply: Reply,
+        effect: Effect,
+        units: dict[str, int],
+        unused: dict[str, int],
+    ) -> None:
         self.requests[service.name] += 1
         now_ms = self.driver.now_ms
         for dimension, bucket in service.buckets.items():
@@ -171,6 +187,8 @@ class Outside:
         if reply.fate == "5xx" or now_ms < service.down_until_ms:
             reply.fate = "5xx"
             return
+        for dimension, spare in unused.items():
+            self.driver.at(reply.at_ms, partial(service.buckets[dimension].give_back, spare))
         if effect.what == "look":
             return
         if service.remembers and effect.key in service.by_key:

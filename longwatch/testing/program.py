@@ -27,9 +27,9 @@ DAILY = 6_000_000  # cap of the fleet's money a day and agent; some days need mo
 GROWTH = 400_000  # cap of the budget "growth" a day and agent
 
 RATES: dict[str, dict[str, Rate]] = {
-    "anthropic": {"requests": Rate(50, 60_000, 8), "output_tokens": Rate(16_000, 60_000, 16_000)},
+    "anthropic": {"requests": Rate(30, 60_000, 6), "output_tokens": Rate(14_000, 60_000, 1_200)},
     "stripe": {"requests": Rate(25, 1_000, 5)},
-    "github": {"requests": Rate(10, 1_000, 4)},
+    "github": {"requests": Rate(3, 1_000, 4)},
 }
 MOST = {"anthropic": 3}
 QUOTA = 110  # calls of github a day and agent; some days need more
@@ -142,9 +142,18 @@ class Program:
         budget = "growth" if words < 200 else "billing"
         with run.call("anthropic", budget=budget, money="0.03 USD", weight=weight) as call:
             cost = LETTER_MOST * words // 400
-            units = {"requests": 1, "output_tokens": words * 2}
-            takes_ms = 800 + words * 20
-            self.ask(run, "anthropic", "message", budget, key=call.key, cost=cost, units=units, takes_ms=takes_ms)
+            unused, takes_ms = {"output_tokens": words}, 800 + words * 20
+            self.ask(
+                run,
+                "anthropic",
+                "message",
+                budget,
+                key=call.key,
+                cost=cost,
+                units=weight,
+                unused=unused,
+                takes_ms=takes_ms,
+            )
             call.settle(money=f"{cost / 1_000_000:.6f} USD", output_tokens=words * 2)
         return words
 
@@ -180,6 +189,7 @@ class Program:
         takes_ms: int,
         cost: int = 0,
         units: dict[str, int] | None = None,
+        unused: dict[str, int] | None = None,
     ) -> world_outside.Effect | None:
         return self.outside.request(
             self.process,
@@ -191,6 +201,7 @@ class Program:
             key=key,
             cost=cost,
             units=units or {"requests": 1},
+            unused=unused or {},
             takes_ms=takes_ms,
         )
 

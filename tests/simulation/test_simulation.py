@@ -86,7 +86,7 @@ def test_one_seed_is_one_history(storms: list[Result]) -> None:
 
 
 def test_one_seed_is_one_history_in_every_process(storms: list[Result]) -> None:
-    program = "from longwatch.testing.simulation import simulate; print(simulate(days=1, agents=4, seed=1, faults='storm').trace)"
+    program = "from longwatch.testing.simulation import simulate as s; print(s(1, 4, seed=1, faults='storm').trace)"
     environ = os.environ | {"PYTHONHASHSEED": "4711"}
     done = subprocess.run([sys.executable, "-c", program], env=environ, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == storms[0].trace

@@ -1,0 +1,45 @@
+"""Ten agent-years with thousands of faults, and no broken promise: the figures are printed."""
+
+import os
+import time
+from collections import Counter
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+
+import pytest
+
+from longwatch.testing.simulation import Result, simulate
+
+YEARS, DAYS, AGENTS = 10, 27, 4
+SEEDS = range(1, -(-YEARS * 365 // (DAYS * AGENTS)) + 1)
+ONE_CORE_S = 30
+
+
+def swarm(seed: int) -> Result:
+    return simulate(days=DAYS, agents=AGENTS, seed=seed, faults="swarm")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1_800)
+def test_ten_agent_years_with_faults_break_no_promise(capsys: pytest.CaptureFixture[str]) -> None:
+    began = time.monotonic()
+    with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
+        results = list(pool.map(swarm, SEEDS))
+    faults = sum((Counter(result.faults) for result in results), Counter[str]())
+    tasks = sum((Counter(result.tasks) for result in results), Counter[str]())
+    figures = {
+        "agent_years": round(sum(result.days * result.agents for result in results) / 365, 1),
+        "faults": sum(faults.values()),
+        "faults_by_kind": dict(faults),
+        "tasks": dict(tasks),
+        "calls": sum(result.calls for result in results),
+        "edits": sum(result.edits for result in results),
+        "seconds": round(time.monotonic() - began),
+        "load": os.getloadavg()[0],
+    }
+    with capsys.disabled():
+        print(f"\n{figures}")  # noqa: T201
+    broken = [result.broken["message"] for result in results if result.broken is not None]
+    assert not broken, broken[0]
+    assert figures["agent_years"] >= YEARS
+    assert sum(faults.values()) >= 1_000

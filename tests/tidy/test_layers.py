@@ -41,7 +41,19 @@ ONLY_IN: dict[str, tuple[str, ...]] = {
     "pickle": (),
 }
 OUTSIDE = ("sandbox/", "demo/", "testing/")  # the world outside, and the proof: they may use the machine as they like
-IMPURE = {"time", "random", "uuid", "os", "socket", "asyncio", "logging", "subprocess", "threading", "pathlib", "secrets"}
+IMPURE = {
+    "time",
+    "random",
+    "uuid",
+    "os",
+    "socket",
+    "asyncio",
+    "logging",
+    "subprocess",
+    "threading",
+    "pathlib",
+    "secrets",
+}
 
 
 def imports(path: Path) -> Iterator[str]:
@@ -83,7 +95,9 @@ def test_the_machine_is_touched_in_one_place_only(path: Path) -> None:
         return
     for imported in imports(path):
         homes = ONLY_IN.get(imported.split(".")[0])
-        assert homes is None or name.startswith(homes) or (not homes and imported not in ONLY_IN), f"{name} imports {imported}"
+        assert homes is None or name.startswith(homes) or (not homes and imported not in ONLY_IN), (
+            f"{name} imports {imported}"
+        )
 
 
 @pytest.mark.parametrize("path", [path for path in MODULES if name_of(path).startswith("policy/")], ids=name_of)

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
+GOES_ON_MS = 20_000  # the others go on at all; how soon is the bench's to say, on a machine that has nothing else to do
 
 
 @pytest.mark.slow
@@ -34,5 +35,5 @@ def test_nothing_is_corrupt_lost_or_stuck_whoever_is_hit_and_the_home_made_lock_
     for row in ours:
         assert (row["corrupt"], row["lost"], row["stuck"]) == (0, 0, 0), told.stdout
         assert row["torn reads"].startswith("0/"), told.stdout
-        assert row["still ms"] <= 2_000 + 2 * row["calm ms"], told.stdout  # a loaded machine stands still by itself
+        assert row["still ms"] <= GOES_ON_MS, told.stdout
     assert rows["home-made", "kill"]["corrupt"] + rows["home-made", "stop"]["corrupt"] >= 3, "the bench can find harm"

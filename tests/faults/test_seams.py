@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from share import share
 
 from longwatch.sandbox import Sandbox, started
 
@@ -72,10 +73,10 @@ def test_a_charge_is_made_once_wherever_its_run_is_killed(tmp_path: Path, sandbo
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 def test_a_hundred_kills_between_an_edit_and_the_end_of_its_step(tmp_path: Path, sandbox: Sandbox) -> None:
-    check_edits(trials("edit", 100, tmp_path, sandbox))
+    check_edits(trials("edit", share(100), tmp_path, sandbox))
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 def test_a_hundred_kills_between_a_charge_and_its_result(tmp_path: Path, sandbox: Sandbox) -> None:
-    check_charges(trials("charge", 100, tmp_path, sandbox), sandbox)
+    check_charges(trials("charge", share(100), tmp_path, sandbox), sandbox)

@@ -44,7 +44,6 @@ create index task_scheduled on task (ready_ms) where state = 'scheduled';
 create index task_leased on task (until_ms) where state in ('claimed', 'running');
 create index task_owned on task (owner) where state in ('claimed', 'running');
 create index task_batch on task (batch) where batch is not null;
-create index task_cause on task (cause) where cause is not null;
 create index task_state on task (state, seq);
 
 create table need (

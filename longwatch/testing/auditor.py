@@ -24,6 +24,10 @@ LEFTOVERS = {
     "leases": "select id, owner, until_ms from lease",
     "commits without their files": "select id, owner, task from edit where applied_ms is null",
 }
+STANDING_STILL = (
+    "select task.id, run.id from task join run on run.task = task.id and run.ended_ms is null"
+    " where task.state in ('claimed', 'running') and run.started_ms < ?"
+)
 LONGEST_RUN_MS = 90 * 60_000  # no outage, pause, hold or line of the simulated world lasts for that long
 EXPECTED = re.compile(
     r"(\w+\.)*(GiveUp|RetryLater|BudgetExceeded|LimitRefused|StoreUnavailable|ConnectError|ReadTimeout|ServerError)\b"
@@ -138,34 +142,35 @@ class Auditor:
     def check_bill(self) -> None:
         """By the services' own bill and the sun's own days: no jump of a clock opens a budget before its time."""
         days = self.machine.driver.now_ms // DAY_MS + 1
-        billed = sum(effect.cost for effect in self.outside.effects)
+        billed = self.outside.billed
         if billed > days * DAILY * self.agents:
             raise self.broken("P4", f"{billed} billed in {days} days, the cap is {DAILY * self.agents} a day")
 
     # -- now and then ------------------------------------------------------------------------------------------------------
 
+    def watch(self) -> None:
+        """No service is overrun, no budget is opened early, nothing runs for ever."""
+        if self.outside.refused_429:
+            raise self.broken("P3", f"429: {self.outside.refused_429[0]}")
+        if self.outside.crowded:
+            raise self.broken("P3", f"too many at one time: {self.outside.crowded[0]}")
+        self.check_bill()
+        before_ms = self.machine.steady_ms() + self.machine.database.offset_ms - LONGEST_RUN_MS
+        for task, run in self._all(STANDING_STILL, before_ms):
+            raise self.broken("P8", f"{run} of {task} has been running for {LONGEST_RUN_MS // 60_000} minutes")
+
     def look(self) -> None:
-        """Outcomes do not change by themselves; no service was overrun."""
+        """As `watch`; and outcomes do not change by themselves."""
+        self.watch()
         if self.machine.boots != self._boots:
             self._boots, self._seen_ms = (
                 self.machine.boots,
                 -1,
             )  # an idle fleet's clock may start again a little earlier
         since_ms, self._seen_ms = self._seen_ms, self.machine.steady_ms() + self.machine.database.offset_ms
-        self.check_bill()
-        self._nothing_stands_still()
         rows = self._all("select id, state, result from task where ended_ms >= ?", since_ms - 1)
         for task, state, result in rows:
             self._keep(task, state, result)
-        if self.outside.refused_429:
-            raise self.broken("P3", f"429: {self.outside.refused_429[0]}")
-        if self.outside.crowded:
-            raise self.broken("P3", f"too many at one time: {self.outside.crowded[0]}")
-
-    def _nothing_stands_still(self) -> None:
-        before_ms = self.machine.steady_ms() + self.machine.database.offset_ms - LONGEST_RUN_MS
-        for task, run in self._all("select task, id from run where ended_ms is null and started_ms < ?", before_ms):
-            raise self.broken("P8", f"{run} of {task} has been running for {LONGEST_RUN_MS // 60_000} minutes")
 
     def _keep(self, task: str, state: str, result: str | None) -> None:
         if state == "unknown":

@@ -111,6 +111,7 @@ class Outside:
         self.random = random.Random(f"outside {seed}")
         self.fates: Fates = lambda service: ""
         self.effects: list[Effect] = []
+        self.billed = 0
         self.requests: Counter[str] = Counter()
         self.replies: dict[str, list[Reply]] = {}  # by task, of effects only
         self.refused_429: list[str] = []
@@ -196,6 +197,7 @@ class Outside:
             return
         service.by_key[effect.key] = reply.effect = effect
         self.effects.append(effect)
+        self.billed += effect.cost
         self.replies.setdefault(effect.task, []).append(reply)
 
     def _crowd(self, service: Service, process: Process, reply: Reply) -> None:

@@ -1,19 +1,21 @@
 """The simulation finds every planted fault, and without one it finds nothing (test_simulation.py)."""
 
+from itertools import product
+
 import pytest
 
 from longwatch.testing.mutants import MUTANTS
 from longwatch.testing.simulation import simulate
 
-SEEDS = range(1, 9)
+SEEDS = range(1, 7)
 QUICK = ("one need is enough", "a key is ignored", "the slot is not waited for", "one place too many")
 
 
 def found(mutant: str, *, days: int) -> tuple[int, str] | None:
-    """(the seed that finds it, the promise that it breaks)."""
-    for seed in SEEDS:
+    """(the seed that finds it, the promise that it breaks). Where much fails, little waits in line: so also without."""
+    for seed, faults in product(SEEDS, ("storm", "none")):
         with MUTANTS[mutant]():
-            result = simulate(days=days, agents=4, seed=seed, faults="storm")
+            result = simulate(days=days, agents=4, seed=seed, faults=faults)
         if result.broken is not None:
             return seed, str(result.broken["promise"])
     return None

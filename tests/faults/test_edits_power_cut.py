@@ -22,7 +22,7 @@ def cut_and_look(disk: power.Disk, *how: str, cuts: int, seed: int) -> tuple[int
     for cut in range(cuts):
         command = [sys.executable, str(PROGRAM), "write", str(root)]
         writers = [
-            subprocess.Popen([*command, f"w{cut}-{place}", *how], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+            subprocess.Popen([*command, f"w{cut}-{place}", *how], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
             for place in range(WRITERS)
         ]
         try:

@@ -76,7 +76,7 @@ def disk(tmp_path: Path) -> Generator[Disk]:
 def start(state: Path, durability: str, pages: int, cut: int) -> list[subprocess.Popen[bytes]]:
     command = [sys.executable, str(WRITER), "submit", str(state), durability, str(pages)]
     return [
-        subprocess.Popen([*command, f"{cut}-{place}"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+        subprocess.Popen([*command, f"{cut}-{place}"], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         for place in range(WRITERS)
     ]
 
@@ -95,6 +95,8 @@ def listen(writers: Sequence[subprocess.Popen[bytes]], *, seconds: float, then: 
         patience, ends = time.monotonic() + 60, None
         while ends is None or time.monotonic() < ends:
             assert time.monotonic() < patience, "the writers did not begin"
+            dead = [writer for writer in writers if not heard[writer] and writer.poll() is not None]
+            assert not dead, [writer.stderr and writer.stderr.read()[-2000:].decode() for writer in dead]
             for key, _ in selector.select(0.01):
                 heard[key.data] += os.read(key.fd, 1 << 16)
             if ends is None and all(heard.values()):
@@ -111,8 +113,9 @@ def end(writers: Sequence[subprocess.Popen[bytes]]) -> None:
         writer.kill()
     for writer in writers:
         writer.wait(30)
-        assert writer.stdout is not None
-        writer.stdout.close()
+        for pipe in (writer.stdout, writer.stderr):
+            assert pipe is not None
+            pipe.close()
 
 
 def cut_and_look(disk: Disk, durability: str, *, cuts: int, seed: int) -> tuple[int, set[str]]:

@@ -22,11 +22,6 @@ from longwatch.testing.kernel import KernelLock
 from longwatch.testing.virtual import NEVER_MS, Driver, Killed, Strand
 
 START_WALL_MS = 1_793_491_200_000  # Sunday 1 November 2026, 00:00 UTC
-FOUND_AGAIN = {  # what a row means that a write looks for because its first reply may have been lost
-    "tasks.run_by_id": "store.claim_found_again",
-    "tasks.run_by_fence": "store.end_found_again",
-    "edits.by_id": "store.commit_found_again",
-}
 SPINS_MOST = 20_000  # transactions at one virtual instant: above it somebody asks without ever waiting
 
 
@@ -354,9 +349,16 @@ class Told:
 
     def one(self, statement: str, /, **values: Value) -> Row | None:
         row = self._tx.one(statement, **values)
-        if row is not None and statement in FOUND_AGAIN:
-            self._marks[FOUND_AGAIN[statement]] += 1
+        if row is not None:
+            self._note_found(statement, row)
         return row
+
+    def _note_found(self, statement: str, row: Row) -> None:
+        """What a write looks for because its first reply may have been lost, and finds."""
+        if statement == "tasks.run_by_fence":
+            self._marks["store.claim_found_again" if row.outcome is None else "store.end_found_again"] += 1
+        elif statement == "edits.by_id":
+            self._marks["store.commit_found_again"] += 1
 
     def count(self, statement: str, /, **values: Value) -> int:
         changed = self._tx.count(statement, **values)

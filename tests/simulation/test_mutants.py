@@ -7,7 +7,7 @@ import pytest
 from longwatch.testing.mutants import MUTANTS
 from longwatch.testing.simulation import simulate
 
-SEEDS = range(1, 7)
+SEEDS = range(1, 13)
 QUICK = ("one need is enough", "a key is ignored", "the slot is not waited for", "one place too many")
 
 

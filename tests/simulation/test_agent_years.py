@@ -1,5 +1,6 @@
 """Ten agent-years with thousands of faults, and no broken promise: the figures are printed."""
 
+import math
 import os
 import time
 from collections import Counter
@@ -10,8 +11,9 @@ import pytest
 
 from longwatch.testing.simulation import Result, simulate
 
-YEARS, DAYS, AGENTS = 10, 27, 4
-SEEDS = range(1, -(-YEARS * 365 // (DAYS * AGENTS)) + 1)
+SHARE = int(os.environ.get("LONGWATCH_SHARE", "100"))  # percent of the ten years, as of the other long storms
+YEARS, DAYS, AGENTS = 10 * SHARE / 100, 27, 4
+SEEDS = range(1, math.ceil(YEARS * 365 / (DAYS * AGENTS)) + 1)
 ONE_CORE_S = 30
 
 
@@ -42,4 +44,4 @@ def test_ten_agent_years_with_faults_break_no_promise(capsys: pytest.CaptureFixt
     broken = [result.broken["message"] for result in results if result.broken is not None]
     assert not broken, broken[0]
     assert len(results) * DAYS * AGENTS >= YEARS * 365
-    assert sum(faults.values()) >= 1_000
+    assert sum(faults.values()) >= 1_000 * SHARE / 100

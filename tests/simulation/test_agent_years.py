@@ -14,7 +14,6 @@ from longwatch.testing.simulation import Result, simulate
 SHARE = int(os.environ.get("LONGWATCH_SHARE", "100"))  # percent of the ten years, as of the other long storms
 YEARS, DAYS, AGENTS = 10 * SHARE / 100, 27, 4
 SEEDS = range(1, math.ceil(YEARS * 365 / (DAYS * AGENTS)) + 1)
-ONE_CORE_S = 30
 
 
 def swarm(seed: int) -> Result:

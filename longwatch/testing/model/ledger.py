@@ -171,8 +171,9 @@ class Runs:
             runnable = self.ledger.tell() + (task.state in ("scheduled", "ready"))
         elif not self._ended_before(run, asked):
             raise LeaseLost(f"{run.fence}")
+        state = self.ledger.tasks[run.task.id].state
         started = self._start(then[0], then[1], lease_ms) if then else None
-        return Concluded(self.ledger.tasks[run.task.id].state, started, runnable)
+        return Concluded(state, started, runnable)
 
     def _ended_before(self, run: Run, asked: str) -> bool:
         told = self.ledger.attempts.get(run.fence)

@@ -22,6 +22,7 @@ MEANINGS = {
     "budget.warned": "what was spent has reached a `warn` fraction of the cap, once per window",
     "call.admitted": "a call has its slot, its meters have advanced, its money is held",
     "call.late": "the caller woke too late for its slot and was given another one",
+    "call.recharged": "another call with its key, at a service that remembers keys, bears its charge or gives it back",
     "call.released": "proven not to have been sent: it costs nothing",
     "call.settled": "the cost is known; a second one replaces the first",
     "call.unknown": "nobody knows whether it took place: it is charged at its hold",

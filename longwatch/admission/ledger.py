@@ -3,8 +3,9 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from longwatch.admission import standing
+from longwatch.admission import keys, standing
 from longwatch.admission.calls import CallRequest, Weights, check_amount, weights_of
+from longwatch.admission.keys import TOGETHER, Charge
 from longwatch.admission.standing import Prepared, Read
 from longwatch.db.connection import Row, Transaction
 from longwatch.errors import ConfigError
@@ -21,20 +22,17 @@ Scopes = Callable[[Row], Prepared]
 """The scope of the call of a row, under the limits now in force."""
 
 
-@dataclass(frozen=True)
-class Charge:
-    """What a call costs: money in micro-units, calls and tokens as counts."""
-
-    money: int
-    calls: int
-    tokens: int
-
-
 NOTHING = Charge(0, 0, 0)
+COUNTED = ("settled", "unknown")  # states whose charge is part of what a purse has spent
 
 
 def hold_of(row: Row) -> Charge:
     return Charge(row.held_money, row.held_calls, row.held_tokens)
+
+
+def spent_on(row: Row) -> Charge:
+    """What of the call is in its purses' windows."""
+    return Charge(row.money, row.calls, row.tokens) if row.state in COUNTED else NOTHING
 
 
 @dataclass(frozen=True)
@@ -42,8 +40,11 @@ class Ledger:
     journal: Journal
     scopes: Scopes
 
-    def add(self, tx: Transaction, request: CallRequest, read: Read, slot: Slot, *, hold_ms: int) -> bool:
-        """Write the admitted call down and advance its meters; False when the id was admitted before."""
+    def add(self, tx: Transaction, request: CallRequest, read: Read, slot: Slot, *, hold_ms: int, sharing: int) -> bool:
+        """Write the admitted call down and advance its meters; False when the id was admitted before.
+
+        sharing: whether its service remembers its key, and other calls have that key (keys.py).
+        """
         weights = {
             metered.name: (metered.weight, slot.meters[metered.name].total)
             for metered in read.ask.metered
@@ -69,7 +70,10 @@ class Ledger:
             money=request.money,
             calls=request.calls,
             tokens=request.tokens,
+            sharing=sharing,
         )
+        if added and sharing == TOGETHER:
+            keys.join(tx, request)
         if added:
             standing.keep_meters(tx, slot.meters)
             self._tell_admitted(tx, request, slot)
@@ -110,10 +114,13 @@ class Ledger:
         late_ms = tx.now_ms - row.slot_us // 1000
         self.journal.append(tx, "call.late", row.id, agent=row.agent, task=row.task, late_ms=late_ms)
 
-    def _move(self, tx: Transaction, row: Row, move: str, charge: Charge, *, weights: Weights) -> None:
+    def _move(self, tx: Transaction, row: Row, move: str, told: Charge, *, weights: Weights) -> None:
+        """The call ends, or what is known of its end changes. told: what it costs, if no other call has its key."""
         state = moved(move, row.state)
         if state is None:
             raise ConfigError(f"{row.id} is {row.state}: it cannot be changed by {move} any more")
+        shared = keys.shares(tx, row, state, told) if row.sharing == TOGETHER else []
+        charge = next((charge for found, charge in shared if found.id == row.id), told)
         tx.count(
             "call.close",
             id=row.id,
@@ -121,18 +128,36 @@ class Ledger:
             money=charge.money,
             calls=charge.calls,
             tokens=charge.tokens,
+            told_money=told.money if shared else None,
+            told_tokens=told.tokens if shared else None,
             weights=_text(weights),
         )
-        self._spend(tx, row, charge)
+        if shared:
+            self._share(tx, row, shared)
+        else:
+            self._spend(tx, row, charge)
         facts = {"money": charge.money, "held": row.held_money, "service": row.service, "budget": row.budget}
+        if charge != told:
+            facts["told"] = told.money
         self.journal.append(tx, f"call.{state}", row.id, agent=row.agent, task=row.task, move=move, **facts)
+
+    def _share(self, tx: Transaction, ended: Row, shared: list[tuple[Row, Charge]]) -> None:
+        """Charge every call with the key of the one that ended; the falling ones first, so that no cap is passed meanwhile."""
+        for row, charge in sorted(shared, key=lambda share: share[1].money - spent_on(share[0]).money):
+            if row.id != ended.id and charge != Charge(row.money, row.calls, row.tokens):
+                tx.count("call.recharge", id=row.id, money=charge.money, tokens=charge.tokens)
+                facts = {"money": charge.money, "before": row.money, "by": ended.id, "service": row.service}
+                self.journal.append(
+                    tx, "call.recharged", row.id, agent=row.agent, task=row.task, budget=row.budget, **facts
+                )
+            if row.id == ended.id or row.state in COUNTED:
+                self._spend(tx, row, charge)
 
     # -- purses ----------------------------------------------------------------------------------------------------------
 
     def _spend(self, tx: Transaction, row: Row, charge: Charge) -> None:
         """Add to the windows the call was made in what it costs more than it was charged there before."""
-        counted = row.state in ("settled", "unknown")
-        before = Charge(row.money, row.calls, row.tokens) if counted else NOTHING
+        before = spent_on(row)
         if charge == before:
             return
         prepared = self.scopes(row)

@@ -6,7 +6,7 @@ transaction and may be repeated when its reply was lost: the id decides.
 
 from collections.abc import Mapping
 
-from longwatch.admission import refusals, standing
+from longwatch.admission import keys, refusals, standing
 from longwatch.admission.calls import (
     HOLD_MS,
     Admitted,
@@ -18,7 +18,8 @@ from longwatch.admission.calls import (
     check_weights,
     weights_of,
 )
-from longwatch.admission.ledger import Charge, Ledger
+from longwatch.admission.keys import Charge
+from longwatch.admission.ledger import Ledger
 from longwatch.admission.listing import Standings, standings
 from longwatch.admission.standing import Prepared
 from longwatch.db.connection import Database, Row, Transaction
@@ -59,7 +60,8 @@ class Limiter:
         check(request)
         prepared = self.scope(request.service, request.model, request.budget, request.agent)
         with self.database.transaction(durable=request.once) as tx:
-            answer = self._forgotten(tx, prepared, request) or self._decide(tx, prepared, request)
+            used = keys.uses(tx, prepared, request)
+            answer = keys.forgotten(tx, prepared, request, used) or self._decide(tx, prepared, request, used)
             if isinstance(answer, TooHeavy | Spent | Later | LongwatchError):
                 row = tx.one("call.by_id", id=request.id)  # a repetition is held up by nothing, least of all by itself
                 answer = answer if row is None else admitted(row)
@@ -68,25 +70,17 @@ class Limiter:
             return answer
         raise self._refusal(answer, wall_ms)
 
-    def _decide(self, tx: Transaction, prepared: Prepared, request: CallRequest) -> "Decision | Admitted":
+    def _decide(
+        self, tx: Transaction, prepared: Prepared, request: CallRequest, used: Row | None
+    ) -> "Decision | Admitted":
         read = standing.read(tx, prepared, request)
         decision = admission.decide(read.ask)
         if not isinstance(decision, Slot):
             return decision
-        if self._ledger.add(tx, request, read, decision, hold_ms=HOLD_MS):
+        if self._ledger.add(tx, request, read, decision, hold_ms=HOLD_MS, sharing=keys.sharing(used)):
             slot_ms = -(-decision.at_us // 1000)
             return Admitted(request.id, request.key, slot_ms, request.money, request.tokens)
         return admitted(tx.one("call.by_id", id=request.id))
-
-    def _forgotten(self, tx: Transaction, prepared: Prepared, request: CallRequest) -> LongwatchError | None:
-        memory_ms = prepared.scope.service.key_memory_ms
-        if memory_ms is None or request.key == request.id:
-            return None
-        row = tx.one("call.first_use", key=request.key)
-        if row is None or tx.now_ms - row.admitted_ms <= memory_ms:
-            return None
-        age_ms = tx.now_ms - row.admitted_ms
-        return refusals.forgotten(request.key, request.service, age_ms=age_ms, memory_ms=memory_ms)
 
     def _refusal(self, answer: object, wall_ms: int) -> LongwatchError:
         match answer:

@@ -85,6 +85,6 @@ def _raise_it(sort: str, name: str, dimension: str) -> str:
 
 def forgotten(key: str, service: str, *, age_ms: int, memory_ms: int) -> KeyForgotten:
     return KeyForgotten(
-        f"{service} remembers a key for {memory_ms // 3_600_000} h; {key} was first used {age_ms // 3_600_000} h ago",
+        f"{service} remembers a key for {memory_ms // 3_600_000} h; {key} was first used {age_ms // 60_000 / 60:.1f} h ago",
         hint=f"Look up at {service} what became of it, then settle it: longwatch task resolve.",
     )

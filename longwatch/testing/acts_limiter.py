@@ -1,5 +1,7 @@
 """What a program may do to calls: under rates, concurrency, a quota, budgets, and limits that change meanwhile."""
 
+from dataclasses import replace
+
 from longwatch.admission.calls import HOLD_MS, CallRequest
 from longwatch.policy.limits import Budget, Cap, Limits, Rate, Service
 from longwatch.testing.acts import Act
@@ -21,7 +23,7 @@ BLUE = Budget("blue", caps={"tokens": (Cap(450, "day"),)})
 NARROW = Limits(
     timezone="Europe/London",
     fleet_money=(Cap(6_000, "month"),),
-    services={"api": API, "free": Service("free")},
+    services={"api": API, "free": Service("free", key_memory_ms=2 * HOUR_MS)},
     budgets={"red": RED, "blue": BLUE},
     agents={"seo": Budget("seo", caps={"money": (Cap(1_500, "week"),)})},
 )
@@ -43,7 +45,7 @@ def admit(play: Play, numbers: Numbers) -> None:
 
 
 def _request(play: Play, numbers: Numbers) -> CallRequest:
-    id = play.new_id("call")
+    id, day = play.new_id("call"), play.now_ms() // (24 * HOUR_MS)
     weights = {"requests": numbers.pick((1, 1, 1, 2, 6))}
     if numbers.chance(3):
         weights["input_tokens"] = numbers.pick((10, 300, 600, 7_000))
@@ -51,7 +53,7 @@ def _request(play: Play, numbers: Numbers) -> CallRequest:
         weights["input_token"] = 1
     return CallRequest(
         id=id,
-        key=numbers.pick((id, "key-1")),
+        key=numbers.pick((id, "key-1", f"key-of-{day}", f"key-of-{day}")),
         service=numbers.pick(("api", "api", "api", "api", "free", "apy")),
         agent=numbers.pick(("main", "main", "main", "seo")),
         owner=numbers.pick(OWNERS),
@@ -63,6 +65,33 @@ def _request(play: Play, numbers: Numbers) -> CallRequest:
         tokens=numbers.pick((0, 200, 200)),
         until_ms=numbers.pick((None, None, play.now_ms(), play.now_ms() + 500)),
         once=numbers.chance(8),
+    )
+
+
+def repeat(play: Play, numbers: Numbers) -> None:
+    """A call that was made before is made again, by another process, with the key that it had then."""
+    keyed = [request for request in play.requests.values() if request.key != request.id]
+    if not keyed:
+        return
+    first, free = numbers.recent(keyed), {"requests": 1}
+    request = replace(first, id=play.new_id("call"), owner=numbers.pick(OWNERS), weights=free, until_ms=None)
+    play.requests[request.id] = request
+    play.both(f"repeat {first.id} as {request.id} of {request.owner}", lambda side: side.limiter.admit(request))
+    end = numbers.pick(("settle", "correct", "unknown", "the first", "open"))
+    if end in ("settle", "correct"):
+        _settle(play, request, numbers.pick((None, 50, 300)))
+    if end == "correct":
+        _settle(play, request, 0)
+    if end == "the first":
+        _settle(play, first, numbers.pick((None, 50)))
+    if end == "unknown":
+        play.both(f"nobody knows of {request.id}", lambda side: side.limiter.unknown(request.id, owner=request.owner))
+
+
+def _settle(play: Play, request: CallRequest, money: int | None) -> None:
+    play.both(
+        f"settle {request.id}: {money} money",
+        lambda side: side.limiter.settle(request.id, owner=request.owner, money=money),
     )
 
 
@@ -163,6 +192,7 @@ def moment(play: Play, numbers: Numbers) -> None:
 
 ACTS: dict[Act, int] = {
     admit: 24,
+    repeat: 8,
     settle: 8,
     release: 4,
     lose: 2,

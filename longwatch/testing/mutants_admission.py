@@ -1,21 +1,27 @@
 """Faults that somebody could make in admission, each planted for the length of a block: conformance has to find them all."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from types import SimpleNamespace
 
-from longwatch.admission import limiter, standing
+from longwatch.admission import keys, limiter, standing
 from longwatch.admission.calls import CallRequest, Weights, weights_of
-from longwatch.admission.ledger import NOTHING, Charge, Ledger
+from longwatch.admission.keys import Charge
+from longwatch.admission.ledger import NOTHING, Ledger
 from longwatch.admission.limiter import Limiter
 from longwatch.admission.standing import Read
 from longwatch.db.connection import Row, Transaction
+from longwatch.policy import call as policy
 from longwatch.policy.admission import Slot
+from longwatch.policy.call import State, Told
 from longwatch.testing.mutants_store import Mutant, function, statement
 
 REAL_ADD = Ledger.add
 
 
-def reserve_twice(self: Ledger, tx: Transaction, request: CallRequest, read: Read, slot: Slot, *, hold_ms: int) -> bool:
-    added = REAL_ADD(self, tx, request, read, slot, hold_ms=hold_ms)
+def reserve_twice(
+    self: Ledger, tx: Transaction, request: CallRequest, read: Read, slot: Slot, *, hold_ms: int, sharing: int
+) -> bool:
+    added = REAL_ADD(self, tx, request, read, slot, hold_ms=hold_ms, sharing=sharing)
     if not added:
         standing.keep_meters(tx, slot.meters)
     return added
@@ -46,9 +52,23 @@ def release_all(*, slot_us: int, now_us: int) -> str:
     return "bury_waiting"
 
 
+def last_bears(calls: Sequence[Told]) -> list[int]:
+    """As if the last of the calls with one key had cost what all of them cost, whatever is known of it."""
+    ended = [place for place, call in enumerate(calls) if call.state in ("settled", "unknown")]
+    return [call.amount if call.state == "open" or place in ended[-1:] else 0 for place, call in enumerate(calls)]
+
+
+def share_alone(tx: Transaction, row: Row, state: State, told: Charge) -> list[tuple[Row, Charge]]:
+    """The call that ends bears what it costs; the others with its key stay as they are."""
+    rows = tx.all("call.of_key", key=row.key, service=row.service)
+    return [(found, told if found.id == row.id else Charge(found.money, found.calls, found.tokens)) for found in rows]
+
+
 def calls(name: str, text: str, right: str, wrong: str) -> Mutant:
     return Mutant(name, statement(text, right, wrong), "calls")
 
+
+LAST = SimpleNamespace(**(vars(policy) | {"borne": last_bears}))
 
 MUTANTS: tuple[Mutant, ...] = (
     Mutant("a repeated admission reserves twice", function([Ledger], "add", reserve_twice), "calls"),
@@ -57,8 +77,15 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant("a call settled twice costs twice", function([Ledger], "_spend", add_again), "calls"),
     Mutant("anybody settles a call", function([Limiter], "_own", of_anybody), "calls"),
     Mutant("the dead give back what they sent", function([limiter], "burial", release_all), "calls"),
-    calls("an old key is sent again", "call.first_use", "key = :key", "key = :key and 1 = 0"),
-    calls("a key never sent counts as used", "call.first_use", " and state <> 'released'", ""),
+    Mutant("a repeated key is charged twice", function([keys], "shares", share_alone), "calls"),
+    Mutant("the last call with a key bears it, known or not", function([keys], "policy", LAST), "calls"),
+    calls("the first call with a key is not told", "call.join", "key = :key", "key = :key and 1 = 0"),
+    calls("a key is one at every service", "call.of_key", "service = :service", "service <> ''"),
+    calls("a replaced charge is forgotten", "call.of_key", "coalesce(told_money, money)", "money"),
+    calls("a replaced charge stays in its window", "spend.charge", "+ case dimension when 'money' then :money",
+          "+ case dimension when 'money' then max(0, :money)"),
+    calls("an old key is sent again", "call.uses", "key = :key", "key = :key and 1 = 0"),
+    calls("a key never sent counts as used", "call.uses", "filter (where state <> 'released')", ""),
     calls("only the dearest hold counts", "call.groups", "sum(money) as money", "max(money) as money"),
     calls("tokens are not held", "call.groups", "sum(tokens)", "0 * sum(tokens)"),
     calls("one place for all calls", "call.groups", "count(*)", "1"),

@@ -1,5 +1,6 @@
 """Admission on a real SQLite file: what is reserved, held, charged and given back."""
 
+# pyright: reportUnknownMemberType=false
 from collections.abc import Generator
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +13,7 @@ from longwatch.admission.calls import HOLD_MS, Admitted
 from longwatch.admission.refusals import KeyForgotten
 from longwatch.errors import BudgetExceeded, ConfigError, LimitRefused, NotFound, StoreUnavailable
 from longwatch.policy.admission import Later
+from longwatch.policy.call import LATENESS_MS, MOST_SHARING
 from longwatch.policy.limits import Budget, Cap, Limits, Service
 from longwatch.runtime.persist import persist
 
@@ -383,13 +385,20 @@ def test_a_call_that_was_buried_too_early_is_charged_when_it_turns_out_to_have_b
 
 def test_a_key_that_the_service_has_forgotten_is_not_used_again(fleet: Opened) -> None:
     fleet.limiter.settle(fleet.admit(fleet.request("stripe", key="shop:task_1:charge:1")).id, owner="owner-me")
-    fleet.hand.advance(DAY)
+    fleet.hand.advance(DAY - LATENESS_MS)
     fleet.limiter.unknown(fleet.admit(fleet.request("stripe", key="shop:task_1:charge:1")).id, owner="owner-me")
     fleet.hand.advance(1)
     with pytest.raises(KeyForgotten):
         fleet.limiter.admit(fleet.request("stripe", key="shop:task_1:charge:1"))
     fleet.admit(fleet.request("stripe", key="shop:task_1:charge:2"))
     fleet.admit(fleet.request("free", key="shop:task_1:charge:1"))
+
+
+def test_a_key_used_at_one_service_is_not_used_at_another(fleet: Opened) -> None:
+    fleet.limiter.settle(fleet.admit(fleet.request("free", key="k")).id, owner="owner-me")
+    fleet.hand.advance(2 * DAY)
+    fleet.limiter.settle(fleet.admit(fleet.request("stripe", money=200, key="k")).id, owner="owner-me")
+    assert fleet.standing("budget:small") == (200, 0)
 
 
 def test_a_call_that_was_never_sent_does_not_count_as_a_use_of_its_key(fleet: Opened) -> None:
@@ -437,6 +446,134 @@ def test_without_any_names_in_the_config_every_name_is_free(tmp_path: Path) -> N
     fleet = open_fleet(tmp_path / "s.db", limits=Limits(), hand=Hand())
     fleet.admit(fleet.request("anything", budget="anyone", money=10**9))
     fleet.database.close()
+
+
+# -- one key, several calls ----------------------------------------------------------------------------------------------
+
+
+def end(fleet: Opened, call: str, how: str | int) -> None:
+    """how: an amount that it is settled at, or "unknown", "release"."""
+    if isinstance(how, int):
+        fleet.limiter.settle(call, owner="owner-me", money=how)
+    else:
+        getattr(fleet.limiter, how)(call, owner="owner-me")
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "charged"),
+    [
+        (200, 200, (0, 200)),  # killed before the step's result, and answered from memory
+        (200, 180, (0, 180)),  # the estimate stood, then the actual is read from the answer
+        (200, 0, (200, 0)),  # settled at what an answer from memory costs: nothing
+        (200, "unknown", (200, 0)),
+        (200, "release", (200, 0)),
+        ("unknown", 180, (0, 180)),
+        ("unknown", 0, (300, 0)),  # nothing was told of the first
+        ("unknown", "unknown", (0, 300)),
+        ("release", 180, (0, 180)),
+    ],
+)
+def test_calls_with_one_key_cost_once_where_the_service_remembers_keys(
+    fleet: Opened, first: str | int, second: str | int, charged: tuple[int, int]
+) -> None:
+    calls = [fleet.admit(fleet.request("stripe", money=300, key="k")).id for _ in range(2)]
+    assert fleet.standing("budget:small") == (0, 600), "an open call holds, whatever its key"
+    for call, how in zip(calls, (first, second), strict=True):
+        end(fleet, call, how)
+    assert (fleet.limiter.find(calls[0]).money, fleet.limiter.find(calls[1]).money) == charged
+    assert fleet.standing("budget:small") == (sum(charged), 0)
+    end(fleet, calls[1], second)  # its reply was lost
+    assert fleet.standing("budget:small") == (sum(charged), 0)
+    assert not fleet.journal("budget.broken")
+
+
+@pytest.mark.parametrize("service", ["free", "stripe"])
+def test_calls_cost_each_their_own_where_the_service_forgets_or_the_keys_differ(fleet: Opened, service: str) -> None:
+    for place in range(2):
+        key = "k" if service == "free" else f"k{place}"
+        fleet.limiter.settle(fleet.admit(fleet.request(service, money=300, key=key)).id, owner="owner-me")
+    assert fleet.standing("budget:small") == (600, 0)
+
+
+def test_the_order_in_which_calls_with_one_key_end_does_not_matter(fleet: Opened) -> None:
+    first, second = (fleet.admit(fleet.request("stripe", money=300, key="k")).id for _ in range(2))
+    end(fleet, second, 180)
+    assert fleet.standing("budget:small") == (180, 300)
+    end(fleet, first, 170)
+    assert fleet.standing("budget:small") == (180, 0)
+
+
+def test_what_a_replaced_call_cost_is_not_forgotten(fleet: Opened) -> None:
+    first, second = (fleet.admit(fleet.request("stripe", money=300, key="k")).id for _ in range(2))
+    end(fleet, first, 200)
+    end(fleet, second, 190)
+    end(fleet, second, 0)
+    assert (fleet.limiter.find(first).money, fleet.limiter.find(second).money) == (200, 0)
+    end(fleet, first, 150)
+    assert fleet.standing("budget:small") == (150, 0)
+
+
+def test_a_charge_that_is_replaced_leaves_the_window_that_it_was_made_in(tmp_path: Path) -> None:
+    caps = {"money": (Cap(1_000, "day"), Cap(10_000, "total")), "calls": (Cap(9, "day"),)}
+    fleet = open_fleet(tmp_path / "s.db", limits=replace(LIMITS, budgets={"small": Budget("small", caps)}))
+    end(fleet, fleet.admit(fleet.request("stripe", money=300, key="k")).id, "unknown")
+    windows = "select settled from spend where purse = 'budget:small' and dimension = 'money' order by ends_ms"
+    assert fleet.database.connection.execute(windows).fetchall() == [(300,), (300,)]
+    fleet.hand.advance(13 * HOUR)
+    end(fleet, fleet.admit(fleet.request("stripe", money=300, key="k")).id, 200)
+    assert fleet.database.connection.execute(windows).fetchall() == [(0,), (200,), (200,)]
+    assert fleet.standing("budget:small", "calls") == (1, 0), "the repetition is a request of its own"
+    fleet.database.close()
+
+
+def test_the_purse_that_pays_is_that_of_the_call_that_bears_the_charge(fleet: Opened) -> None:
+    end(fleet, fleet.admit(fleet.request("stripe", money=300, key="k")).id, 300)
+    end(fleet, fleet.admit(fleet.request("stripe", money=300, key="k", budget="growth", agent="seo")).id, 300)
+    assert [fleet.standing(purse)[0] for purse in ("fleet", "budget:small", "budget:growth")] == [300, 0, 300]
+
+
+def test_tokens_with_one_key_are_counted_once(fleet: Opened) -> None:
+    for tokens in (900, 800):
+        call = fleet.admit(fleet.request("stripe", budget="talk", tokens=1_000, key="k")).id
+        fleet.limiter.settle(call, owner="owner-me", tokens=tokens)
+    assert fleet.standing("budget:talk", "tokens") == (800, 0)
+
+
+def test_a_first_call_that_is_buried_late_costs_nothing_beside_the_second(fleet: Opened) -> None:
+    fleet.admit(fleet.request("stripe", money=300, key="k", owner="owner-dead"))
+    end(fleet, fleet.admit(fleet.request("stripe", money=300, key="k")).id, 200)
+    assert fleet.standing("budget:small") == (200, 300)
+    fleet.limiter.bury("owner-dead")
+    assert fleet.standing("budget:small") == (200, 0)
+
+
+def test_a_key_that_is_used_without_end_is_not_looked_up_without_end(fleet: Opened) -> None:
+    for _ in range(MOST_SHARING + 3):
+        end(fleet, fleet.admit(fleet.request("stripe", money=2, key="k")).id, 2)
+    assert fleet.standing("budget:small") == (2 + 3 * 2, 0)
+
+
+def test_a_fleet_keeps_what_calls_with_one_key_cost_when_its_limits_change(fleet: Opened) -> None:
+    end(fleet, fleet.admit(fleet.request("stripe", money=300, key="k")).id, 300)
+    forgetful = replace(LIMITS, services=LIMITS.services | {"stripe": Service("stripe")})
+    fleet.limiter.adopt(forgetful)
+    end(fleet, fleet.admit(fleet.request("stripe", money=100, key="k")).id, 100)
+    assert fleet.standing("budget:small") == (400, 0)
+    fleet.limiter.adopt(LIMITS)
+    end(fleet, fleet.admit(fleet.request("stripe", money=200, key="k")).id, 200)
+    assert fleet.standing("budget:small") == (300, 0)
+
+
+def test_the_journal_says_who_bears_the_charge_of_a_key(fleet: Opened) -> None:
+    first, second, third = (fleet.admit(fleet.request("stripe", money=300, key="k")).id for _ in range(3))
+    end(fleet, first, 200)
+    end(fleet, second, 180)
+    end(fleet, third, 0)
+    (moved,) = fleet.journal("call.recharged", first)
+    assert (moved.data["before"], moved.data["money"], moved.data["by"]) == (200, 0, second)
+    assert not fleet.journal("call.recharged", second)
+    facts = [fleet.journal("call.settled", call)[0].data for call in (first, second, third)]
+    assert [(found["money"], found.get("told")) for found in facts] == [(200, None), (180, None), (0, None)]
 
 
 # -- the journal ---------------------------------------------------------------------------------------------------------

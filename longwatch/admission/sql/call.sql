@@ -1,19 +1,31 @@
 -- add: an admitted call; a repetition under the same id changes nothing
 insert into call (id, key, state, service, model, agent, budget, owner, task, run, step, lane, slot_us, admitted_ms,
                   calendar_ms, until_ms, weights, money, calls, tokens, held_money, held_calls,
-                  held_tokens)
+                  held_tokens, sharing)
 values (:id, :key, 'open', :service, :model, :agent, :budget, :owner, :task, :run, :step, :lane, :slot_us, :now_ms,
         :calendar_ms, :now_ms + :hold_ms, :weights, :money, :calls, :tokens,
-        :money, :calls, :tokens)
+        :money, :calls, :tokens, :sharing)
 on conflict (id) do nothing;
 
 -- by_id: one call
 select id, key, state, service, model, agent, budget, owner, task, run, step, lane, slot_us, admitted_ms, calendar_ms,
-       until_ms, ended_ms, weights, money, calls, tokens, held_money, held_calls, held_tokens
+       until_ms, ended_ms, weights, money, calls, tokens, held_money, held_calls, held_tokens,
+       sharing
   from call where id = :id;
 
--- first_use: when a key was first used by a call that may have been sent
-select admitted_ms from call where key = :key and key <> id and state <> 'released' order by seq limit 1;
+-- uses: earlier calls with a key, the first :most of them: how many, and when the first that may have been sent was
+-- admitted
+select count(*) as calls, min(admitted_ms) filter (where state <> 'released') as first_ms
+  from (select admitted_ms, state from call
+         where key = :key and key <> id and service = :service and id <> :id order by seq limit :most);
+
+-- join: the calls with a key that its service remembers know of each other from now on
+update call set sharing = 2 where key = :key and key <> id and service = :service and sharing = 1;
+
+-- of_key: the calls with a key that its service remembers, and what each would be charged if it were alone
+select id, state, service, model, agent, budget, task, calendar_ms, money, calls, tokens,
+       coalesce(told_money, money) as told_money, coalesce(told_tokens, tokens) as told_tokens
+  from call where key = :key and key <> id and service = :service and sharing > 0 order by seq;
 
 -- groups: what open calls hold, by who is charged; read from one index alone
 select service, budget, agent, calendar_ms, count(*) as places, sum(money) as money, sum(calls) as calls,
@@ -22,7 +34,13 @@ select service, budget, agent, calendar_ms, count(*) as places, sum(money) as mo
  group by service, budget, agent, calendar_ms;
 
 -- close: an open call ends, or an ended one is corrected
-update call set state = :state, money = :money, calls = :calls, tokens = :tokens, weights = :weights, ended_ms = :now_ms
+update call set state = :state, money = :money, calls = :calls, tokens = :tokens, weights = :weights, ended_ms = :now_ms,
+       told_money = :told_money, told_tokens = :told_tokens
+ where id = :id;
+
+-- recharge: another call with its key bears more or less from now on
+update call set told_money = coalesce(told_money, money), told_tokens = coalesce(told_tokens, tokens), money = :money,
+       tokens = :tokens
  where id = :id;
 
 -- move_slot: the call leaves later than it was first told
@@ -33,12 +51,14 @@ update call set until_ms = max(until_ms, :now_ms + :hold_ms) where owner = :owne
 
 -- overdue: open calls whose owner has been silent for too long
 select id, key, state, service, model, agent, budget, owner, task, run, step, lane, slot_us, admitted_ms, calendar_ms,
-       until_ms, ended_ms, weights, money, calls, tokens, held_money, held_calls, held_tokens
+       until_ms, ended_ms, weights, money, calls, tokens, held_money, held_calls, held_tokens,
+       sharing
   from call where state = 'open' and until_ms <= :now_ms order by until_ms, seq limit :limit;
 
 -- owned: open calls of one owner
 select id, key, state, service, model, agent, budget, owner, task, run, step, lane, slot_us, admitted_ms, calendar_ms,
-       until_ms, ended_ms, weights, money, calls, tokens, held_money, held_calls, held_tokens
+       until_ms, ended_ms, weights, money, calls, tokens, held_money, held_calls, held_tokens,
+       sharing
   from call where state = 'open' and owner = :owner order by seq limit :limit;
 
 -- open: every open call, oldest first, of a service if one is named

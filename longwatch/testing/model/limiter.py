@@ -4,13 +4,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from longwatch.admission.calls import HOLD_MS, Admitted, Call, CallRequest, check, check_amount, check_weights, whole_ms
-from longwatch.admission.ledger import NOTHING, Charge
+from longwatch.admission.keys import Charge
+from longwatch.admission.ledger import NOTHING
 from longwatch.admission.refusals import KeyForgotten
 from longwatch.errors import BudgetExceeded, ConfigError, LimitRefused, NotFound
 from longwatch.policy import admission, meter
 from longwatch.policy.admission import Ask, Later, Metered, Places, Purse, Slot, Spent, TooHeavy
 from longwatch.policy.budget import Standing
-from longwatch.policy.call import State, burial, phase
+from longwatch.policy.call import MOST_SHARING, State, Told, borne, burial, forgotten, phase
 from longwatch.policy.limits import DIMENSIONS, Limits, Service
 from longwatch.policy.meter import NEW, Meter
 from longwatch.policy.scope import PurseCap, Scope, purses_of, scope_of
@@ -19,7 +20,8 @@ from longwatch.policy.window import calendar_at, window_of, zone_of
 
 @dataclass(frozen=True)
 class Kept:
-    """A call. weights: by meter, units and the meter's total behind them. charge: what it costs now, its hold if open."""
+    """A call. weights: by meter, units and the meter's total behind them. told: what it costs by itself, its hold if open.
+    remembered: its service remembers its key, so that calls with that key are billed once."""
 
     asked: CallRequest
     state: State
@@ -29,7 +31,8 @@ class Kept:
     until_ms: int
     ended_ms: int | None
     weights: Mapping[str, tuple[int, int]]
-    charge: Charge
+    told: Charge
+    remembered: bool
 
     @property
     def hold(self) -> Charge:
@@ -76,12 +79,37 @@ class Limiter:
             return Scope(Service(kept.asked.service), (), (), kept.purses)
 
     def _key_forgotten(self, scope: Scope, request: CallRequest) -> KeyForgotten | None:
-        memory_ms = scope.service.key_memory_ms
-        uses = [kept for kept in self.calls.values() if kept.asked.key == request.key and kept.state != "released"]
-        if memory_ms is None or request.key == request.id or not uses:
+        uses = [kept for kept in self._uses(request) if kept.state != "released"]
+        if not self._remembers(scope, request) or not uses:
             return None
-        old = self.now_ms() - uses[0].admitted_ms > memory_ms
-        return KeyForgotten(request.key) if old else None
+        memory_ms, age_ms = scope.service.key_memory_ms or 0, self.now_ms() - uses[0].admitted_ms
+        return KeyForgotten(request.key) if forgotten(age_ms=age_ms, memory_ms=memory_ms) else None
+
+    def _remembers(self, scope: Scope, request: CallRequest) -> bool:
+        return scope.service.key_memory_ms is not None and request.key != request.id
+
+    def _uses(self, request: CallRequest) -> list[Kept]:
+        """Other calls with the key, the earliest first."""
+        return [
+            kept
+            for kept in self.calls.values()
+            if (kept.asked.key, kept.asked.service) == (request.key, request.service) and kept.asked.id != request.id
+        ][:MOST_SHARING]
+
+    def charge(self, kept: Kept) -> Charge:
+        """What the call is charged, its hold if it is open: of calls with one key that is remembered, one bears it all."""
+        if not kept.remembered:
+            return kept.told
+        place = (kept.asked.key, kept.asked.service)
+        alike = [
+            other
+            for other in self.calls.values()
+            if other.remembered and (other.asked.key, other.asked.service) == place
+        ]
+        money = borne([Told(other.state, other.told.money) for other in alike])
+        tokens = borne([Told(other.state, other.told.tokens) for other in alike])
+        at = alike.index(kept)
+        return Charge(money[at], kept.told.calls, tokens[at])
 
     def _decide(self, scope: Scope, request: CallRequest) -> admission.Decision:
         self.calendar_ms = calendar_at(self.calendar_ms, wall_ms=self.wall_ms(), steady_ms=self.now_ms())
@@ -114,7 +142,7 @@ class Limiter:
             window.starts_ms,
             window.ends_ms,
             self.spent(cap.purse, cap.dimension, *window),
-            sum(getattr(kept.charge, cap.dimension) for kept in held),
+            sum(getattr(self.charge(kept), cap.dimension) for kept in held),
             len(held),
         )
 
@@ -126,7 +154,7 @@ class Limiter:
 
     def spent(self, purse: str, dimension: str, starts_ms: int, ends_ms: int) -> int:
         ended = [kept for kept in self.charged(purse, starts_ms, ends_ms) if kept.state in ("settled", "unknown")]
-        return sum(getattr(kept.charge, dimension) for kept in ended)
+        return sum(getattr(self.charge(kept), dimension) for kept in ended)
 
     def _add(self, scope: Scope, request: CallRequest, slot: Slot) -> Admitted:
         self.meters.update(slot.meters)
@@ -136,8 +164,12 @@ class Limiter:
             if request.weights.get(gauge.dimension, 0)
         }
         now_ms = self.now_ms()
-        kept = Kept(request, "open", slot.at_us, now_ms, self.calendar_ms, now_ms + HOLD_MS, None, weights, NOTHING)
-        self.calls[request.id] = replace(kept, charge=kept.hold)
+        hold = Charge(request.money, request.calls, request.tokens)
+        until_ms, few = now_ms + HOLD_MS, len(self._uses(request)) < MOST_SHARING
+        remembered = self._remembers(scope, request) and few
+        self.calls[request.id] = Kept(
+            request, "open", slot.at_us, now_ms, self.calendar_ms, until_ms, None, weights, hold, remembered
+        )
         return admitted(self.calls[request.id])
 
     def reslot(self, call: str, *, owner: str) -> Admitted:
@@ -224,7 +256,7 @@ class Limiter:
                 )
                 self.meters[gauge.meter] = after
                 weights[gauge.meter] = (units, total_then if gauge.meter in kept.weights else after.total)
-        self.calls[call] = replace(kept, state=state, charge=charge, weights=weights, ended_ms=self.now_ms())
+        self.calls[call] = replace(kept, state=state, told=charge, weights=weights, ended_ms=self.now_ms())
 
     def doubt_calls(self) -> None:
         """The state was restored: nobody knows what became of the calls that were open."""
@@ -253,7 +285,7 @@ class Limiter:
         return self.calls[call]
 
     def _call(self, kept: Kept) -> Call:
-        asked = kept.asked
+        asked, charge = kept.asked, self.charge(kept)
         return Call(
             id=asked.id,
             key=asked.key,
@@ -272,9 +304,9 @@ class Limiter:
             calendar_ms=kept.calendar_ms,
             until_ms=kept.until_ms,
             ended_ms=kept.ended_ms,
-            money=kept.charge.money,
-            calls=kept.charge.calls,
-            tokens=kept.charge.tokens,
+            money=charge.money,
+            calls=charge.calls,
+            tokens=charge.tokens,
             held_money=asked.money,
         )
 

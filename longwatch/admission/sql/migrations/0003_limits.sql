@@ -50,7 +50,10 @@ create table call (
   tokens bigint not null,
   held_money bigint not null,     -- the hold as it was made: what it is charged when its outcome is never known
   held_calls bigint not null,
-  held_tokens bigint not null
+  held_tokens bigint not null,
+  sharing integer not null,       -- 0: nobody remembers its key, 1: its service does, 2: and other calls have that key too
+  told_money bigint,              -- what it would be charged if another call with its key did not bear it; null: that
+  told_tokens bigint              --   is what it is charged
 );
 create index call_key on call (key, seq) where key <> id;
 create index call_task on call (task) where task is not null;

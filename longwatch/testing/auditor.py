@@ -270,6 +270,8 @@ class Auditor:
             )
             if (recorded or 0) < cost:
                 raise self.broken("P4", f"{column} {name}: billed {cost}, recorded {recorded}")
+        for effect in self.outside.effects:
+            self._close_key(effect)
         for starts_ms, ends_ms, settled in self._all(
             "select starts_ms, ends_ms, settled from spend where purse = 'fleet' and dimension = 'money'"
         ):
@@ -281,6 +283,17 @@ class Auditor:
             )
             if settled != (total or 0):
                 raise self.broken("P4", f"the window of {starts_ms} says {settled}, its calls add up to {total}")
+
+    def _close_key(self, effect: Effect) -> None:
+        """Where the service remembers keys, what all calls with one key are charged is the bill, to the micro-unit."""
+        if self.outside.services[effect.service].remembers:
+            recorded = self._one(
+                "select sum(money) from call where key = ? and key <> id and service = ?", effect.key, effect.service
+            )
+            if recorded != effect.cost:
+                raise self.broken(
+                    "P4", f"{effect.task}: billed {effect.cost} once, recorded {recorded} for {effect.key}"
+                )
 
     def _close_written(self, kind: str, written: Counter[str]) -> None:
         """An acknowledged edit is there, and there once."""

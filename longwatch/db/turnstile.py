@@ -1,12 +1,15 @@
 """One writer at a time, in turn: a kernel file lock (flock) in front of SQLite's own.
 
 SQLite's busy handler is unfair: of 15 writers one did 19,871 times the work of another. A blocking flock hands the lock
-on in order. What it adds is a new way to freeze: a process *stopped* (SIGSTOP, a debugger) while it holds the lock
-stops everybody. So whoever waits longer than `PATIENCE_S` asks the kernel who holds it (/proc/locks); a holder that is
-stopped for `STOPPED_S` on end is killed through a pidfd, which cannot hit a successor of the same pid. A holder that is
-merely slow (a stalling disk) is left alone. Each killing is kept in `killed` for the journal.
+on in order. To be woken takes as long as half a commit, so whoever is next in line (a second lock on the same file says
+who) does not sleep but asks again and again, for about as long as a commit takes.
 
-Without /proc/locks (not Linux) nothing is ever killed, and a stopped holder blocks the others until it goes on.
+What both locks add is a new way to freeze: a process *stopped* (SIGSTOP, a debugger) inside, or next in line, stops
+everybody. So whoever waits longer than `PATIENCE_S` asks the kernel who is in front (/proc/locks); one that is stopped
+for `STOPPED_S` on end is killed through a pidfd, which cannot hit a successor of the same pid. One that is merely slow
+(a stalling disk) is left alone. Each killing is kept in `killed` for the journal.
+
+Without /proc/locks (not Linux) nothing is ever killed, and a stopped process blocks the others until it goes on.
 """
 
 import contextlib
@@ -18,6 +21,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+ASKED_AGAIN = 200  # by the next in line, half a microsecond each
 PATIENCE_S = 0.25
 STOPPED_S = 1.0
 QUIET_LOOKS = 20
@@ -58,9 +62,20 @@ class Turnstile:
     def _queue(self) -> None:
         self._count(+1)
         try:
-            fcntl.flock(self.descriptor, fcntl.LOCK_EX)
+            fcntl.lockf(self.descriptor, fcntl.LOCK_EX)  # next in line
+            try:
+                self._ask_again()
+            finally:
+                fcntl.lockf(self.descriptor, fcntl.LOCK_UN)
         finally:
             self._count(-1)
+
+    def _ask_again(self) -> None:
+        for _ in range(ASKED_AGAIN):
+            with contextlib.suppress(BlockingIOError):
+                fcntl.flock(self.descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return
+        fcntl.flock(self.descriptor, fcntl.LOCK_EX)
 
     def _count(self, step: int) -> None:
         with self._changed:
@@ -72,12 +87,12 @@ class Turnstile:
                 self._changed.notify_all()
 
     def _watch(self) -> None:
-        """While somebody waits, look at the holder every `PATIENCE_S`; sleep once nobody has for a while."""
+        """While somebody waits, look at who is in front every `PATIENCE_S`; sleep once nobody has for a while."""
         suspect, seen, quiet = 0, 0.0, 0
         while (waiting := self._look_around(quiet >= QUIET_LOOKS)) >= 0:
             quiet = 0 if waiting else quiet + 1
-            holder = holder_on(self._device) if waiting else 0
-            if not holder or holder == os.getpid() or not is_stopped(holder):
+            holder = next(filter(is_stopped, self._in_front()), 0) if waiting else 0
+            if not holder:
                 suspect, seen = 0, 0.0
                 continue
             seen = seen + PATIENCE_S if holder == suspect else PATIENCE_S
@@ -96,8 +111,13 @@ class Turnstile:
                 self._changed.wait(PATIENCE_S)
             return self._waiting
 
+    def _in_front(self) -> list[int]:
+        """Who is inside, and who is next in line, of other processes."""
+        found = [*lock_holders(self._device, kind="FLOCK"), *lock_holders(self._device, kind="POSIX")]
+        return [pid for pid in found if pid != os.getpid()]
+
     def _kill(self, pid: int) -> bool:
-        if kill_if_stopped(pid, still=lambda: holder_on(self._device) == pid):
+        if kill_if_stopped(pid, still=lambda: pid in self._in_front()):
             self.killed.append(pid)
             return True
         return False

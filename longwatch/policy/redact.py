@@ -11,7 +11,7 @@ import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property, lru_cache, partial
 
 PATTERNS: tuple[tuple[str, str, str], ...] = (  # kind, literal that must occur, pattern
     ("anthropic-key", "sk-ant-", r"sk-ant-[A-Za-z0-9_-]{8,}"),
@@ -37,6 +37,7 @@ PATTERNS: tuple[tuple[str, str, str], ...] = (  # kind, literal that must occur,
 )
 COMPILED = tuple((kind, literal, re.compile(pattern, re.DOTALL)) for kind, literal, pattern in PATTERNS)
 MARK = re.compile(r"\[redacted:[a-z-]{1,20}:[0-9a-f]{8}\]")
+SHORT, CACHED = 80, 1_000  # characters of a text whose cleaned form is kept, and how many are
 SHORTEST = 8  # a known value shorter than this is too likely to be an ordinary word
 
 
@@ -54,6 +55,14 @@ class Redactor:
 
     def clean(self, text: str) -> str:
         """The text, or JSON, with every secret replaced. Idempotent."""
+        return self._cached(text) if len(text) <= SHORT else self._clean(text)
+
+    @cached_property
+    def _cached(self) -> Callable[[str], str]:
+        """Most entries of a journal say one of a few things: these are looked through once."""
+        return lru_cache(CACHED)(self._clean)
+
+    def _clean(self, text: str) -> str:
         for written, secret in self._known:
             if written in text:
                 text = _replace(re.compile(re.escape(written)), partial(self._mark, "secret", secret), text)

@@ -71,7 +71,7 @@ class RunCore:
         self.attempt = claimed.task.failures + claimed.task.crashes + 1
         self.agent, self.budget = claimed.task.agent, claimed.task.budget
         self.outcome_lost: str | None = None
-        self._lost = threading.Event()
+        self._lost = False
         self._names: set[str] = set()
         self._caught_up = False
         self._outside = Frame("")
@@ -220,7 +220,12 @@ class RunCore:
         return None
 
     def _kept(self, name: str) -> Step | None:
-        """What an earlier run left of the step. Its edits were committed with it, and may still have to be put in place."""
+        """What an earlier run left of the step. Its edits were committed with it, and may still have to be put in place.
+
+        Nobody is asked when there was none and the lease as it was taken still runs: whatever is written is checked.
+        """
+        if self.claimed.blank and self.parts.fleet_ms() < self.claimed.until_ms:
+            return None
         kept = self.parts.steps.find(self.claimed, name)
         if kept is not None and not self._caught_up:
             self._caught_up = True
@@ -283,14 +288,14 @@ class RunCore:
 
     def check(self) -> None:
         """Errors: LeaseLost when the run has lost its task; the outcome's loss when a `once` ended so."""
-        if self._lost.is_set():
+        if self._lost:
             raise lost(self.claimed)
         if self.outcome_lost is not None:
             raise OutcomeLost(self.outcome_lost)
 
     def lose(self) -> None:
         """The lease is gone: every further use is refused."""
-        self._lost.set()
+        self._lost = True
 
     @contextlib.contextmanager
     def entered(self) -> Generator[None]:

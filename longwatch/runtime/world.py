@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Protocol
 
 ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"  # Crockford's base 32: sorts like the number, no letter read as a digit
+PAIRS = [first + second for first in ALPHABET for second in ALPHABET]
+SHIFTS = range(120, -1, -10)
 
 
 class World(Protocol):
@@ -60,7 +62,7 @@ class Machine:
 def format_id(sort: str, *, at_ms: int, entropy: int) -> str:
     """48 bits of milliseconds and 80 bits of entropy, in base 32 behind the sort."""
     number = (at_ms << 80) | entropy
-    digits = "".join(ALPHABET[(number >> shift) & 31] for shift in range(125, -1, -5))
+    digits = "".join([PAIRS[(number >> shift) & 1023] for shift in SHIFTS])
     return f"{sort}_{digits}"
 
 

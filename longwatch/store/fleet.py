@@ -7,7 +7,7 @@ milliseconds, never run backwards over a boot, and never follow a jump of the wa
 
 from dataclasses import dataclass
 
-from longwatch.db.connection import Clock, Database, Transaction
+from longwatch.db.connection import Clock, Database, Row, Transaction
 from longwatch.store.journal import Journal
 
 EPOCH_BITS = 40
@@ -66,10 +66,18 @@ def tx_latest(tx: Transaction) -> int:
 
 def take_fences(tx: Transaction, amount: int = 1) -> range:
     """`amount` new fences, in order, each greater than every fence given before."""
-    row = tx.one("fleet.take_fences", amount=amount)
-    assert row is not None
-    last = (int(row.epoch) << EPOCH_BITS) | int(row.fence)
+    last = _fence(tx.one("fleet.take_fences", amount=amount))
     return range(last - amount + 1, last + 1)
+
+
+def last_fence(tx: Transaction) -> int:
+    """The greatest fence given so far."""
+    return _fence(tx.one("fleet.found"))
+
+
+def _fence(row: Row | None) -> int:
+    assert row is not None
+    return (int(row.epoch) << EPOCH_BITS) | int(row.fence)
 
 
 def take_upkeep(database: Database, *, every_ms: int) -> bool:

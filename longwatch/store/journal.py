@@ -45,13 +45,15 @@ class Journal:
 
     def after(self, seq: int, *, limit: int = 100, **filters: str | int | None) -> list[Entry]:
         """Up to `limit` entries after the place `seq`, oldest first. Filters: kind (or prefix), subject, agent, since_ms."""
+        statement = "journal.list" if filters.get("subject") is None else "journal.list_of"  # by its indexes
         with self.database.read() as tx:
-            return [entry(row) for row in tx.all("journal.list", after=seq, limit=limit, **_all_of(filters))]
+            return [entry(row) for row in tx.all(statement, after=seq, limit=limit, **_all_of(filters))]
 
     def latest(self, *, limit: int = 100, **filters: str | int | None) -> list[Entry]:
         """The newest `limit` entries, oldest of them first."""
+        statement = "journal.latest" if filters.get("subject") is None else "journal.latest_of"
         with self.database.read() as tx:
-            rows = tx.all("journal.latest", limit=limit, **_all_of(filters))
+            rows = tx.all(statement, limit=limit, **_all_of(filters))
         return [entry(row) for row in reversed(rows)]
 
 

@@ -1,5 +1,7 @@
 """One task moves: the row, its journal entry, and the guard from the table of moves, in an open transaction."""
 
+from operator import attrgetter
+
 import msgspec
 
 from longwatch.db.connection import Row, Transaction
@@ -39,12 +41,16 @@ class Task(msgspec.Struct, frozen=True):
 
 
 class Run(msgspec.Struct, frozen=True):
-    """One attempt at a task. id: empty while it is only claimed. until_ms: end of the lease as it was taken."""
+    """One attempt at a task. id: empty while it is only claimed. until_ms: end of the lease as it was taken.
+
+    blank: no step of the task had been begun when it was claimed, so that only this run can have begun one since.
+    """
 
     id: str
     task: Task
     fence: int
     until_ms: int
+    blank: bool
 
 
 class Step(msgspec.Struct, frozen=True):
@@ -76,15 +82,15 @@ class NewTask(msgspec.Struct, frozen=True):
     fate: Fate = "cancel"
 
 
-FIELDS = Task.__struct_fields__
+facts_of = attrgetter(*Task.__struct_fields__)
 
 
 def task_of(row: Row) -> Task:
-    return Task(*[getattr(row, name) for name in FIELDS])
+    return Task(*facts_of(row))
 
 
 def run_of(row: Row) -> Run:
-    return Run("", task_of(row), row.fence, row.until_ms)
+    return Run("", task_of(row), row.fence, row.until_ms, not row.begun)
 
 
 def read_task(tx: Transaction, task: str) -> Task:
@@ -128,7 +134,7 @@ def move(
     )
     changed = tx.count(
         "tasks.move",
-        id=task.id,
+        seq=task.seq,
         was=task.state,
         state=state,
         failures=after.failures,

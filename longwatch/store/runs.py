@@ -62,7 +62,7 @@ class Runs:
 
     def _held(self, tx: Transaction, owner: str) -> list[Run]:
         """What the owner holds and has not lost by time: what it runs first, then what it has claimed."""
-        live = [run_of(row) for row in tx.all("tasks.owned", owner=owner) if row.until_ms > tx.now_ms]
+        live = [run_of(row) for row in _owned(tx, owner) if row.until_ms > tx.now_ms]
         running = [self._started_before(tx, run) for run in live if run.task.state == "running"]
         return running + [run for run in live if run.task.state == "claimed"]
 
@@ -71,12 +71,12 @@ class Runs:
         rows = [row for kind in set(kinds) for row in tx.all("tasks.ready_of_kind", kind=kind, limit=limit)]
         chosen = sorted(rows, key=lambda row: (row.lane, row.seq))[:limit]
         fences = take_fences(tx, len(chosen)) if chosen else ()
-        return [self._take_one(tx, row.id, owner, fence, lease_ms) for row, fence in zip(chosen, fences, strict=True)]
+        return [self._take_one(tx, row.seq, owner, fence, lease_ms) for row, fence in zip(chosen, fences, strict=True)]
 
-    def _take_one(self, tx: Transaction, task: str, owner: str, fence: int, lease_ms: int) -> Run:
-        taken = tx.one("tasks.claim", id=task, owner=owner, fence=fence, until_ms=tx.now_ms + lease_ms)
+    def _take_one(self, tx: Transaction, seq: int, owner: str, fence: int, lease_ms: int) -> Run:
+        taken = tx.one("tasks.claim", seq=seq, owner=owner, fence=fence, until_ms=tx.now_ms + lease_ms)
         assert taken is not None
-        self.journal.append(tx, "task.claimed", task, task=task, agent=taken.agent, owner=owner, fence=fence)
+        self.journal.append(tx, "task.claimed", taken.id, task=taken.id, agent=taken.agent, owner=owner, fence=fence)
         return run_of(taken)
 
     def _started_before(self, tx: Transaction, running: Run) -> Run:
@@ -86,8 +86,8 @@ class Runs:
 
     def _start(self, tx: Transaction, claimed: Run, *, run: str, lease_ms: int) -> Run | None:
         task, until_ms = claimed.task, tx.now_ms + lease_ms
-        if not tx.count("tasks.start", id=task.id, fence=claimed.fence, until_ms=until_ms):
-            held = tx.one("tasks.held", id=task.id, fence=claimed.fence)
+        if not tx.count("tasks.start", seq=task.seq, fence=claimed.fence, until_ms=until_ms):
+            held = tx.one("tasks.held", seq=task.seq, fence=claimed.fence)
             return None if held is None else self._started_before(tx, claimed)
         owner = task.owner or ""
         tx.count("tasks.insert_run", id=run, task=task.id, fence=claimed.fence, owner=owner, agent=task.agent)
@@ -107,7 +107,7 @@ class Runs:
             return Concluded(state, started, runnable)
 
     def _conclude(self, tx: Transaction, run: Run, outcome: Outcome) -> tuple[State, int]:
-        held = tx.one("tasks.held", id=run.task.id, fence=run.fence)
+        held = tx.one("tasks.held", seq=run.task.seq, fence=run.fence)
         if held is None:
             return self._concluded_before(tx, run, outcome), 0
         task = task_of(held)
@@ -157,7 +157,7 @@ class Runs:
     def bury(self, owner: str) -> int:
         """The owner's process is confirmed dead: free what it held, at once; how many tasks."""
         with self.database.transaction() as tx:
-            rows = tx.all("tasks.owned", owner=owner)
+            rows = _owned(tx, owner)
             for row in rows:
                 self._free(tx, row)
             tx.count("tasks.dismiss", owner=owner)
@@ -181,9 +181,13 @@ class Runs:
         tell_dependants(tx, self.journal, ended)
 
 
+def _owned(tx: Transaction, owner: str) -> list[Row]:
+    return sorted(tx.all("tasks.owned", owner=owner), key=lambda row: row.seq)
+
+
 def hold(tx: Transaction, run: Run) -> None:
     """Errors: LeaseLost unless the run's fence still holds its task, as of this transaction."""
-    if tx.one("tasks.held", id=run.task.id, fence=run.fence) is None:
+    if tx.one("tasks.held", seq=run.task.seq, fence=run.fence) is None:
         raise lost(run)
 
 

@@ -52,8 +52,8 @@ class Steps:
 
 def put_step(tx: Transaction, journal: Journal, run: Run, name: str, result: str, *, sort: str) -> None:
     """Store a step's result in an open transaction, which may hold an edit's commit too."""
-    hold(tx, run)
-    if not tx.count("tasks.store_step", task=run.task.id, name=name, sort=sort, result=result, fence=run.fence):
+    if not tx.count("tasks.store_step", seq=run.task.seq, name=name, sort=sort, result=result, fence=run.fence):
+        hold(tx, run)
         kept = tx.one("tasks.step", task=run.task.id, name=name)
         if kept is None or kept.result != result:
             raise StepReused(

@@ -8,6 +8,7 @@ import msgspec
 from longwatch.db.connection import Database
 from longwatch.errors import ConfigError
 from longwatch.policy.task import CRASH_LIMIT
+from longwatch.store import fleet
 from longwatch.store.journal import Journal
 
 encode = msgspec.json.Encoder().encode
@@ -81,10 +82,16 @@ class Workers:
             rows = tx.all("tasks.workers")
         return [Enrolled(*[getattr(row, field) for field in Enrolled.__struct_fields__]) for row in rows]
 
-    def tally(self, owners: Sequence[str]) -> dict[str, int]:
-        """How many of the tasks that these workers ran now stand in which state."""
+    def last_fence(self) -> int:
+        """Whatever is claimed from now on has a greater one."""
         with self.database.read() as tx:
-            return {row.state: row.tasks for row in tx.all("tasks.tally", owners=encode(owners).decode())}
+            return fleet.last_fence(tx)
+
+    def tally(self, owners: Sequence[str], *, after: int) -> dict[str, int]:
+        """How many of the tasks that these workers ran, under fences past `after`, now stand in which state."""
+        with self.database.read() as tx:
+            rows = tx.all("tasks.tally", owners=encode(owners).decode(), after=after)
+            return {row.state: row.tasks for row in rows}
 
     def learn_kinds(self, kinds: Iterable[Kind]) -> None:
         """Remember handlers, so that any process may submit by name."""

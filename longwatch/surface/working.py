@@ -34,6 +34,7 @@ def work(
     if processes < 1:
         raise ConfigError(f"processes={processes} is not a number of processes", hint="1 or more.")
     opened.parts.bury_the_dead()
+    after = opened.parts.workers.last_fence()
     with named(opened, agent, name):
         if processes == 1:
             owner = opened.parts.world.new_id("worker")
@@ -43,7 +44,7 @@ def work(
             owners = [owner]
         else:
             owners = work_apart(opened, agent=agent, processes=processes, until_idle=until_idle, on_start=on_start)
-    return report_of(opened.parts.workers.tally(owners))
+    return report_of(opened.parts.workers.tally(owners, after=after))
 
 
 @contextlib.contextmanager

@@ -168,6 +168,8 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant("a claimed task counts a crash", function([runs.Runs], "_free", claimed_as_crash)),
     Mutant("an open effect is forgotten", statement("tasks.open_once", "state = 'started'", "state = 'lost'")),
     Mutant("an effect from before a restore is repeated", statement("tasks.predates_restore", "epoch <", "0 >")),
+    Mutant("a step is stored under another's fence", statement("tasks.store_step", FENCE, "")),
+    Mutant("a step is stored after the lease", statement("tasks.store_step", ALIVE, "")),
     Mutant("a step is stored twice", statement("tasks.store_step", " where step.state = 'started'", "")),
     Mutant("a need counts as met", statement("tasks.insert_need", ":met", "1")),
     Mutant("one need is enough", statement("tasks.open_need", "met = 0", "met = 2")),
@@ -178,6 +180,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant("a reboot leaves leases", statement("tasks.end_all_leases", "until_ms = 0", "until_ms = until_ms")),
     Mutant("a fence is given twice", statement("fleet.take_fences", "fence + :amount", "fence + 1")),
     Mutant("a lost claim is not found again", statement("tasks.owned", "owner = :owner", "owner = :owner and 1 = 0")),
+    Mutant("steps of an earlier run are overlooked", statement("tasks.claim", "step.task = task.id", "1 = 0")),
     Mutant("a fate is mistaken", by_policy(dependants, fate_move=fail_as_cancel)),
     Mutant("the journal forgets failures", function([Journal], "append", forget_failures)),
 

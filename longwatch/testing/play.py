@@ -239,7 +239,7 @@ def plain(value: Any, now_ms: int) -> object:
             facts["error"] = value.error is not None
             return {name: fact for name, fact in facts.items() if name not in ("seq", "fence")}
         case Run():
-            return (value.id, value.task.id, value.until_ms)
+            return (value.id, value.task.id, value.until_ms, value.blank)
         case Step():
             return (value.name, value.sort, value.state, value.result)
         case runs.Concluded():

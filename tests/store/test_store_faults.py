@@ -257,6 +257,7 @@ def test_a_slow_reader_that_lets_the_log_grow_holds_no_writer_up(
     stores: Stores, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sqlite, "WAL_LIMIT", 1)
+    monkeypatch.setattr(sqlite, "LOOKS", 1)
     reader = started("read_on", tmp_path / "state.db")
     assert reader.stdout is not None
     assert reader.stdout.readline() == "reading\n"

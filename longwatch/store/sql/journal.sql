@@ -6,7 +6,22 @@ select seq, at_ms, kind, subject, agent, task, data
   from record
  where seq > :after
    and (:kind is null or substr(kind, 1, length(:kind)) = :kind)
-   and (:subject is null or subject = :subject or task = :subject)
+   and (:agent is null or agent = :agent)
+   and (:since_ms is null or at_ms >= :since_ms)
+ order by seq limit :limit;
+
+-- list_of: the same of one task, run, call or lease
+select seq, at_ms, kind, subject, agent, task, data
+  from record
+ where seq > :after
+   and seq in (select seq from record where task = :subject
+               union all
+               select seq from record
+                where subject = :subject and (task is null or (subject <> task and kind <> 'run.started'))
+               union all
+               select record.seq from run join record on record.task = run.task
+                where run.id = :subject and record.subject = :subject and record.kind = 'run.started')
+   and (:kind is null or substr(kind, 1, length(:kind)) = :kind)
    and (:agent is null or agent = :agent)
    and (:since_ms is null or at_ms >= :since_ms)
  order by seq limit :limit;
@@ -15,7 +30,21 @@ select seq, at_ms, kind, subject, agent, task, data
 select seq, at_ms, kind, subject, agent, task, data
   from record
  where (:kind is null or substr(kind, 1, length(:kind)) = :kind)
-   and (:subject is null or subject = :subject or task = :subject)
+   and (:agent is null or agent = :agent)
+   and (:since_ms is null or at_ms >= :since_ms)
+ order by seq desc limit :limit;
+
+-- latest_of: the same of one task, run, call or lease
+select seq, at_ms, kind, subject, agent, task, data
+  from record
+ where seq in (select seq from record where task = :subject
+               union all
+               select seq from record
+                where subject = :subject and (task is null or (subject <> task and kind <> 'run.started'))
+               union all
+               select record.seq from run join record on record.task = run.task
+                where run.id = :subject and record.subject = :subject and record.kind = 'run.started')
+   and (:kind is null or substr(kind, 1, length(:kind)) = :kind)
    and (:agent is null or agent = :agent)
    and (:since_ms is null or at_ms >= :since_ms)
  order by seq desc limit :limit;

@@ -1,5 +1,14 @@
 -- counts: how many tasks stand where
-select state, count(*) as tasks from task group by state order by state;
+with going (state, tasks) as (
+  select state, count(*) from task where state in ('waiting', 'failed', 'cancelled', 'unknown') group by state
+  union all select 'scheduled', count(*) from task where state = 'scheduled'
+  union all select 'ready', count(*) from task where state = 'ready'
+  union all select state, count(*) from task where state in ('claimed', 'running') group by state
+), counted (state, tasks) as (
+  select state, tasks from going
+  union all select 'done', (select count(*) from task) - (select sum(tasks) from going)
+)
+select state, tasks from counted where tasks > 0 order by state;
 
 -- ready_by_kind: what waits for a worker, the most first
 select kind, count(*) as tasks, min(ready_ms) as since_ms from task where state = 'ready' group by kind order by tasks desc limit :limit;
@@ -21,7 +30,9 @@ select run.id, run.task, run.agent, run.started_ms, task.kind, run.owner
 select * from run where id = :id;
 
 -- runs_of: the newest attempts at a task
-select * from run where task = :task order by seq desc limit :limit;
+select * from run
+ where id in (select subject from record where task = :task and kind = 'run.started')
+ order by fence desc limit :limit;
 
 -- steps_of: the steps of a task, as they were begun
 select * from step where task = :task order by started_ms, name limit :limit;

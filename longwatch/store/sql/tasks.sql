@@ -20,16 +20,16 @@ update task set state = 'ready' where state = 'scheduled' and ready_ms <= :now_m
 select min(ready_ms) as at_ms from task where state = 'scheduled';
 
 -- ready_of_kind: the next ones to claim, of one kind
-select id, lane, seq from task where state = 'ready' and kind = :kind order by lane, seq limit :limit;
+select lane, seq from task where state = 'ready' and kind = :kind order by lane, seq limit :limit;
 
 -- claim: the worker's from now on, until it stops beating
 update task set state = 'claimed', owner = :owner, fence = :fence, until_ms = :until_ms
- where id = :id and state = 'ready'
-returning *;
+ where seq = :seq and state = 'ready'
+returning *, exists (select 1 from step where step.task = task.id) as begun;
 
 -- start: the run begins; the guard is the fence
 update task set state = 'running', until_ms = :until_ms
- where id = :id and fence = :fence and state = 'claimed' and until_ms > :now_ms;
+ where seq = :seq and fence = :fence and state = 'claimed' and until_ms > :now_ms;
 
 -- insert_run: one attempt
 insert into run (id, task, fence, owner, agent, started_ms) values (:id, :task, :fence, :owner, :agent, :now_ms);
@@ -43,17 +43,18 @@ select id, task, outcome from run where fence = :fence;
 -- run_by_id: whether a run of this id was ever started
 select id from run where id = :id;
 
--- tally: where the tasks stand that these workers ran
+-- tally: where the tasks stand that these workers ran, under fences given after one
 select state, count(*) as tasks from task
- where id in (select task from run where owner in (select value from json_each(:owners))) group by state;
+ where id in (select task from run where fence > :after and owner in (select value from json_each(:owners)))
+ group by state;
 
 -- held: the task, if this fence still holds it
-select * from task where id = :id and fence = :fence and state = 'running' and until_ms > :now_ms;
+select * from task where seq = :seq and fence = :fence and state = 'running' and until_ms > :now_ms;
 
 -- move: the task's next state; the guard is the state it was read in, in this transaction
 update task set state = :state, failures = :failures, crashes = :crashes, ready_ms = :ready_ms, result = :result,
                 error = :error, cause = :cause, ended_ms = :ended_ms, owner = null, until_ms = null
- where id = :id and state = :was;
+ where seq = :seq and state = :was;
 
 -- renew_epoch: a person says that it may run again, whatever it did before a restore
 update task set epoch = (select epoch from fleet) where id = :id;
@@ -68,7 +69,8 @@ returning fence;
 select * from task where state in ('claimed', 'running') and until_ms <= :now_ms order by until_ms, seq limit :limit;
 
 -- owned: everything that a worker holds
-select * from task where owner = :owner and state in ('claimed', 'running') order by seq;
+select *, exists (select 1 from step where step.task = task.id) as begun from task
+ where state in ('claimed', 'running') and until_ms >= 0 and owner = :owner;
 
 -- open_once: an effect begun and never repeated, without an outcome
 select name from step where task = :task and sort = 'once' and state = 'started' limit 1;
@@ -98,9 +100,10 @@ select * from step where task = :task and name = :name;
 -- begin_step: written down before it starts
 insert into step (task, name, sort, state, started_ms, fence) values (:task, :name, :sort, 'started', :now_ms, :fence);
 
--- store_step: its result, once
+-- store_step: its result, once, by the run that holds the task
 insert into step (task, name, sort, state, result, started_ms, stored_ms, fence)
-values (:task, :name, :sort, 'stored', :result, :now_ms, :now_ms, :fence)
+select id, :name, :sort, 'stored', :result, :now_ms, :now_ms, fence from task
+ where seq = :seq and fence = :fence and state = 'running' and until_ms > :now_ms
 on conflict (task, name) do update set state = 'stored', result = excluded.result, stored_ms = excluded.stored_ms
  where step.state = 'started';
 

@@ -126,12 +126,12 @@ class Runs:
     ) -> list[Run]:
         self.ledger.sweep()
         held = self.ledger.owned(owner)
-        running = [self._run(task) for task in held if task.state == "running"]
+        running = [self._run(self.ledger.attempts[task.fence].id, task) for task in held if task.state == "running"]
         used = any(attempt.id == start for attempt in self.ledger.attempts.values())
         if used and not running:
             return []
         taken = held or self._take(owner, list(kinds), limit, lease_ms)
-        claimed = [Run("", task, task.fence, task.until_ms or 0) for task in taken if task.state == "claimed"]
+        claimed = [self._run("", task) for task in taken if task.state == "claimed"]
         if start is not None and claimed and not running:
             first = self._start(claimed.pop(0), start, lease_ms)
             running = [first] if first else []
@@ -148,8 +148,9 @@ class Runs:
             for task in best[:limit]
         ]
 
-    def _run(self, task: Task) -> Run:
-        return Run(self.ledger.attempts[task.fence].id, task, task.fence, task.until_ms or 0)
+    def _run(self, id: str, task: Task) -> Run:
+        blank = not any(begun == task.id for begun, _ in self.ledger.steps)
+        return Run(id, task, task.fence, task.until_ms or 0, blank)
 
     def _start(self, claimed: Run, run: str, lease_ms: int) -> Run | None:
         task = self.ledger.tasks[claimed.task.id]

@@ -41,10 +41,9 @@ create table task (
 );
 create index task_ready on task (kind, lane, seq) where state = 'ready';
 create index task_scheduled on task (ready_ms) where state = 'scheduled';
-create index task_leased on task (until_ms) where state in ('claimed', 'running');
-create index task_owned on task (owner) where state in ('claimed', 'running');
+create index task_leased on task (until_ms, owner, state) where state in ('claimed', 'running');  -- few: may be read whole
 create index task_batch on task (batch) where batch is not null;
-create index task_state on task (state, seq);
+create index task_rest on task (state) where state in ('waiting', 'failed', 'cancelled', 'unknown');
 
 create table need (
   task text not null,
@@ -56,11 +55,11 @@ create table need (
 create index need_of on need (needs);
 create index need_open on need (task) where met = 0;
 
+-- A task's runs are found by their records, a run's records by its task: every index costs a page of each commit.
 create table run (
-  seq integer primary key,
+  fence integer primary key,
   id text not null unique,
   task text not null,
-  fence bigint not null unique,
   owner text not null,
   agent text not null,
   started_ms bigint not null,
@@ -68,8 +67,6 @@ create table run (
   outcome text,
   error text
 );
-create index run_task on run (task, seq);
-create index run_owner on run (owner, task);
 
 create table step (
   task text not null,
@@ -117,5 +114,5 @@ create table record (
   task text,
   data text not null
 );
-create index record_subject on record (subject);
+create index record_subject on record (subject) where task is null or (subject <> task and kind <> 'run.started');
 create index record_task on record (task) where task is not null;

@@ -10,8 +10,9 @@ import random
 from collections import Counter
 from collections.abc import Sequence
 
-from longwatch.testing.machine import Machine, Process, unavailable
+from longwatch.testing.machine import Machine, Process
 from longwatch.testing.outside import Outside
+from longwatch.testing.seam import unavailable
 
 SECOND_MS, MINUTE_MS, HOUR_MS, DAY_MS = 1_000, 60_000, 3_600_000, 86_400_000
 

@@ -1,27 +1,26 @@
-"""A simulated machine and its processes: virtual twins of the world, the sleeper, the state's seam and the root's lock.
+"""A simulated machine and its processes: virtual twins of the world and the sleeper.
 
 One `Machine` is a host: its clocks, its boot id, the one database on it. A `Process` on it runs the real code with twins
 of its own; whatever it asks of the machine is a place where a fault may find it. The twins keep the contracts of
-runtime/world.py, runtime/loop.py, db/connection.py and runtime/root.py.
+runtime/world.py and runtime/loop.py; those of the state's seam and the root's lock are in seam.py and kernel.py.
 """
 
-import contextlib
 import hashlib
 import random
 import threading
 from collections import Counter
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
-from longwatch.db.connection import Row, Transaction, Value
 from longwatch.db.sqlite import SqliteDatabase
-from longwatch.errors import LeaseLost, StoreUnavailable
 from longwatch.runtime.loop import Bell
 from longwatch.runtime.world import format_id
 from longwatch.testing.kernel import KernelLock
+from longwatch.testing.seam import FaultyDatabase
 from longwatch.testing.virtual import NEVER_MS, Driver, Killed, Strand
 
 START_WALL_MS = 1_793_491_200_000  # Sunday 1 November 2026, 00:00 UTC
+LINGER_MS = 120_000  # at most: half of the killed outlive their leases so, and are not found dead before
 SPINS_MOST = 20_000  # transactions at one virtual instant: above it somebody asks without ever waiting
 
 
@@ -58,6 +57,8 @@ class Machine:
         self.database = SqliteDatabase(":memory:", self)
         self.root_lock = KernelLock(driver)
         self._instant, self._spins = -1, 0
+        self._born, self._gone_ms = 0, dict[int, int]()
+        self._lingering = random.Random(f"lingering {seed}")
 
     # -- clocks (db.connection.Clock) ------------------------------------------------------------------------------------
 
@@ -77,6 +78,33 @@ class Machine:
         self._spins += 1
         if self._spins > SPINS_MOST:
             raise RuntimeError(f"{SPINS_MOST} transactions at one instant: somebody asks again without waiting")
+
+    # -- what the kernel tells of processes (as runtime.world does) -------------------------------------------------------
+
+    def born(self) -> int:
+        """The pid of a new process; none is given twice."""
+        self._born += 1
+        self._gone_ms[self._born] = NEVER_MS
+        return self._born
+
+    def died(self, pid: int, *, lingers: bool) -> None:
+        """lingers: it was killed, and the kernel may need time to be rid of it, as in the middle of a write."""
+        longest_ms = LINGER_MS if lingers else 0
+        self._gone_ms[pid] = self.driver.now_ms + round(longest_ms * self._lingering.random())
+
+    def own_process(self) -> tuple[int, int]:
+        """(pid, start ticks) of the process that asks."""
+        strand = self.driver.running
+        assert strand is not None
+        assert isinstance(strand.owner, Process)
+        return strand.owner.pid, strand.owner.pid
+
+    def start_ticks(self, pid: int) -> int:
+        """0: it is gone."""
+        if self._gone_ms.get(pid, 0) > self.driver.now_ms:
+            return pid
+        self._gone_ms.pop(pid, None)
+        return 0
 
     def rows(self, sql: str, *values: str | int) -> list[Any]:
         """What the auditor asks of the state, in SQL of its own."""
@@ -122,8 +150,9 @@ class Process:
         self.immune = False  # from faults: it belongs to the audit
         self.critical = 0  # inside a transaction: it cannot be paused there, SQLite's own turnstile would end it
         self.strands: list[Strand] = []
+        self.pid = machine.born()
         self.world, self.sleeper = VirtualWorld(self), VirtualSleeper(self)
-        self.database = FaultyDatabase(self)
+        self.database = FaultyDatabase(self, machine.database, machine.marks)
         self.on_death: list[Callable[[], None]] = []
         self._on_end = on_end
 
@@ -149,7 +178,7 @@ class Process:
     def _ended(self, error: BaseException | None) -> None:
         """The main thread has returned: the process is over, whatever its other threads were at."""
         self.machine.note(f"end {self.name} {type(error).__name__ if error else 'ok'}")
-        self._die()
+        self._die(lingers=False)
         if self._on_end is not None:
             self._on_end(self, error)
 
@@ -158,12 +187,13 @@ class Process:
         if self.dead:
             return
         self.machine.note(f"kill {self.name} {why}")
-        self._die()
+        self._die(lingers=True)
         if self._on_end is not None:
             self._on_end(self, Killed())
 
-    def _die(self) -> None:
+    def _die(self, *, lingers: bool) -> None:
         self.dead, self.over = True, True
+        self.machine.died(self.pid, lingers=lingers)
         if self in self.machine.processes:
             self.machine.processes.remove(self)
         for strand in self.strands:
@@ -188,6 +218,24 @@ class Process:
         """Errors: Killed."""
         if self.dead:
             raise Killed
+
+    # -- at its seam (testing.seam.Client) --------------------------------------------------------------------------------
+
+    def begins(self) -> None:
+        self.alive()
+        self.machine.transact()
+        self.machine.fate.before_transaction(self)
+        self.alive()
+
+    def commits(self, told: list[str]) -> None:
+        self.machine.fate.at_commit(self)
+        self.alive()
+        self.machine.on_commit(told)
+
+    def committed(self, told: list[str]) -> None:
+        self.machine.note(f"{self.name} {' '.join(told)}")
+        self.machine.fate.after_commit(self)
+        self.alive()
 
     def touch(self, event: str, path: str) -> None:
         self.machine.fate.at_place(self, f"file.{event.removeprefix('os.')}")
@@ -269,104 +317,3 @@ class Joining:
     def join(self, timeout: float | None = None) -> None:
         until_ms = NEVER_MS if timeout is None else self._driver.now_ms + round(timeout * 1000)
         self._driver.join(self._strand, until_ms)
-
-
-# -- Database ------------------------------------------------------------------------------------------------------------
-
-
-class FaultyDatabase:
-    """db.connection.Database: the machine's one state, seen by one process that may die, or be lied to, at any commit."""
-
-    def __init__(self, process: Process) -> None:
-        self._process, self._machine, self._real = process, process.machine, process.machine.database
-        self.in_memory, self.path = True, self._real.path
-
-    @property
-    def offset_ms(self) -> int:
-        return self._real.offset_ms
-
-    @offset_ms.setter
-    def offset_ms(self, offset_ms: int) -> None:
-        self._process.alive()
-        self._real.offset_ms = offset_ms
-
-    @contextlib.contextmanager
-    def transaction(self, *, durable: bool = True) -> Generator[Transaction]:
-        process, fate = self._process, self._machine.fate
-        process.alive()
-        self._machine.transact()
-        fate.before_transaction(process)
-        process.alive()
-        process.critical += 1
-        try:
-            with self._real.transaction(durable=durable) as tx:
-                said = Told(tx, self._machine.marks)
-                try:
-                    yield said
-                except LeaseLost:
-                    self._machine.marks["store.overtaken"] += 1
-                    raise
-                fate.at_commit(process)
-                process.alive()
-                self._machine.on_commit(said.told)
-        finally:
-            process.critical -= 1
-        self._machine.note(f"{process.name} {' '.join(said.told)}")
-        fate.after_commit(process)
-        process.alive()
-
-    @contextlib.contextmanager
-    def read(self) -> Generator[Transaction]:
-        process = self._process
-        process.alive()
-        self._machine.transact()
-        self._machine.fate.before_transaction(process)
-        process.alive()
-        process.critical += 1
-        try:
-            with self._real.read() as tx:
-                yield tx
-        finally:
-            process.critical -= 1
-
-    def take_killed(self) -> list[int]:
-        self._process.alive()
-        return []
-
-    def close(self) -> None:
-        self._process.alive()
-
-
-class Told:
-    """db.connection.Transaction, with the names of the statements that write: what the trace is made of."""
-
-    __slots__ = ("_marks", "_tx", "all", "now_ms", "told", "wall_ms")
-
-    def __init__(self, tx: Transaction, marks: Counter[str]) -> None:
-        self._tx, self._marks, self.now_ms, self.wall_ms = tx, marks, tx.now_ms, tx.wall_ms
-        self.all = tx.all
-        self.told: list[str] = []
-
-    def one(self, statement: str, /, **values: Value) -> Row | None:
-        row = self._tx.one(statement, **values)
-        if row is not None:
-            self._note_found(statement, row)
-        return row
-
-    def _note_found(self, statement: str, row: Row) -> None:
-        """What a write looks for because its first reply may have been lost, and finds."""
-        if statement == "tasks.run_by_fence":
-            self._marks["store.claim_found_again" if row.outcome is None else "store.end_found_again"] += 1
-        elif statement == "edits.by_id":
-            self._marks["store.commit_found_again"] += 1
-
-    def count(self, statement: str, /, **values: Value) -> int:
-        changed = self._tx.count(statement, **values)
-        self.told.append(f"{statement}={changed}")
-        return changed
-
-
-def unavailable(reason: str, *, landed: bool) -> StoreUnavailable:
-    error = StoreUnavailable(f"the simulated state {reason}", hint="Repeat.")
-    error.maybe_committed = landed
-    return error

@@ -10,13 +10,11 @@ root's lock) and the services. One seed gives one history: `Result.trace` is a h
 A simulation proves only what it exercises: `Result.marks` counts how often every rare place was reached.
 """
 
-import contextlib
 import gc
-import logging
 import shutil
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from random import Random
@@ -25,20 +23,18 @@ from typing import Any
 from longwatch.admission.calls import HOLD_MS
 from longwatch.db.migrate import migrate
 from longwatch.errors import StoreUnavailable
-from longwatch.runtime import lease, worker
+from longwatch.runtime import worker
 from longwatch.runtime.persist import persist
 from longwatch.testing import load
 from longwatch.testing.auditor import Auditor, Broken
 from longwatch.testing.faults import DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS, Mix, chosen
 from longwatch.testing.machine import Machine, Process
-from longwatch.testing.mutants import replaced
 from longwatch.testing.outside import Outside
+from longwatch.testing.pace import told_by, unhurried
 from longwatch.testing.program import BOOKS, Program, limits_for, read_book, services
 from longwatch.testing.virtual import Driver, Killed, unwatch, watch
 
 BURST_MS = DAY_MS // load.BURSTS
-SWEEP_MS = 4_000  # of idle workers; in earnest a second
-POLL_MS = 120  # of the first in line for a lease; in earnest 10
 PATIENCE_MS = 15 * MINUTE_MS  # before a person settles an unknown task: nothing of it is on its way any more
 DRAIN_MS = 4 * DAY_MS  # budgets open again at midnight, and a person looks every four hours
 Progress = Callable[[int, "Simulation"], None]
@@ -355,34 +351,9 @@ def simulate(
     simulation = Simulation(days, agents, seed, chosen(faults, seed), root.resolve())
     watch(simulation.driver)
     try:
-        with unhurried():
+        with unhurried(), told_by(simulation.machine):
             return simulation.judged(progress)
     finally:
         unwatch()
         simulation.machine.database.close()
         shutil.rmtree(root, ignore_errors=True)
-
-
-@contextlib.contextmanager
-def unhurried() -> Generator[None]:
-    """Who waits looks less often than in earnest, because a look that finds nothing costs as much as one that does.
-
-    What is warned of is not logged: here it happens on purpose, thousands of times.
-    """
-    log = logging.getLogger("longwatch")
-    level = log.level
-    log.setLevel(logging.CRITICAL)
-    collecting = gc.isenabled()
-    gc.disable()  # an eighth of the time; `run` collects once a day
-    try:
-        with replaced(worker, "SWEEP_MS", SWEEP_MS), replaced(lease, "poll_ms", slow_poll):
-            yield
-    finally:
-        log.setLevel(level)
-        if collecting:
-            gc.enable()
-
-
-def slow_poll(place: int, fraction: float) -> int:
-    """In place of policy.lease.poll_ms: milliseconds until a place in line is looked at again."""
-    return round(POLL_MS * (1 + place) * (0.5 + fraction))

@@ -14,6 +14,7 @@ processes of their own.
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 import contextlib
 import os
+import shutil
 import sys
 import threading
 from collections import Counter, namedtuple
@@ -32,6 +33,7 @@ from longwatch.errors import StoreUnavailable
 OLDEST_SAFE = 3_051_003  # 3.7.0 to 3.51.2 can corrupt a WAL database under two writers at one instant
 BUSY_MS = 5_000
 WAL_LIMIT = 64 << 20  # bytes; past it a stopped reader that keeps the WAL from being reset is killed
+ROOM = 1 << 20  # bytes free on a disk below which an error of it is for want of room
 LOOKS = 32  # durable commits between two looks at the size of the WAL
 NO_TURNSTILE: contextlib.nullcontext[None] = contextlib.nullcontext()
 SETTINGS = (
@@ -314,10 +316,18 @@ def translated(path: Path) -> Generator[None]:
 
 def raise_translated(path: Path, error: apsw.Error) -> NoReturn:
     """As it is when no reason is known for it: a mistake in a statement."""
+    full = isinstance(error, apsw.IOError) and _is_full(path)  # the files beside the state could not grow
     for kind, reason, hint in REASONS:
-        if isinstance(error, kind):
+        if isinstance(error, kind) or (full and kind is apsw.FullError):
             raise unavailable(path, f"{reason} ({error})", hint=hint) from error
     raise error
+
+
+def _is_full(path: Path) -> bool:
+    try:
+        return shutil.disk_usage(path.parent).free < ROOM
+    except OSError:
+        return False
 
 
 @contextlib.contextmanager

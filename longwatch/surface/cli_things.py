@@ -1,7 +1,9 @@
 """The nouns: task, batch, lease, limit, budget, service."""
 
 import json
+import sys
 from datetime import datetime
+from pathlib import Path
 from typing import Any, Literal, cast, get_args
 
 import click
@@ -38,7 +40,7 @@ def task() -> None:
 
 @task.command()
 @click.argument("kind")
-@click.argument("arguments", nargs=-1, metavar="[JSON | NAME=VALUE...]")
+@click.argument("arguments", nargs=-1, metavar="[JSON | @FILE | - | NAME=VALUE...]")
 @click.option("--key", metavar="KEY", help="The same key with the same arguments is the same task.")
 @click.option("--after", metavar="ID", multiple=True, help="A task that it needs; may be given several times.")
 @click.option("--lane", type=click.Choice(LANES), default="normal", show_default=True, help="Who goes first.")
@@ -55,7 +57,8 @@ def submit(
 ) -> None:
     """Write a task down, for the next free worker.
 
-    KIND names its handler. Arguments: one JSON object, or customer=acme pence=1200.
+    KIND names its handler. Arguments: one JSON object, customer=acme pence=1200, or a file with the object
+    (@big.json; - is what is piped in).
     """
     given = read_arguments(arguments)
     handle = session.lw
@@ -68,8 +71,8 @@ def submit(
 
 def read_arguments(words: tuple[str, ...]) -> dict[str, Any]:
     """One JSON object, or NAME=VALUE words whose values are JSON where they can be read so, else text."""
-    if len(words) == 1 and words[0].lstrip().startswith(("{", "[", '"')):
-        value = _json(words[0], "the arguments")
+    if len(words) == 1 and words[0].lstrip().startswith(("{", "[", '"', "@")) or words == ("-",):
+        value = _json(_text_of(words[0]), "the arguments")
         if not isinstance(value, dict):
             raise BadUse(
                 f"the arguments are a JSON {type(value).__name__}, not an object",
@@ -88,6 +91,16 @@ def read_arguments(words: tuple[str, ...]) -> dict[str, Any]:
             raise BadUse(f"the argument {name} is given twice", hint="Give it once.")
         given[name] = _value(text)
     return given
+
+
+def _text_of(word: str) -> str:
+    """The word itself, or what the file that it names holds."""
+    if word != "-" and not word.startswith("@"):
+        return word
+    try:
+        return sys.stdin.read() if word == "-" else Path(word[1:]).read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadUse(f"{word} cannot be read: {error}", hint="It has to be a file of UTF-8 text with one object.") from error
 
 
 def _value(text: str) -> Any:

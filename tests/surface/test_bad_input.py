@@ -135,7 +135,7 @@ def test_a_full_disk_is_refused_and_loses_nothing(shell: Shell, mounted: Path) -
             except OSError:
                 break
     said = there("task", "submit", "greet", "name=eve")
-    refused(said, 1, "disk")
+    refused(said, 1, "its disk is full", "Free some space")
     doctor = there("doctor", "--json")
     assert [check["level"] for check in doctor.json["checks"] if check["check"] == "disk"] == ["wrong"]
     (mounted / "ballast").unlink()
@@ -149,6 +149,7 @@ SUBMITS: dict[str, tuple[list[str], int, list[str]]] = {
     "JSON that is not": (["greet", '{"name": ada}'], 2, ["not JSON", "Quote"]),
     "a JSON list": (["greet", '["ada"]'], 2, ["not an object"]),
     "words that are no arguments": (["greet", "ada"], 2, ["NAME=VALUE"]),
+    "a file that is not there": (["greet", "@none.json"], 2, ["none.json", "cannot be read"]),
     "an argument twice": (["greet", "name=ada", "name=bob"], 2, ["given twice"]),
     "an unknown kind": (["greeet", "name=ada"], 1, ["did you mean greet?"]),
     "an unknown lane": (["greet", "name=ada", "--lane", "fast"], 2, ["urgent"]),
@@ -156,6 +157,14 @@ SUBMITS: dict[str, tuple[list[str], int, list[str]]] = {
     "an instant without a zone": (["greet", "name=ada", "--at", "2026-12-01T09:00:00"], 2, ["time zone"]),
     "a length without a unit": (["greet", "name=ada", "--at", "10"], 2, ["10m"]),
 }
+
+
+def test_arguments_may_come_from_a_file_or_be_piped_in(shell: Shell) -> None:
+    (shell.folder / "eve.json").write_text('{"name": "eve"}', "utf-8")
+    assert shell("task", "submit", "greet", "@eve.json").status == 0
+    assert shell("task", "submit", "greet", "-", given='{"name": "bob"}').status == 0
+    given = [task["args"] for task in shell("task", "list", "--json").json["tasks"]]
+    assert given[:2] == [{"name": "bob"}, {"name": "eve"}]
 
 
 @pytest.mark.parametrize("what", SUBMITS)

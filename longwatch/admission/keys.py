@@ -59,7 +59,7 @@ def join(tx: Transaction, request: CallRequest) -> None:
 def shares(tx: Transaction, row: Row, state: State, told: Charge) -> list[tuple[Row, Charge]]:
     """What every call with the key of this one is charged once this one is known to have cost `told`."""
     rows = tx.all("call.of_key", key=row.key, service=row.service)
-    known = [
+    known: list[tuple[State, Charge]] = [
         (state, told) if found.id == row.id else (found.state, Charge(found.told_money, found.calls, found.told_tokens))
         for found in rows
     ]

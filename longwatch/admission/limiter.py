@@ -62,6 +62,8 @@ class Limiter:
         with self.database.transaction(durable=request.once) as tx:
             used = keys.uses(tx, prepared, request)
             answer = keys.forgotten(tx, prepared, request, used) or self._decide(tx, prepared, request, used)
+            if isinstance(answer, Later) and answer.reason != "rate" and self._expire(tx, PAGE):
+                answer = self._decide(tx, prepared, request, used)  # what it waits for was held by somebody long gone
             if isinstance(answer, TooHeavy | Spent | Later | LongwatchError):
                 row = tx.one("call.by_id", id=request.id)  # a repetition is held up by nothing, least of all by itself
                 answer = answer if row is None else admitted(row)
@@ -154,9 +156,12 @@ class Limiter:
     def expire(self, *, limit: int = PAGE) -> int:
         """Calls whose owner has been silent for too long become unknown, at most `limit` of them; how many."""
         with self.database.transaction(durable=False) as tx:
-            rows = tx.all("call.overdue", limit=limit)
-            for row in rows:
-                self._ledger.lose(tx, row, "expire")
+            return self._expire(tx, limit)
+
+    def _expire(self, tx: Transaction, limit: int) -> int:
+        rows = tx.all("call.overdue", limit=limit)
+        for row in rows:
+            self._ledger.lose(tx, row, "expire")
         return len(rows)
 
     def bury(self, owner: str) -> int:

@@ -13,25 +13,44 @@ def micros_of(money: str | Money, limits: Limits) -> int:
 
 
 def most_micros(
-    service: Service, model: str | None, limits: Limits, *, prompt: int, longest: int, caching: Caching, at_ms: int
+    service: Service,
+    model: str | None,
+    limits: Limits,
+    *,
+    prompt: int,
+    longest: int,
+    caching: Caching,
+    requests: int,
+    at_ms: int,
 ) -> int:
     """The most a call can cost whose price nobody gave: the service's own price, else the model's, else nothing.
 
-    prompt, longest: tokens of the prompt and of the longest answer. at_ms: today, for the price list.
+    prompt, longest: tokens of the prompt and of the longest answer. requests: how many it makes, each at the service's own
+    price. at_ms: today, for the price list.
     Errors: UnknownPrice for a model or currency without a price; ConfigError when the tokens are not known.
     """
     if service.price_micros is not None:
-        return service.price_micros
+        return service.price_micros * requests
     if not price.has_prices(service.name):
         return 0
     row = price.find(service.name, model, at_ms=at_ms)
     if not longest or not prompt:
-        raise ConfigError(
-            f"what this call of {service.name} costs at most cannot be told without its tokens",
-            hint='Give weight={"input_tokens": ...} and max_tokens=, or money= with the most it can cost.',
-        )
+        raise _untold(service.name, "costs", ", or money= with the most it can cost")
     micros = price.worst_case_micros(row, input_tokens=prompt, max_tokens=longest, caching=caching)
     return micros_of(Money(micros, row.currency), limits)
+
+
+def check_tokens(service: str, *, prompt: int, longest: int) -> None:
+    """A call that pays from a budget of tokens has to hold them. Errors: ConfigError for a model's call that tells none."""
+    if price.has_prices(service) and not (prompt and longest):
+        raise _untold(service, "takes from a budget of tokens", "")
+
+
+def _untold(service: str, does: str, otherwise: str) -> ConfigError:
+    return ConfigError(
+        f"what this call of {service} {does} at most cannot be told without its tokens",
+        hint=f'Give weight={{"input_tokens": ...}} and max_tokens={otherwise}.',
+    )
 
 
 def spent_micros(service: str, model: str | None, usage: Usage, limits: Limits, *, at_ms: int) -> int | None:

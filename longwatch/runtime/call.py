@@ -8,30 +8,39 @@ Left by an exception the call's outcome is unknown and it is charged at its esti
 nothing was sent or `release` was called. A process that dies inside leaves its hold to `Limiter.expire` or `bury`.
 
 A call that wakes later than its meters allow for would arrive among those behind it; it takes another slot instead.
+
+A call is entered once. Whatever breaks its entering off (an interrupt, a store that goes away) gives back what it may have
+taken; an end that could not be written is written later (owed.py).
 """
 
+import contextlib
 import logging
-from collections.abc import Mapping
+import threading
+import weakref
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from types import TracebackType
 from typing import Self
 
 from longwatch.admission.calls import Admitted, CallRequest, check, check_amount
 from longwatch.admission.limiter import Limiter
 from longwatch.admission.refusals import KeyForgotten as KeyForgotten
-from longwatch.errors import ConfigError, WaitTimeout
+from longwatch.errors import ConfigError, LongwatchError, NotFound, StoreUnavailable, WaitTimeout
 from longwatch.policy.admission import Later
 from longwatch.policy.backoff import Backoff
-from longwatch.policy.estimate import micros_of, most_micros, spent_micros
+from longwatch.policy.estimate import check_tokens, micros_of, most_micros, spent_micros
 from longwatch.policy.limits import Limits
 from longwatch.policy.meter import JITTER_MS
 from longwatch.policy.money import Money
 from longwatch.policy.price import Caching
+from longwatch.policy.scope import Scope
 from longwatch.policy.unsent import proves_unsent
 from longwatch.policy.usage import metered, model_of, usage_from, usage_of
 from longwatch.runtime.beats import Beats
 from longwatch.runtime.loop import FOREVER_MS, Retry, Sleeper, wait_for
+from longwatch.runtime.owed import Owed
 from longwatch.runtime.persist import persist
 from longwatch.runtime.world import World
 
@@ -61,6 +70,7 @@ class Calls:
     def __init__(self, world: World, sleeper: Sleeper, limiter: Limiter) -> None:
         self.world, self.sleeper, self.limiter = world, sleeper, limiter
         self.beats = Beats(world, sleeper, limiter)
+        self.owed = Owed()
 
     def adopt(self, limits: Limits) -> None:
         """From now on decide by these limits."""
@@ -88,8 +98,7 @@ class Calls:
         service's price. weight: units by dimension (requests: 1 if left out). caching: for how long the prompt is cached.
         once: the admission must survive a power cut. Errors: ConfigError, UnknownPrice.
         """
-        call = self.world.new_id("call")
-        weights = {"requests": 1, **(weight or {})}
+        call, weights = self.world.new_id("call"), {"requests": 1, **(weight or {})}
         longest = weights.get("output_tokens", 0) if max_tokens is None else max_tokens
         request = CallRequest(
             id=call,
@@ -113,22 +122,34 @@ class Calls:
         return Call(self, replace(request, money=micros), wait_ms)
 
     def _most(self, request: CallRequest, money: str | Money | None, *, longest: int, caching: Caching) -> int:
-        found = self.limiter.scope(request.service, request.model, request.budget, request.agent).scope.service
+        scope, limits, prompt = self.scope(request), self.limiter.limits, request.weights.get("input_tokens", 0)
+        if any(cap.dimension == "tokens" for cap in scope.caps):
+            check_tokens(scope.service.name, prompt=prompt, longest=longest)
         if money is not None:
-            return micros_of(money, self.limiter.limits)
+            return micros_of(money, limits)
         return most_micros(
-            found,
+            scope.service,
             request.model,
-            self.limiter.limits,
-            prompt=request.weights.get("input_tokens", 0),
+            limits,
+            prompt=prompt,
             longest=longest,
             caching=caching,
+            requests=request.calls,
             at_ms=self.world.wall_ms(),
         )
 
+    def scope(self, request: CallRequest) -> Scope:
+        return self.limiter.scope(request.service, request.model, request.budget, request.agent).scope
+
     def beat(self, owner: str) -> None:
         """The owner is alive: its open calls keep their holds. A worker calls it; else a thread does while calls are open."""
+        self.owed.pay()
         self.beats.beat(owner)
+
+    def drop(self, call: str, owner: str) -> None:
+        """The call can never be left: nobody can tell its outcome."""
+        self.beats.closed(call)
+        self.limiter.unknown(call, owner=owner)
 
     def bury(self, owner: str) -> int:
         """The owner's process is confirmed dead: end its calls; how many."""
@@ -147,10 +168,12 @@ class Call:
         self.id, self.key, self.owner = request.id, request.key, request.owner
         self._begun_ms: int | None = None  # steady, of this process
         self._left_ms: int | None = None
-        self._start_ms = 0  # by the calendar
         self._admitted: Admitted | None = None
+        self._asked = self._over = self._told = self._ended = False  # may be admitted; may not be entered any more
+        self._guard = threading.Lock()
+        self._dropped: weakref.finalize[[Callable[[], None]], Call] | None = None
         self._attempts = self._reslots = 0
-        self._told = self._ended = False
+        self._start_ms = 0  # by the calendar
 
     # -- waiting for its turn ------------------------------------------------------------------------------------------
 
@@ -159,10 +182,19 @@ class Call:
 
         Errors: Refused and its kinds, KeyForgotten; nothing was sent and nothing is held then.
         """
-        now_ms = self._calls.world.steady_ms()
+        with self._guard:
+            if self._over:
+                raise self._entered_before()
+            try:
+                return self._attempt()
+            except BaseException:
+                self.abandon()
+                raise
+
+    def _attempt(self) -> Admitted | Retry:
         self._attempts += 1
         if self._begun_ms is None:
-            self._begun_ms = now_ms
+            self._begun_ms = self._calls.world.steady_ms()
         if self._admitted is None:
             answer = self._ask()
             if isinstance(answer, Later):
@@ -174,31 +206,35 @@ class Call:
         request = self._request
         if self._wait_ms is not None:
             request = replace(request, until_ms=self._until_ms() + self._offset_ms())
-        return persist(lambda: self._calls.limiter.admit(request))
+        self._calls.owed.pay()
+        self._asked = True
+        try:
+            answer = persist(lambda: self._calls.limiter.admit(request))
+            self._asked = isinstance(answer, Admitted)
+        except LongwatchError as error:
+            self._asked = isinstance(error, StoreUnavailable)
+            raise
+        return answer
 
     def _take(self, admitted: Admitted) -> None:
         self._admitted = admitted
         self._calls.beats.opened(self.id, self.owner)
+        self._dropped = weakref.finalize(self, self._calls.owed.later, partial(self._calls.drop, self.id, self.owner))
+        self._dropped.atexit = False
         self._calls.world.reach("call.admitted")
 
     def _until_slot(self) -> Admitted | Retry:
         assert self._admitted is not None
         slot_ms = self._admitted.slot_ms - self._offset_ms()
         now_ms = self._calls.world.steady_ms()
-        if now_ms - slot_ms > LATE_MS and self._reslots < RESLOTS and self._is_metered():
+        if now_ms - slot_ms > LATE_MS and self._reslots < RESLOTS and self._calls.scope(self._request).gauges:
             slot_ms = self._take_another_slot()
         self._start_ms = self._calls.world.wall_ms() + slot_ms - now_ms
         if self._calls.world.steady_ms() < slot_ms:
             return Retry(slot_ms)
-        self._left_ms = self._calls.world.steady_ms()
+        self._left_ms, self._over = self._calls.world.steady_ms(), True
         self._calls.world.reach("call.leaving")
         return self._admitted
-
-    def _is_metered(self) -> bool:
-        request = self._request
-        return bool(
-            self._calls.limiter.scope(request.service, request.model, request.budget, request.agent).scope.gauges
-        )
 
     def _take_another_slot(self) -> int:
         self._reslots += 1
@@ -255,7 +291,7 @@ class Call:
 
     def __enter__(self) -> Self:
         if self._begun_ms is not None:
-            raise ConfigError(f"{self.id} was entered before", hint="Make a new call for every use of a service.")
+            raise self._entered_before()
         try:
             wait_for(self.attempt, sleeper=self._calls.sleeper, until_ms=FOREVER_MS)
         except BaseException:
@@ -268,29 +304,51 @@ class Call:
     ) -> None:
         self.leave(error)
 
+    def _entered_before(self) -> ConfigError:
+        return ConfigError(f"{self.id} was entered before", hint="Make a new call for every use of a service.")
+
     def abandon(self) -> None:
-        """The wait was broken off before the call could leave: give back what it holds."""
-        if self._admitted is not None and self._left_ms is None:
-            self.release()
+        """The wait was broken off before the call could leave: give back what it holds, if it holds anything."""
+        if self._left_ms is not None:
+            return
+        self._over = True
+        if self._asked:
+            self._asked = False
+            with contextlib.suppress(NotFound, StoreUnavailable):  # it had not landed; or its end is owed
+                self._close(lambda: self._calls.limiter.release(self.id, owner=self.owner))
 
     def leave(self, error: BaseException | None) -> None:
         """The block has ended. A call that was settled or released stays so."""
         self._calls.world.reach("call.returned")
-        try:
-            if not self._ended:
-                self._end(error)
-        finally:
-            self._calls.beats.closed(self.id)
-
-    def _end(self, error: BaseException | None) -> None:
         limiter = self._calls.limiter
-        if error is None:
-            persist(lambda: limiter.settle(self.id, owner=self.owner))
+        if self._ended:
+            self._closed()
+        elif error is None:
+            self._close(lambda: limiter.settle(self.id, owner=self.owner))
         elif proves_unsent(error):
-            persist(lambda: limiter.release(self.id, owner=self.owner))
+            self._close(lambda: limiter.release(self.id, owner=self.owner))
         else:
-            persist(lambda: limiter.unknown(self.id, owner=self.owner))
+            self._close(lambda: limiter.unknown(self.id, owner=self.owner))
+
+    def _close(self, write: Callable[[], None]) -> None:
+        self._over = True
+        try:
+            self._end(write)
+        finally:
+            self._closed()
+
+    def _end(self, write: Callable[[], None]) -> None:
+        try:
+            self._calls.owed.end(write)
+        except StoreUnavailable:
+            self._ended = True  # it is owed: what comes after it, an estimate or a doubt, may not replace it
+            raise
         self._ended = True
+
+    def _closed(self) -> None:
+        self._calls.beats.closed(self.id)
+        if self._dropped is not None:
+            self._dropped.detach()
 
     def settle(
         self,
@@ -305,14 +363,15 @@ class Call:
         tokens: input_tokens, output_tokens, cache_read, cache_write_5m, cache_write_1h. What is not told stands at the
         estimate. Twice replaces; the last counts. Errors: ConfigError, NotFound.
         """
-        self._must_have_left()
+        if self._left_ms is None:
+            raise ConfigError(f"{self.id} has not left yet", hint="Settle a call inside its block, or after it.")
         found = usage_from(tokens) if tokens else usage_of(answer if usage is None else usage)
         limits, service = self._calls.limiter.limits, self._request.service
         micros = None if money is None else micros_of(money, limits)
         if micros is None and found is not None:
             model, at_ms = model_of(answer) or self._request.model, self._calls.world.wall_ms()
             micros = spent_micros(service, model, found, limits, at_ms=at_ms)
-        persist(
+        self._end(
             lambda: self._calls.limiter.settle(
                 self.id,
                 owner=self.owner,
@@ -321,19 +380,12 @@ class Call:
                 used=None if found is None else metered(found, service),
             )
         )
-        self._ended = True
 
     def release(self) -> None:
         """The call was certainly not sent: it costs nothing. Errors: ConfigError once it is settled."""
         if self._admitted is None:
             raise ConfigError(f"{self.id} was never admitted", hint="Release a call inside its block.")
-        persist(lambda: self._calls.limiter.release(self.id, owner=self.owner))
-        self._ended = True
-        self._calls.beats.closed(self.id)
-
-    def _must_have_left(self) -> None:
-        if self._left_ms is None:
-            raise ConfigError(f"{self.id} has not left yet", hint="Settle a call inside its block, or after it.")
+        self._close(lambda: self._calls.limiter.release(self.id, owner=self.owner))
 
     # -- what there is to know -----------------------------------------------------------------------------------------
 
@@ -345,6 +397,4 @@ class Call:
     @property
     def waited_ms(self) -> int:
         """How long the call was in line and waited for its slot."""
-        if self._begun_ms is None or self._left_ms is None:
-            return 0
-        return self._left_ms - self._begun_ms
+        return 0 if self._begun_ms is None or self._left_ms is None else self._left_ms - self._begun_ms

@@ -2,7 +2,7 @@
 
 import contextlib
 from collections.abc import Callable, Generator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Event
 
@@ -14,7 +14,7 @@ from longwatch.db.sqlite import SqliteDatabase
 from longwatch.errors import StoreUnavailable
 from longwatch.policy.limits import Budget, Cap, Limits, Rate, Service
 from longwatch.policy.redact import Redactor
-from longwatch.runtime.call import Caller, Calls
+from longwatch.runtime.call import Call, Caller, Calls
 from longwatch.runtime.loop import Bell, Joinable
 from longwatch.runtime.world import Machine
 from longwatch.store import fleet
@@ -132,6 +132,7 @@ class Opened:
     database: Forgetful
     limiter: Limiter
     calls: Calls
+    kept: list[Call] = field(default_factory=list[Call])
 
     def request(
         self,

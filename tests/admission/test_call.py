@@ -25,7 +25,9 @@ def fleet(tmp_path: Path) -> Generator[Opened]:
 
 
 def enter(fleet: Opened, service: str = "free", *, caller: Caller = SMALL, money: str | None = None) -> Call:
-    return fleet.calls.call(service, caller=caller, money=money).__enter__()
+    """The fleet keeps the call: one that is dropped ends."""
+    fleet.kept.append(fleet.calls.call(service, caller=caller, money=money))
+    return fleet.kept[-1].__enter__()
 
 
 # -- in ------------------------------------------------------------------------------------------------------------------

@@ -155,7 +155,7 @@ POUNDS = Limits(currency="GBP", exchange={"USD": 800_000})
 def most(
     service: Service, model: str | None, *, prompt: int = 1_000, longest: int = 400, limits: Limits = POUNDS
 ) -> int:
-    return most_micros(service, model, limits, prompt=prompt, longest=longest, caching="none", at_ms=NOW)
+    return most_micros(service, model, limits, prompt=prompt, longest=longest, caching="none", requests=1, at_ms=NOW)
 
 
 def test_an_estimate_is_in_the_fleets_currency_rounded_up() -> None:

@@ -61,6 +61,8 @@ class Limiter:
         check(request)
         scope = self._scope(request)
         answer = self._key_forgotten(scope, request) or self._decide(scope, request)
+        if isinstance(answer, Later) and answer.reason != "rate" and self.expire():
+            answer = self._decide(scope, request)
         if request.id in self.calls:
             return admitted(self.calls[request.id])
         if isinstance(answer, Slot):

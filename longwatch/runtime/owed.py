@@ -1,0 +1,49 @@
+"""Ends of calls that could not be written when they happened: the store was away, or the call was dropped, not left.
+
+Its process lives and beats for all of its calls, so that nothing else would end them: they would hold their places and their
+money for as long as it lives. They are written with the next call or beat of the process instead. As many can be owed as
+calls were open.
+"""
+
+import contextlib
+from collections import deque
+from collections.abc import Callable
+
+from longwatch.errors import ConfigError, NotFound, StoreUnavailable
+from longwatch.runtime.persist import persist
+
+
+class Owed:
+    """Safe in threads, and `later` in finalizers too: it takes no lock."""
+
+    def __init__(self) -> None:
+        self._ends = deque[Callable[[], None]]()
+
+    def end(self, write: Callable[[], None]) -> None:
+        """Write it after what is owed, so that the last one counts; while the store is away it is owed too.
+
+        Errors: StoreUnavailable, and as the write.
+        """
+        try:
+            self.pay()
+            persist(write)
+        except StoreUnavailable:
+            self._ends.append(write)
+            raise
+
+    def later(self, write: Callable[[], None]) -> None:
+        self._ends.append(write)
+
+    def pay(self) -> None:
+        """Write what is owed, in its order. Errors: StoreUnavailable; the rest is owed as before."""
+        for _ in range(len(self._ends)):
+            with contextlib.suppress(IndexError, NotFound, ConfigError):  # paid by another thread, or ended otherwise
+                self._pay_one()
+
+    def _pay_one(self) -> None:
+        write = self._ends.popleft()
+        try:
+            persist(write)
+        except StoreUnavailable:
+            self._ends.appendleft(write)
+            raise

@@ -17,7 +17,7 @@ select id, key, state, service, model, agent, budget, owner, task, run, step, la
 -- admitted
 select count(*) as calls, min(admitted_ms) filter (where state <> 'released') as first_ms
   from (select admitted_ms, state from call
-         where key = :key and key <> id and service = :service and id <> :id order by seq limit :most);
+         where key = :key and key <> id and service = :service and id <> :id order by seq limit :most) as earlier;
 
 -- join: the calls with a key that its service remembers know of each other from now on
 update call set sharing = 2 where key = :key and key <> id and service = :service and sharing = 1;

@@ -14,7 +14,6 @@ processes of their own.
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 import contextlib
 import os
-import shutil
 import sys
 import threading
 from collections import Counter, namedtuple
@@ -27,13 +26,13 @@ import apsw
 
 from longwatch.db import statements
 from longwatch.db.connection import Clock, Row, Value
+from longwatch.db.place import is_full, reachable, refuse_remote, unavailable
 from longwatch.db.turnstile import Turnstile, device_of, is_stopped, kill_if_stopped, lock_holders
 from longwatch.errors import StoreUnavailable
 
 OLDEST_SAFE = 3_051_003  # 3.7.0 to 3.51.2 can corrupt a WAL database under two writers at one instant
 BUSY_MS = 5_000
 WAL_LIMIT = 64 << 20  # bytes; past it a stopped reader that keeps the WAL from being reset is killed
-ROOM = 1 << 20  # bytes free on a disk below which an error of it is for want of room
 LOOKS = 32  # durable commits between two looks at the size of the WAL
 NO_TURNSTILE: contextlib.nullcontext[None] = contextlib.nullcontext()
 SETTINGS = (
@@ -46,7 +45,6 @@ SETTINGS = (
     "wal_autocheckpoint = 8000",  # pages: at 2,000 a busy fleet syncs the disk every 60 calls, a sixth of their time
 )
 LOCKS = "-shm"
-REMOTE = {"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "virtiofs"}
 
 _opened: Counter[str] = Counter()  # by real path: how often this process has it open
 _endings: tuple[
@@ -316,52 +314,11 @@ def translated(path: Path) -> Generator[None]:
 
 def raise_translated(path: Path, error: apsw.Error) -> NoReturn:
     """As it is when no reason is known for it: a mistake in a statement."""
-    full = isinstance(error, apsw.IOError) and _is_full(path)  # the files beside the state could not grow
+    full = isinstance(error, apsw.IOError) and is_full(path)  # the files beside the state could not grow
     for kind, reason, hint in REASONS:
         if isinstance(error, kind) or (full and kind is apsw.FullError):
             raise unavailable(path, f"{reason} ({error})", hint=hint) from error
     raise error
-
-
-def _is_full(path: Path) -> bool:
-    try:
-        return shutil.disk_usage(path.parent).free < ROOM
-    except OSError:
-        return False
-
-
-@contextlib.contextmanager
-def reachable(path: Path) -> Generator[None]:
-    """The system's refusals while a state is being opened, as StoreUnavailable."""
-    try:
-        yield
-    except StoreUnavailable:
-        raise
-    except OSError as error:
-        hint = "Check that the folder exists, is on a disk with room, and that this user may write in it."
-        raise unavailable(path, f"{error.strerror or error} ({error.filename})", hint=hint) from error
-
-
-def unavailable(path: Path, reason: str, *, hint: str = "", maybe: bool = False) -> StoreUnavailable:
-    error = StoreUnavailable(f"the state {path} cannot be used: {reason}", hint=hint)
-    error.maybe_committed = maybe
-    return error
-
-
-def refuse_remote(path: Path) -> None:
-    """Refuse a state on a file system whose locks do not reach every process. Unknown ones are taken for local."""
-    try:
-        mounts = [line.split() for line in Path("/proc/self/mounts").read_text("utf-8").splitlines()]
-    except OSError:
-        return
-    real = os.path.realpath(path)
-    inside = [(mount[1], mount[2]) for mount in mounts if os.path.commonpath([mount[1], real]) == mount[1]]
-    kind = max(inside, key=lambda mount: len(mount[0]), default=("", ""))[1]
-    if kind in REMOTE or kind.startswith("fuse."):
-        raise unavailable(path, f"it is on {kind}, where file locks cannot be trusted", hint=LOCAL)
-
-
-LOCAL = "Put the state on a local disk; for a fleet of hosts use PostgreSQL."
 
 
 def _audit(event: str, arguments: tuple[Any, ...]) -> None:

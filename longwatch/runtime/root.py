@@ -20,7 +20,7 @@ from collections.abc import Generator
 from io import BufferedReader
 from pathlib import Path, PurePosixPath
 
-from longwatch.db.sqlite import refuse_remote
+from longwatch.db.place import refuse_remote
 from longwatch.db.turnstile import STOPPED_S, Turnstile, device_of, holder_on, is_stopped, kill_if_stopped
 from longwatch.errors import ConfigError, LongwatchError, StoreUnavailable
 from longwatch.policy.paths import OWN

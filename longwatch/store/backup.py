@@ -15,7 +15,8 @@ import msgspec
 
 from longwatch.db import statements
 from longwatch.db.connection import Database
-from longwatch.db.sqlite import BUSY_MS, SqliteDatabase, translated, unavailable
+from longwatch.db.place import unavailable
+from longwatch.db.sqlite import BUSY_MS, SqliteDatabase, translated
 from longwatch.db.turnstile import Turnstile
 from longwatch.store.journal import Journal
 

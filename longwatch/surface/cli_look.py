@@ -1,7 +1,6 @@
-"""The commands that look: status, journal, money, show. Each is one read, or for -f one read after the other."""
+"""The commands that look: status, journal, money. Each is one read, or for -f one read after the other."""
 
 from collections.abc import Iterator
-from typing import Any
 
 import click
 from rich.console import Group as Lines
@@ -9,7 +8,7 @@ from rich.console import RenderableType
 from rich.text import Text
 
 from longwatch.admission.listing import CapState, RateState
-from longwatch.errors import ConfigError, NotFound
+from longwatch.errors import ConfigError
 from longwatch.policy.duration import format_ms, parse_text_ms
 from longwatch.policy.limits import Limits, Rate
 from longwatch.policy.money import Money
@@ -18,7 +17,7 @@ from longwatch.policy.task import STATES
 from longwatch.policy.window import describe
 from longwatch.store.journal import Entry
 from longwatch.surface.cli_base import Command, pass_session
-from longwatch.surface.output import ago, bar, facts, heading, table
+from longwatch.surface.output import ago, bar, heading, table
 from longwatch.surface.session import Session
 from longwatch.surface.wire import Json, at, encode, entry_json, lease_json, worker_json
 
@@ -282,31 +281,3 @@ def _length(text: str, option: str) -> int:
         return parse_text_ms(text)
     except ConfigError as error:
         raise ConfigError(f"{option}: {error.message}", hint=error.hint) from error
-
-
-# -- show ----------------------------------------------------------------------------------------------------------------
-
-
-@click.command(cls=Command, section="look")
-@click.argument("id")
-@pass_session
-def show(session: Session, id: str) -> None:
-    """Anything by its id: a task, run, call, lease or batch.
-
-    Of any other id, what the journal tells of it.
-    """
-    from longwatch.surface import cli_show
-
-    sort = id.partition("_")[0]
-    shower = cli_show.SORTS.get(sort)
-    if shower is not None:
-        shower(session, id)
-        return
-    entries = session.parts.journal.latest(limit=PAGE, subject=id)
-    if not entries:
-        raise NotFound(
-            f"nothing is known of {id}",
-            hint=f"Ids begin with {', '.join(f'{known}_' for known in cli_show.SORTS)}; a batch may be given by its name.",
-        )
-    data: dict[str, Any] = {"id": id, "journal": [entry_json(entry) for entry in entries]}
-    session.out.answer(data, facts([("id", id)]), heading("journal"), *(entry_words(entry) for entry in entries))

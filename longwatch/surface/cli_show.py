@@ -1,7 +1,9 @@
 """One thing by its id, with everything that hangs on it: what `show` and `task show` print."""
 
 from collections.abc import Callable
+from typing import Any
 
+import click
 from rich.console import RenderableType
 from rich.text import Text
 
@@ -11,6 +13,7 @@ from longwatch.policy.money import Money
 from longwatch.store.journal import Entry
 from longwatch.store.look import Story
 from longwatch.store.moves import Task
+from longwatch.surface.cli_base import Command, pass_session
 from longwatch.surface.cli_look import entry_words, first_line
 from longwatch.surface.output import ago, facts, heading, table
 from longwatch.surface.session import Session
@@ -195,3 +198,26 @@ SORTS: dict[str, Callable[[Session, str], None]] = {
     "lease": show_lease,
     "batch": show_batch,
 }
+
+
+@click.command(cls=Command, section="look")
+@click.argument("id")
+@pass_session
+def show(session: Session, id: str) -> None:
+    """Anything by its id: a task, run, call, lease or batch.
+
+    Of any other id, what the journal tells of it.
+    """
+    sort = id.partition("_")[0]
+    shower = SORTS.get(sort)
+    if shower is not None:
+        shower(session, id)
+        return
+    entries = session.parts.journal.latest(limit=ENTRIES, subject=id)
+    if not entries:
+        raise NotFound(
+            f"nothing is known of {id}",
+            hint=f"Ids begin with {', '.join(f'{known}_' for known in SORTS)}; a batch may be given by its name.",
+        )
+    data: dict[str, Any] = {"id": id, "journal": [entry_json(entry) for entry in entries]}
+    session.out.answer(data, facts([("id", id)]), heading("journal"), *(entry_words(entry) for entry in entries))

@@ -71,7 +71,7 @@ def submit(
 
 def read_arguments(words: tuple[str, ...]) -> dict[str, Any]:
     """One JSON object, or NAME=VALUE words whose values are JSON where they can be read so, else text."""
-    if len(words) == 1 and words[0].lstrip().startswith(("{", "[", '"', "@")) or words == ("-",):
+    if (len(words) == 1 and words[0].lstrip().startswith(("{", "[", '"', "@"))) or words == ("-",):
         value = _json(_text_of(words[0]), "the arguments")
         if not isinstance(value, dict):
             raise BadUse(
@@ -100,7 +100,9 @@ def _text_of(word: str) -> str:
     try:
         return sys.stdin.read() if word == "-" else Path(word[1:]).read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise BadUse(f"{word} cannot be read: {error}", hint="It has to be a file of UTF-8 text with one object.") from error
+        raise BadUse(
+            f"{word} cannot be read: {error}", hint="It has to be a file of UTF-8 text with one object."
+        ) from error
 
 
 def _value(text: str) -> Any:

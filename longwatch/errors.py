@@ -188,6 +188,7 @@ class StoreUnavailable(LongwatchError, ConnectionError):
 
     code = "store_unavailable"
     maybe_committed = False  # the reply to a commit was lost: look up whether it landed
+    undone = False  # nothing of the write was kept, and another try may succeed at once
 
 
 class GiveUp(Exception):

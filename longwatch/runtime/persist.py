@@ -1,4 +1,7 @@
-"""Writes whose reply was lost are made again: every one of them finds itself by its id, key or fence."""
+"""Writes whose reply was lost are made again: every one of them finds itself by its id, key or fence.
+
+So are those that the engine has undone: they lost against another writer, or the connection went before their commit.
+"""
 
 from collections.abc import Callable
 from typing import TypeVar
@@ -10,11 +13,11 @@ TRIES = 4
 
 
 def persist(write: Callable[[], T]) -> T:
-    """Make the write; again, up to TRIES times, when it may have landed and the reply was lost. Errors: as the write."""
+    """Make the write; up to TRIES times, when the reply was lost or the engine has undone it. Errors: as the write."""
     for _ in range(TRIES - 1):
         try:
             return write()
         except StoreUnavailable as error:
-            if not error.maybe_committed:
+            if not (error.maybe_committed or error.undone):
                 raise
     return write()

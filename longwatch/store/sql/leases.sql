@@ -11,7 +11,7 @@ select l.id, l.fence, l.owner, l.agent, l.task, l.until_ms, o.resource,
 
 -- ahead: who stands in line before this one, and has asked lately; who has been silent is a newcomer
 select id, agent, task, resources, asked_ms from lease_waiter
- where asked_ms > :now_ms - :silent_ms and seq < coalesce((select seq from lease_waiter where id = :id and asked_ms > :now_ms - :silent_ms), 1 << 62)
+ where asked_ms > :now_ms - :silent_ms and seq < coalesce((select seq from lease_waiter where id = :id and asked_ms > :now_ms - :silent_ms), 4611686018427387904)
  order by seq;
 
 -- stand_in_line: join the line at its end, or confirm a place in it

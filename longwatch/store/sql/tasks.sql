@@ -11,7 +11,7 @@ values (:id, :kind, :args, :state, :key, :batch, :agent, :budget, :lane, :ready_
         :timeout_ms, (select epoch from fleet));
 
 -- insert_need: the task may not start before the needed one has ended; met at once when it ended well already
-insert or ignore into need (task, needs, fate, met) values (:task, :needs, :fate, :met);
+insert into need (task, needs, fate, met) values (:task, :needs, :fate, :met) on conflict do nothing;
 
 -- come_due: scheduled tasks whose instant has come
 update task set state = 'ready' where state = 'scheduled' and ready_ms <= :now_ms;

@@ -1,0 +1,25 @@
+-- call.beat: the later of two instants is not called max
+update call set until_ms = greatest(until_ms, :now_ms + :hold_ms) where owner = :owner and state = 'open';
+
+-- meter.keep: elements of a list are JSON
+insert into meter (name, free_us, last_us, total)
+select value ->> 0, cast(value ->> 1 as bigint), cast(value ->> 2 as bigint), cast(value ->> 3 as bigint)
+  from jsonb_array_elements(cast(:meters as jsonb))
+on conflict (name) do update set free_us = excluded.free_us, last_us = excluded.last_us, total = excluded.total;
+
+-- spend.current: the later of two instants is not called max
+select c.at_ms, s.purse, s.dimension, s.per, s.starts_ms, s.ends_ms, s.settled, s.warned
+  from calendar c
+  left join spend s
+    on s.purse in (select value from json_each(:purses))
+   and s.ends_ms > greatest(c.at_ms, :minute_ms) and s.starts_ms <= greatest(c.at_ms, :minute_ms);
+
+-- spend.turn: the same
+update calendar set at_ms = greatest(at_ms, :at_ms);
+
+-- spend.every: the same
+select purse, dimension, per, starts_ms, ends_ms, settled, warned
+  from spend
+ where ends_ms > greatest((select at_ms from calendar), :minute_ms)
+   and starts_ms <= greatest((select at_ms from calendar), :minute_ms)
+ order by purse, dimension, per;

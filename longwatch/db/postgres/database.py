@@ -1,0 +1,302 @@
+"""PostgreSQL: transactions by named statements, whose outcome is always known or said to be unknown.
+
+One writer at a time: a transaction takes an advisory lock of the state when it begins, and reads the clock after that.
+Some may share it (`shared=True`): see the order of locks in docs/internals/decisions.
+
+A transaction that was undone (the connection went before its commit was sent, it lost against another one) raises
+`StoreUnavailable` with `.undone`. When the reply to a commit is lost, the server is asked, on a new connection, what
+became of the transaction's number; only if it does not come back in time is the outcome unknown (`.maybe_committed`).
+"""
+
+import contextlib
+import os
+import weakref
+from collections.abc import Generator
+
+from longwatch.db.connection import Clock, Row, Value
+from longwatch.db.postgres import dialect
+from longwatch.db.postgres.clock import GivenInstants, Instants, ServerInstants
+from longwatch.db.postgres.link import Answer, Link, Lost, Request, ServerError
+from longwatch.db.postgres.pool import Pool
+from longwatch.db.postgres.refusals import lost, refused, unavailable
+from longwatch.errors import StoreUnavailable
+
+STATE = 1  # advisory lock of the state; the first of its two numbers is the schema's
+LOOKS = 20  # at a transaction that is still going on after its connection was lost
+
+BEGIN = Request(b"begin isolation level read committed read write")
+BEGIN_READING = Request(b"begin isolation level repeatable read read only")
+NOT_DURABLE = Request(b"set local synchronous_commit = off")
+COMMIT, ROLL_BACK = Request(b"commit"), Request(b"rollback")
+ALONE = b"select pg_advisory_xact_lock(cast($1 as integer), cast($2 as integer))"
+SHARED = b"select pg_advisory_xact_lock_shared(cast($1 as integer), cast($2 as integer))"
+CLOCK = b"cast(floor(extract(epoch from clock_timestamp()) * 1000) as bigint) as server_ms"
+NUMBER = b"cast(pg_current_xact_id() as text) as number"
+OFFSET = b"coalesce((select offset_ms from fleet), 0) as offset_ms"
+FATE = b"select pg_xact_status(cast($1 as xid8)) as fate"
+SET_FORWARDS = b"update fleet set offset_ms = offset_ms + $1"
+
+
+class PostgresTransaction:
+    """Statements by name on one connection, between begin and commit.
+
+    A plain insert adds one row or fails: it is not waited for, but sent together with what follows.
+    """
+
+    def __init__(self, link: Link, statements: dict[str, dialect.Statement], instants: tuple[int, int]) -> None:
+        self.now_ms, self.wall_ms = instants
+        self._link, self._statements = link, statements
+        self.queued: list[Request] = []
+
+    def one(self, statement: str, /, **values: Value) -> Row | None:
+        rows = self._run(statement, values).rows
+        return rows[0] if rows else None
+
+    def all(self, statement: str, /, **values: Value) -> list[Row]:
+        return self._run(statement, values).rows
+
+    def count(self, statement: str, /, **values: Value) -> int:
+        if self._statements[statement].inserts:
+            self.queued.append(self._request(statement, values))
+            return 1
+        return self._run(statement, values).changed
+
+    def _run(self, statement: str, values: dict[str, Value]) -> Answer:
+        queued, self.queued = self.queued, []
+        return self._link.ask(*queued, self._request(statement, values))[-1]
+
+    def _request(self, statement: str, values: dict[str, Value]) -> Request:
+        values["now_ms"], values["wall_ms"] = self.now_ms, self.wall_ms
+        sql, names, nulls, _ = self._statements[statement]
+        return Request(sql, [values[name] for name in names], nulls)
+
+
+class PostgresDatabase:
+    """The state in one schema of a PostgreSQL database. Safe in threads; refused after fork."""
+
+    in_memory = False
+
+    def __init__(self, url: str, machine: Clock, *, clock: Clock | None = None) -> None:
+        """machine: this machine's clocks. clock: to be used instead of the server's.
+
+        Errors: ConfigError for an address that cannot be; StoreUnavailable with the reason, within five seconds.
+        """
+        self._forked = False
+        self._pool = Pool(url, machine.steady_ms)
+        self.place, self.server = self._pool.place, self._pool.server
+        self._instants: Instants
+        if clock is None:
+            self.clock: Clock = (known := ServerInstants(machine, self.server.history))
+            self._instants = self._known = known
+        else:
+            self.clock, self._instants, self._known = clock, GivenInstants(clock), None
+        self._entered = False
+        _living.add(self)
+
+    @property
+    def offset_ms(self) -> int:
+        return self._instants.offset_ms
+
+    @offset_ms.setter
+    def offset_ms(self, offset_ms: int) -> None:
+        self._instants.offset_ms = offset_ms
+
+    def close(self) -> None:
+        """Give back every connection. Twice does no harm."""
+        if not self._forked:
+            _living.discard(self)
+            self._pool.close()
+
+    def abandon(self) -> None:
+        """In a forked child: the connections are the parent's, and nothing is said on them any more."""
+        self._forked = True
+        _abandoned.append(self._pool)
+
+    def take_killed(self) -> list[int]:
+        """None here: the server itself cuts off who stands still inside a transaction."""
+        return []
+
+    # -- transactions -------------------------------------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def transaction(self, *, durable: bool = True) -> Generator[PostgresTransaction]:
+        self._usable()
+        link, number, instants = self._begin(durable=durable, lock=ALONE)
+        try:
+            with self._translated():
+                tx = PostgresTransaction(link, dialect.load(reading=False), instants)
+                try:
+                    yield tx
+                except BaseException:
+                    self._roll_back(link)
+                    raise
+                self._commit(link, tx, number)
+        finally:
+            self._pool.give(link)
+
+    @contextlib.contextmanager
+    def read(self) -> Generator[PostgresTransaction]:
+        self._usable()
+        link, instants = self._begin_reading()
+        try:
+            with self._translated():
+                try:
+                    yield PostgresTransaction(link, dialect.load(reading=True), instants)
+                finally:
+                    self._roll_back(link)
+        finally:
+            self._pool.give(link)
+
+    def _begin(self, *, durable: bool, lock: bytes) -> tuple[Link, str, tuple[int, int]]:
+        """A connection in a new transaction, the transaction's number, and its instants. Nothing was sent before."""
+        settings = () if durable else (NOT_DURABLE,)
+        held = Request(lock, (self.server.place, STATE))
+        while True:
+            link, answer = self._started(BEGIN, *settings, held, self._clock_with(NUMBER))
+            row = answer.rows[0]
+            if not self._instants.went_back(row.server_ms, row.offset_ms):
+                return link, row.number, self._instants.told(row.server_ms, row.offset_ms)
+            self._roll_back(link)
+            self._pool.give(link)
+            self._set_forwards()
+
+    def _begin_reading(self) -> tuple[Link, tuple[int, int]]:
+        link, answer = self._started(BEGIN_READING, self._clock_with())
+        row = answer.rows[0]
+        return link, self._instants.told(row.server_ms, row.offset_ms)
+
+    def _clock_with(self, *columns: bytes) -> Request:
+        clock = CLOCK if self._instants.asks else b"0 as server_ms"
+        offset = OFFSET if self._instants.asks and self._entered else b"0 as offset_ms"
+        return Request(b"select " + b", ".join((clock, offset, *columns)))
+
+    def _started(self, *requests: Request) -> tuple[Link, Answer]:
+        """The answer to the last request. A connection that was kept may be dead: then another one is taken."""
+        for last in (False, True):
+            link = self._pool.take()
+            try:
+                return link, link.ask(*requests)[-1]
+            except BaseException as error:
+                self._roll_back(link)
+                self._pool.give(link)
+                if isinstance(error, Lost) and not last:
+                    self._pool.forget_idle()
+                    continue
+                with self._translated():
+                    raise
+        raise AssertionError("the last try returns or raises")
+
+    def _set_forwards(self) -> None:
+        """The server's clock was set back: let the fleet's go on, unless another process has seen to it."""
+        known = self._known
+        assert known is not None
+        link, answer = self._started(BEGIN, Request(ALONE, (self.server.place, STATE)), self._clock_with())
+        row = answer.rows[0]
+        try:
+            with self._translated():
+                missing_ms = known.should_be_ms() - row.server_ms - row.offset_ms
+                step = (Request(SET_FORWARDS, (missing_ms,)),) if known.went_back(row.server_ms, row.offset_ms) else ()
+                link.ask(*step, COMMIT)
+        finally:
+            self._pool.give(link)
+
+    def _commit(self, link: Link, tx: PostgresTransaction, number: str) -> None:
+        try:
+            link.ask(*tx.queued, COMMIT)
+        except ServerError:
+            self._roll_back(link)
+            raise
+        except Lost as error:
+            if not self._landed(number, error):
+                raise lost(self.place, error) from error
+
+    def _landed(self, number: str, error: Lost) -> bool:
+        """Whether the transaction whose commit got no reply was committed. Errors: StoreUnavailable when nobody can tell."""
+        self._pool.forget_idle()
+        reason = f"the connection was lost in a commit ({error}), and what became of it cannot be found out"
+        try:
+            for _ in range(LOOKS):
+                fate = self._fate(number)
+                if fate in ("committed", "aborted"):
+                    return fate == "committed"
+                if fate is None:
+                    break
+        except (StoreUnavailable, ServerError, Lost) as problem:
+            raise unavailable(self.place, reason, hint="Look up whether it landed.", maybe=True) from problem
+        raise unavailable(self.place, reason, hint="Look up whether it landed.", maybe=True) from error
+
+    def _fate(self, number: str) -> str | None:
+        """committed, aborted, in progress; None: the server does not remember, or is another one."""
+        with self._pool.link() as link:
+            if self._pool.who(link).history != self.server.history:
+                return None
+            (answer,) = link.ask(Request(FATE, (number,)))
+            fate: str | None = answer.rows[0].fate
+            if fate == "in progress":
+                self._pool.pause()
+            return fate
+
+    def _roll_back(self, link: Link) -> None:
+        """When that fails the connection is closed, which rolls back as well."""
+        if link.usable and link.in_transaction():
+            with contextlib.suppress(Lost, ServerError):
+                link.ask(ROLL_BACK)
+
+    @contextlib.contextmanager
+    def _translated(self) -> Generator[None]:
+        try:
+            yield
+        except ServerError as error:
+            told = refused(self.place, error)
+            if told is None:
+                raise
+            raise told from error
+        except Lost as error:
+            self._pool.forget_idle()
+            raise lost(self.place, error) from error
+
+    def _usable(self) -> None:
+        if self._forked:
+            raise StoreUnavailable("this fleet was opened before a fork", hint="Open it again in the child process.")
+
+    # -- the schema ----------------------------------------------------------------------------------------------------
+
+    def schema(self) -> int:
+        """The number of the last migration; 0 of an empty database."""
+        with self._pool.link() as link, self._translated():
+            (there,) = link.ask(Request(b"select to_regclass('longwatch_schema') is not null as there"))
+            if not there.rows[0].there:
+                return 0
+            (found,) = link.ask(Request(b"select max(number) as number from longwatch_schema"))
+            self._entered = True
+            return int(found.rows[0].number or 0)
+
+    def apply(self, number: int, text: str) -> None:
+        """Run the migration, unless another process was faster."""
+        with self._pool.link() as link, self._translated():
+            try:
+                link.ask(BEGIN, Request(ALONE, (self.server.place, STATE)))
+                link.ask(Request(b"create table if not exists longwatch_schema (number bigint primary key)"))
+                (found,) = link.ask(Request(b"select coalesce(max(number), 0) as number from longwatch_schema"))
+                if found.rows[0].number < number:
+                    for statement in dialect.migration(text):
+                        link.ask(Request(statement.encode()))
+                    link.ask(Request(b"insert into longwatch_schema (number) values ($1)", (number,)))
+                link.ask(COMMIT)
+            except BaseException:
+                self._roll_back(link)
+                raise
+        self._entered = True
+
+
+_living: "weakref.WeakSet[PostgresDatabase]" = weakref.WeakSet()
+_abandoned: list[object] = []  # a parent's connections: kept, so that the child's interpreter never closes them
+
+
+def _after_fork() -> None:
+    for database in list(_living):
+        database.abandon()
+    _living.clear()
+
+
+os.register_at_fork(after_in_child=_after_fork)

@@ -6,6 +6,7 @@ the next parent buries those that did not.
 """
 
 import json
+import logging
 import signal
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -16,11 +17,13 @@ from longwatch.runtime.parts import Parts
 from longwatch.runtime.process import Child
 from longwatch.runtime.worker import GRACE_MS, Stop
 
+logger = logging.getLogger("longwatch")
 TICK_MS = 250
 LAST_WORD_MS = 2_000  # between the end of the grace and SIGKILL
 REFUSED = 2  # exit status of a child that could not begin: wrong use, not a crash
 AWAY = 69  # exit status of a child that could not reach the state: it is started again, ever later, however often
 AWAY_AGAIN_MS = 1_000
+STOPPED_MS = 60_000  # a child that stands still (SIGSTOP, a debugger) for longer is replaced; at least its lease
 
 
 @dataclass
@@ -32,6 +35,7 @@ class Place:
     owner: str = ""
     started_ms: int = 0
     start_at_ms: int | None = 0
+    stopped_ms: int | None = None  # since when the child was seen to stand still
     finished: bool = False
 
 
@@ -76,13 +80,27 @@ class Pool:
         for place in self.places:
             if place.child is not None and place.child.descriptor in ready:
                 self._reap(place)
+            elif place.child is not None:
+                self._watch(place, place.child)
         self._bury()
+
+    def _watch(self, place: Place, child: Child) -> None:
+        """One that stands still has lost what it held, and nobody may be there to wake it."""
+        now_ms = self.parts.steady_ms()
+        if not child.stopped():
+            place.stopped_ms = None
+        elif place.stopped_ms is None:
+            place.stopped_ms = now_ms
+        elif now_ms - place.stopped_ms > max(STOPPED_MS, self.parts.lease_ms):
+            logger.warning("worker process %s has stood still for over a minute: it is killed and replaced", child.pid)
+            child.signal(signal.SIGKILL)
 
     def _start(self, place: Place, now_ms: int) -> None:
         if self.stop.asked.is_set():
             place.finished = True
         elif place.start_at_ms is not None and place.start_at_ms <= now_ms:
             place.owner, place.started_ms = self.parts.world.new_id("worker"), now_ms
+            place.stopped_ms = None
             place.child = Child(self.command, told=self.told(place.owner))
             self.owners.append(place.owner)
             if self.on_change is not None:

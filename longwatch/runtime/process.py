@@ -11,6 +11,8 @@ import signal
 import subprocess
 from collections.abc import Sequence
 
+from longwatch.db.turnstile import is_stopped
+
 
 class Child:
     """One spawned process. `pid`, `descriptor` (a pidfd: readable once it has ended), `code` after `reap`."""
@@ -36,6 +38,10 @@ class Child:
 
     def ended(self) -> bool:
         return self._process.poll() is not None
+
+    def stopped(self) -> bool:
+        """Whether it stands still: by SIGSTOP, or under a debugger."""
+        return is_stopped(self.pid)
 
     def reap(self) -> tuple[int, str]:
         """Wait for its end; (exit code, negative for a signal; what it wrote to its report pipe)."""

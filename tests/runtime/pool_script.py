@@ -10,13 +10,15 @@ import time
 from pathlib import Path
 
 import longwatch
-from longwatch.runtime import worker
+from longwatch.runtime import pool, worker
 from longwatch.surface import working
 
 STATE = Path(sys.argv[1])  # at the top: a worker process that imports this script must see the arguments too
 SETTINGS = {"fleet": {"lease": os.environ.get("SCRIPT_LEASE", "60s")}}
 lw = longwatch.open(STATE, config=SETTINGS)
 
+if "SCRIPT_STOPPED_MS" in os.environ:
+    pool.STOPPED_MS = int(os.environ["SCRIPT_STOPPED_MS"])
 if "SCRIPT_GRACE_MS" in os.environ:  # half a minute is too long for a test
     for module in (worker, working):
         setattr(module, "GRACE_MS", int(os.environ["SCRIPT_GRACE_MS"]))  # noqa: B010 - one name, imported by both

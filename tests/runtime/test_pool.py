@@ -200,6 +200,17 @@ def test_a_worker_stopped_past_its_lease_can_neither_commit_nor_publish(program:
     assert program.show(task) == "done failures=0 crashes=1 "
 
 
+def test_a_worker_that_stands_still_for_good_is_killed_and_replaced(program: Program) -> None:
+    (task,) = program.submit("publish", name="page.txt", wait_for="never")
+    parent = program.start("work", SCRIPT_LEASE="1s", SCRIPT_PROCESSES="2", SCRIPT_STOPPED_MS="1500")
+    (first,) = program.until(r"staged (\d+) attempt 1")
+    os.kill(int(first[1]), signal.SIGSTOP)
+    out, err = parent.communicate(timeout=PATIENCE_S)
+    assert out.startswith("Report(done=1,"), err
+    assert "stood still" in err
+    assert program.show(task) == "done failures=0 crashes=1 "
+
+
 def test_a_script_that_cannot_be_imported_is_refused_in_one_line(tmp_path: Path) -> None:
     script = tmp_path / "broken.py"
     script.write_text(

@@ -90,7 +90,7 @@ MUTANTS: tuple[Mutant, ...] = (
     calls("tokens are not held", "call.groups", "sum(tokens)", "0 * sum(tokens)"),
     calls("one place for all calls", "call.groups", "count(*)", "1"),
     calls("a hold never expires", "call.overdue", "until_ms <= :now_ms", "until_ms < 0"),
-    calls("a beat does not push the hold", "call.beat", "max(until_ms, :now_ms + :hold_ms)", "until_ms"),
+    calls("a beat does not push the hold", "call.beat", ":now_ms + :hold_ms", "0"),
     calls("tokens are not charged", "spend.charge", "when 'tokens' then :tokens", "when 'tokens' then 0"),
     calls("a new cap begins at zero", "spend.open", "state in ('settled', 'unknown')", "state = 'nothing'"),
     calls("a cost is charged to every window", "spend.charge", " and starts_ms <= :calendar_ms", ""),

@@ -54,8 +54,15 @@ class Transaction(Protocol):
 class Database(Protocol):
     """One state. Safe in threads; refused after fork."""
 
-    offset_ms: int
-    """What the steady clock needs added to read as epoch milliseconds; set when the fleet is entered."""
+    @property
+    def offset_ms(self) -> int:
+        """What this machine's steady clock needs added to read as the fleet's, in epoch milliseconds."""
+        ...
+
+    @offset_ms.setter
+    def offset_ms(self, offset_ms: int) -> None:
+        """Set when the fleet is entered."""
+        ...
 
     def transaction(self, *, durable: bool = True) -> AbstractContextManager[Transaction]:
         """Read and write under the state's write lock. durable: survives a power cut once the block has ended."""

@@ -4,11 +4,13 @@ A part that has to wait for something calls `wait_for(attempt, ...)`: the attemp
 the sleeper sleeps, woken early by the doorbell. Simulation brings a sleeper whose time is virtual.
 """
 
+import contextlib
 import os
 import select
 import threading
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, TypeVar
 
@@ -44,36 +46,74 @@ class Joinable(Protocol):
     def join(self, timeout: float | None = None) -> None: ...
 
 
-class Bell:
-    """A doorbell: a FIFO that anybody on this host may ring, and that wakes one sleeper of this process.
+class Bell(Protocol):
+    """A doorbell, which wakes one sleeper of this process. It hangs only while its owner is idle."""
 
-    It exists in `folder` only while its owner is idle; `ring` finds idle owners by listing the folder.
-    """
+    @property
+    def descriptor(self) -> int:
+        """Can be read when the bell has rung."""
+        ...
 
-    def __init__(self, folder: Path, name: str) -> None:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self.path = folder / name
-        os.mkfifo(self.path, 0o600)
-        self.descriptor = os.open(self.path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
+    def heed(self) -> None:
+        """Take in the rings that woke the owner."""
+        ...
 
     def silence(self) -> None:
         """Take the bell down; it cannot be rung any more."""
+        ...
+
+
+class Bells(Protocol):
+    """The doorbells of everybody who shares a state."""
+
+    def hang(self, owner: str) -> Bell | None:
+        """A bell for an idle owner. None: it cannot be had, and he has to look by himself."""
+        ...
+
+    def ring(self, *, most: int) -> int:
+        """Ring up to `most` of the bells that hang; how many rang."""
+        ...
+
+
+class Fifo:
+    """A bell that anybody on this host may ring: a FIFO in a folder."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        os.mkfifo(self.path, 0o600)
+        self.descriptor = os.open(self.path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
+
+    def heed(self) -> None:
+        os.read(self.descriptor, 4096)
+
+    def silence(self) -> None:
         self.path.unlink(missing_ok=True)
         os.close(self.descriptor)
 
 
-def ring(folder: Path, *, most: int) -> int:
-    """Ring up to `most` of the bells in the folder; how many rang. Bells whose owner died are taken down."""
-    try:
-        names = os.listdir(folder)
-    except OSError:
-        return 0
-    rung = 0
-    for name in names:
-        if rung >= most:
-            break
-        rung += ring_one(folder / name)
-    return rung
+@dataclass(frozen=True)
+class Fifos:
+    """Bells of one host: `ring` finds idle owners by listing the folder, and takes down the bells of those who died."""
+
+    folder: Path
+
+    def hang(self, owner: str) -> Fifo | None:
+        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with contextlib.suppress(FileExistsError):
+            return Fifo(self.folder / owner)
+        return None
+
+    def ring(self, *, most: int) -> int:
+        try:
+            names = os.listdir(self.folder)
+        except OSError:
+            return 0
+        rung = 0
+        for name in names:
+            if rung >= most:
+                break
+            rung += ring_one(self.folder / name)
+        return rung
 
 
 def ring_one(path: Path) -> bool:
@@ -107,7 +147,7 @@ class Threads:
             return False
         if not self.wait_readable([bell.descriptor], steady_ms):
             return False
-        os.read(bell.descriptor, 4096)
+        bell.heed()
         return True
 
     def wait_readable(self, descriptors: Sequence[int], steady_ms: int) -> list[int]:

@@ -1,14 +1,12 @@
 """The parts of one opened fleet, wired once (by the surface) and handed to whoever acts."""
 
-import contextlib
 from dataclasses import dataclass
-from pathlib import Path
 
 from longwatch.db.connection import Database
 from longwatch.runtime.call import Calls
 from longwatch.runtime.files import Edits
 from longwatch.runtime.lease import Leases
-from longwatch.runtime.loop import Bell, Sleeper, ring
+from longwatch.runtime.loop import Bell, Bells, Sleeper
 from longwatch.runtime.world import World, own_process, start_ticks
 from longwatch.store.journal import Journal
 from longwatch.store.runs import Runs
@@ -19,7 +17,7 @@ from longwatch.store.workers import Enrolled, Workers
 
 @dataclass(frozen=True)
 class Parts:
-    """fleet: its name. bells: the folder of doorbells, None without one (in memory). lease_ms, payload_max: settings."""
+    """fleet: its name. bells: None without any (in memory). lease_ms, payload_max: settings."""
 
     fleet: str
     world: World
@@ -33,7 +31,7 @@ class Parts:
     calls: Calls
     leases: Leases
     edits: Edits
-    bells: Path | None
+    bells: Bells | None
     agent: str
     budget: str | None
     lease_ms: int
@@ -48,16 +46,12 @@ class Parts:
         return self.world.steady_ms() + self.database.offset_ms
 
     def ring(self, runnable: int) -> None:
-        """Wake up to `runnable` idle workers of this host."""
+        """Wake up to `runnable` idle workers."""
         if runnable and self.bells is not None:
-            ring(self.bells, most=runnable)
+            self.bells.ring(most=runnable)
 
     def hang_bell(self, owner: str) -> Bell | None:
-        if self.bells is None:
-            return None
-        with contextlib.suppress(FileExistsError):
-            return Bell(self.bells, owner)
-        return None
+        return None if self.bells is None else self.bells.hang(owner)
 
     def enrol(self, owner: str, agent: str | None, *, name: str | None = None) -> None:
         pid, ticks = own_process()

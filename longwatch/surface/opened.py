@@ -11,8 +11,7 @@ from typing import Any
 from longwatch import config as configuration
 from longwatch.admission.limiter import Limiter
 from longwatch.config import Settings
-from longwatch.db.migrate import migrate
-from longwatch.db.sqlite import SqliteDatabase
+from longwatch.db.connection import Database
 from longwatch.errors import ConfigError
 from longwatch.policy.difference import difference, limits_from_json, limits_to_json
 from longwatch.policy.redact import Redactor
@@ -20,7 +19,7 @@ from longwatch.runtime.call import Calls
 from longwatch.runtime.files import Edits
 from longwatch.runtime.handler import Registry
 from longwatch.runtime.lease import Leases
-from longwatch.runtime.loop import Sleeper, Threads
+from longwatch.runtime.loop import Bells, Sleeper, Threads
 from longwatch.runtime.parts import Parts
 from longwatch.runtime.world import Machine, World
 from longwatch.store import fleet
@@ -31,6 +30,7 @@ from longwatch.store.runs import Runs
 from longwatch.store.steps import Steps
 from longwatch.store.tasks import Tasks
 from longwatch.store.workers import Workers
+from longwatch.surface.engines import identity, open_state
 
 SECRET_ENDINGS = ("_API_KEY", "_SECRET", "_TOKEN", "_PASSWORD")
 
@@ -70,14 +70,13 @@ os.register_at_fork(after_in_child=_forget)
 
 def acquire(settings: Settings) -> Opened:
     """The opened state of these settings. Errors: StoreUnavailable, ConfigError when others run with other limits."""
-    name = os.path.realpath(settings.state)
+    name = identity(settings.state)
     with _guard:
         found = _opened.get(name)
         if found is None:
             found = _opened[name] = wire(settings, Machine())
         elif found.settings.limits != settings.limits:
             agree(found.parts, settings)
-            found.parts.calls.adopt(settings.limits)
             found.settings = settings
         found.handles += 1
         return found
@@ -87,23 +86,19 @@ def release(opened: Opened) -> None:
     with _guard:
         opened.handles -= 1
         if opened.handles == 0:
-            _opened.pop(os.path.realpath(opened.settings.state), None)
+            _opened.pop(identity(opened.settings.state), None)
             opened.close()
 
 
 def wire(settings: Settings, world: World) -> Opened:
     """Open the state and put the parts of a fleet together."""
-    if "://" in settings.state:
-        raise ConfigError(
-            f"{settings.state.split('://')[0]}:// states are not supported by this version",
-            hint='Name a file: state = ".longwatch/longwatch.db".',
-        )
-    database = SqliteDatabase(settings.state, world, syncs=settings.durability == "full")
+    state = open_state(settings, world)
+    database = state.database
     try:
-        migrate(database)
-        joined = fleet.enter(database, world, name=settings.name, redaction_key=secrets.token_hex(16))
+        joined = fleet.enter(database, state.clock, name=settings.name, redaction_key=secrets.token_hex(16))
         sleeper = Threads(world.steady_ms)
-        parts = assemble(settings, world, sleeper, database, joined, secrets_of(os.environ))
+        known = secrets_of(os.environ)
+        parts = assemble(settings, world, sleeper, database, joined, known, bells=state.bells, file=state.file)
         if joined.rebooted:
             parts.workers.end_all()
         agree(parts, settings)
@@ -118,15 +113,18 @@ def assemble(
     settings: Settings,
     world: World,
     sleeper: Sleeper,
-    database: SqliteDatabase,
+    database: Database,
     joined: fleet.Fleet,
     known_secrets: tuple[str, ...],
+    *,
+    bells: Bells | None = None,
+    file: Path | None = None,
 ) -> Parts:
+    """file: of the state, which nobody may edit; None when it is in memory or on a server."""
     journal = Journal(database, Redactor(joined.redaction_key.encode(), known_secrets))
-    state = Path(settings.state)
     root = Path(settings.root)
     leases = Leases(store=LeaseStore(database, journal), root=root, world=world, sleeper=sleeper)
-    edits = Edits(leases=leases, store=EditStore(database, journal, leases.store), world=world, state=state)
+    edits = Edits(leases=leases, store=EditStore(database, journal, leases.store), world=world, state=file)
     return Parts(
         fleet=joined.name,
         world=world,
@@ -140,7 +138,7 @@ def assemble(
         calls=Calls(world, sleeper, Limiter(database, journal, settings.limits)),
         leases=leases,
         edits=edits,
-        bells=None if database.in_memory else state.with_name(state.name + ".bells"),
+        bells=bells,
         agent=settings.agent,
         budget=settings.budget,
         lease_ms=settings.lease_ms,
@@ -151,8 +149,9 @@ def assemble(
 def agree(parts: Parts, settings: Settings) -> None:
     """One config per fleet: limits live with the state. Alone, a process replaces them; else it must have the same."""
     wanted = limits_to_json(settings.limits)
-    kept = fleet.kept_config(parts.database)
+    kept, rules = fleet.kept_config(parts.database)
     if kept == wanted:
+        parts.calls.adopt(settings.limits, rules)
         return
     differences = difference(limits_from_json(kept), settings.limits) if kept != "{}" else []
     at_work = [worker for worker in parts.workers.all() if not parts.is_dead(worker)]
@@ -161,7 +160,8 @@ def agree(parts: Parts, settings: Settings) -> None:
             f"{len(at_work)} workers run this fleet with other limits: {'; '.join(differences)}",
             hint="Stop them first (the limits of a fleet are the same for all its processes), or use their config.",
         )
-    fleet.keep_config(parts.database, parts.journal, wanted, differences)
+    rules = fleet.keep_config(parts.database, parts.journal, wanted, differences)
+    parts.calls.adopt(settings.limits, rules)
 
 
 def secrets_of(environ: Mapping[str, str]) -> tuple[str, ...]:

@@ -10,8 +10,6 @@ from pathlib import Path
 
 from longwatch import config as configuration
 from longwatch.config import Settings
-from longwatch.db.migrate import migrate
-from longwatch.db.sqlite import SqliteDatabase
 from longwatch.errors import ConfigError
 from longwatch.policy.difference import limits_from_json
 from longwatch.policy.limits import Limits
@@ -22,6 +20,7 @@ from longwatch.store import fleet
 from longwatch.store.look import Look
 from longwatch.surface import opened
 from longwatch.surface.api import Longwatch
+from longwatch.surface.engines import is_remote, open_state
 from longwatch.surface.opened import Opened
 from longwatch.surface.output import Output
 
@@ -82,7 +81,7 @@ class Session:
 def refuse_nowhere(settings: Settings) -> None:
     """Errors: ConfigError when no fleet is here: a mistyped path shall not found an empty one."""
     state, origin = Path(settings.state), settings.origin["fleet.state"]
-    if "://" in settings.state or state.exists():
+    if is_remote(settings.state) or state.exists():
         return
     if origin in ("argument", "environment LONGWATCH_STATE"):
         raise ConfigError(
@@ -98,22 +97,18 @@ def refuse_nowhere(settings: Settings) -> None:
 
 def join(settings: Settings) -> Opened:
     """Open the state with the limits in force in it. Errors: StoreUnavailable, ConfigError."""
-    if "://" in settings.state:
-        raise ConfigError(
-            f"{settings.state.split('://')[0]}:// states are not supported by this version",
-            hint='Name a file: state = ".longwatch/longwatch.db".',
-        )
     world = Machine()
-    database = SqliteDatabase(settings.state, world, syncs=settings.durability == "full")
+    state = open_state(settings, world)
+    database = state.database
     try:
-        migrate(database)
         joined = fleet.enter(
-            database, world, name=settings.name, redaction_key=world.new_id("key") + world.new_id("key")
+            database, state.clock, name=settings.name, redaction_key=world.new_id("key") + world.new_id("key")
         )
         kept = fleet.kept_config(database)
         settings = settings if kept == "{}" else replace(settings, limits=limits_from_json(kept))
         known = opened.secrets_of(os.environ)
-        parts = opened.assemble(settings, world, Threads(world.steady_ms), database, joined, known)
+        sleeper = Threads(world.steady_ms)
+        parts = opened.assemble(settings, world, sleeper, database, joined, known, bells=state.bells, file=state.file)
         if joined.rebooted:
             parts.workers.end_all()
     except BaseException:

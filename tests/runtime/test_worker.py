@@ -18,6 +18,7 @@ import longwatch
 from longwatch import GiveUp, RetryLater, Run
 from longwatch.db.sqlite import SqliteDatabase
 from longwatch.errors import LeaseLost, StepReused, StoreUnavailable
+from longwatch.runtime.loop import Fifos
 from longwatch.runtime.worker import Worker
 
 Fleet = Callable[..., longwatch.Longwatch]
@@ -571,9 +572,10 @@ def test_an_idle_worker_is_woken_by_a_submit(lw: longwatch.Longwatch) -> None:
     thread = threading.Thread(target=lambda: worker.work(until_idle=False))
     thread.start()
     bells = lw.opened.parts.bells
-    assert bells is not None
+    assert isinstance(bells, Fifos)
+    folder = bells.folder
     try:
-        until(lambda: bells.exists() and any(bells.iterdir()), "the worker to be idle")
+        until(lambda: folder.exists() and any(folder.iterdir()), "the worker to be idle")
         lw.submit(note.bind())
         assert started.wait(5)
     finally:

@@ -21,15 +21,27 @@ STEP_MS = 1_000
 class Instants(Protocol):
     """Where transactions take their instants from."""
 
-    offset_ms: int
-    asks: bool
-    """Whether the server is asked for its clock."""
+    @property
+    def offset_ms(self) -> int:
+        """What this machine's steady clock needs added to read as the fleet's."""
+        ...
+
+    @property
+    def asks(self) -> bool:
+        """Whether the server is asked for its clock."""
+        ...
+
+    def entered(self, offset_ms: int) -> None:
+        """The fleet's row says what the clock needs added."""
+        ...
 
     def told(self, server_ms: int, offset_ms: int) -> tuple[int, int]:
         """(now_ms, wall_ms) of a transaction. server_ms: the server's clock; offset_ms: what the fleet's row adds to it."""
         ...
 
-    def went_back(self, server_ms: int, offset_ms: int) -> bool: ...
+    def went_back(self, server_ms: int, offset_ms: int) -> bool:
+        """Whether the clock is behind by so much that somebody has set it back."""
+        ...
 
 
 @dataclass
@@ -39,6 +51,9 @@ class GivenInstants:
     clock: Clock
     offset_ms: int = 0
     asks: bool = False
+
+    def entered(self, offset_ms: int) -> None:
+        self.offset_ms = offset_ms
 
     def told(self, server_ms: int, offset_ms: int) -> tuple[int, int]:
         return self.clock.steady_ms() + self.offset_ms, self.clock.wall_ms()
@@ -77,9 +92,8 @@ class ServerInstants:
     def offset_ms(self) -> int:
         return self.last_ms - self._local_ms
 
-    @offset_ms.setter
-    def offset_ms(self, offset_ms: int) -> None:
-        """Kept in the fleet's row, and measured here: not to be set."""
+    def entered(self, offset_ms: int) -> None:
+        """Every transaction reads it again."""
 
     def steady_ms(self) -> int:
         return self._server_ms

@@ -15,6 +15,7 @@ from collections.abc import Generator
 
 from longwatch.db.connection import Clock, Row, Value
 from longwatch.db.postgres import dialect
+from longwatch.db.postgres.bells import ListenBells
 from longwatch.db.postgres.clock import GivenInstants, Instants, ServerInstants
 from longwatch.db.postgres.link import Answer, Link, Lost, Request, ServerError
 from longwatch.db.postgres.pool import Pool
@@ -76,20 +77,19 @@ class PostgresDatabase:
 
     in_memory = False
 
-    def __init__(self, url: str, machine: Clock, *, clock: Clock | None = None) -> None:
-        """machine: this machine's clocks. clock: to be used instead of the server's.
+    def __init__(self, url: str, machine: Clock, *, clock: Clock | None = None, syncs: bool = True) -> None:
+        """machine: this machine's clocks. clock: to be used instead of the server's. syncs: whether durable transactions
+        wait for the server's disk; without, a crash of the server may take the newest commits.
 
         Errors: ConfigError for an address that cannot be; StoreUnavailable with the reason, within five seconds.
         """
-        self._forked = False
+        self._forked, self._syncs = False, syncs
         self._pool = Pool(url, machine.steady_ms)
         self.place, self.server = self._pool.place, self._pool.server
-        self._instants: Instants
-        if clock is None:
-            self.clock: Clock = (known := ServerInstants(machine, self.server.history))
-            self._instants = self._known = known
-        else:
-            self.clock, self._instants, self._known = clock, GivenInstants(clock), None
+        self._known = ServerInstants(machine, self.server.history)
+        self._instants: Instants = self._known if clock is None else GivenInstants(clock)
+        self.clock: Clock = clock or self._known
+        self.bells = ListenBells(self._pool)
         self._entered = False
         _living.add(self)
 
@@ -99,7 +99,7 @@ class PostgresDatabase:
 
     @offset_ms.setter
     def offset_ms(self, offset_ms: int) -> None:
-        self._instants.offset_ms = offset_ms
+        self._instants.entered(offset_ms)
 
     def close(self) -> None:
         """Give back every connection. Twice does no harm."""
@@ -149,7 +149,7 @@ class PostgresDatabase:
 
     def _begin(self, *, durable: bool, lock: bytes) -> tuple[Link, str, tuple[int, int]]:
         """A connection in a new transaction, the transaction's number, and its instants. Nothing was sent before."""
-        settings = () if durable else (NOT_DURABLE,)
+        settings = () if durable and self._syncs else (NOT_DURABLE,)
         held = Request(lock, (self.server.place, STATE))
         while True:
             link, answer = self._started(BEGIN, *settings, held, self._clock_with(NUMBER))
@@ -189,7 +189,6 @@ class PostgresDatabase:
     def _set_forwards(self) -> None:
         """The server's clock was set back: let the fleet's go on, unless another process has seen to it."""
         known = self._known
-        assert known is not None
         link, answer = self._started(BEGIN, Request(ALONE, (self.server.place, STATE)), self._clock_with())
         row = answer.rows[0]
         try:

@@ -79,6 +79,11 @@ class Link:
         return self._pg.socket
 
     @property
+    def pid(self) -> int:
+        """Of the server's process at the other end."""
+        return self._pg.backend_pid
+
+    @property
     def usable(self) -> bool:
         """Whether it can be asked: it is up, and nobody was interrupted while he waited for an answer."""
         return not self._midway and self._pg.status == pq.ConnStatus.OK

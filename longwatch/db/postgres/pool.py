@@ -28,7 +28,7 @@ SETTINGS = (
 WHO = b"""
 select current_setting('server_version_num') as version, pg_is_in_recovery() as standby,
        current_setting('transaction_read_only') = 'on' as reading,
-       (select cast(oid as bigint) from pg_namespace where nspname = current_schema()) as place,
+       (select cast(oid as bigint) % 2147483648 from pg_namespace where nspname = current_schema()) as place,
        case when not pg_is_in_recovery() then
          (select cast(system_identifier as text) from pg_control_system()) || '/'
          || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8) end as history
@@ -36,7 +36,10 @@ select current_setting('server_version_num') as version, pg_is_in_recovery() as 
 
 
 class Server(NamedTuple):
-    """place: number of the schema the tables are in. history: changes when the server is another one, or was put back."""
+    """place: number of the schema the tables are in, of 31 bits.
+
+    history: changes when the server is another one, or was put back to an earlier time.
+    """
 
     place: int
     history: str
@@ -179,4 +182,3 @@ class Pool:
             said = "its search_path names no schema that exists"
             return unavailable(self.place, said, hint="Create the schema, or correct search_path in the address.")
         return None
-

@@ -1,4 +1,4 @@
-"""What can be wrong with a server or its address, as StoreUnavailable: the reason, and what to do. No password is ever shown."""
+"""What can be wrong with a server or its address, as StoreUnavailable: the reason, and what to do. Shows no password."""
 
 import re
 from typing import Any
@@ -37,7 +37,9 @@ REASONS: tuple[tuple[str, str, str], ...] = (
 AWAY = "Check that the server runs and that its address is right; nothing is lost, workers wait for it."
 
 
-def unavailable(place: str, reason: str, *, hint: str = "", maybe: bool = False, undone: bool = False) -> StoreUnavailable:
+def unavailable(
+    place: str, reason: str, *, hint: str = "", maybe: bool = False, undone: bool = False
+) -> StoreUnavailable:
     error = StoreUnavailable(f"the state {place} cannot be used: {reason}", hint=hint)
     error.maybe_committed, error.undone = maybe, undone
     return error

@@ -1,0 +1,76 @@
+"""Which engine keeps a state: told by its name, a file or the address of a server."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from longwatch.config import Settings
+from longwatch.config.secret import without_password
+from longwatch.db.connection import Clock, Database
+from longwatch.db.migrate import migrate
+from longwatch.db.sqlite import SqliteDatabase
+from longwatch.errors import ConfigError
+from longwatch.runtime.loop import Bells, Fifos
+from longwatch.runtime.world import World
+
+SERVERS = ("postgresql", "postgres")
+
+
+@dataclass(frozen=True)
+class State:
+    """An opened state. clock: the fleet's. bells: None without any (in memory). file: None when a server keeps it."""
+
+    database: Database
+    clock: Clock
+    bells: Bells | None
+    file: Path | None
+
+
+def is_remote(state: str) -> bool:
+    """Whether a server keeps it, and not a file."""
+    return "://" in state
+
+
+def identity(state: str) -> str:
+    """The same for two names of one file."""
+    return state if is_remote(state) else os.path.realpath(state)
+
+
+def shown(state: str) -> str:
+    """As it may be shown: no password."""
+    return without_password(state) if is_remote(state) else state
+
+
+def open_state(settings: Settings, world: World) -> State:
+    """Open the state, or make it, and bring it to this code's schema. Errors: StoreUnavailable, ConfigError."""
+    return _on_server(settings, world) if is_remote(settings.state) else _in_file(settings, world)
+
+
+def _in_file(settings: Settings, world: World) -> State:
+    database = SqliteDatabase(settings.state, world, syncs=settings.durability == "full")
+    try:
+        migrate(database)
+    except BaseException:
+        database.close()
+        raise
+    file = Path(settings.state)
+    return State(database, world, None if database.in_memory else Fifos(file.with_name(file.name + ".bells")), file)
+
+
+def _on_server(settings: Settings, world: World) -> State:
+    scheme = settings.state.partition("://")[0]
+    if scheme not in SERVERS:
+        hint = "Write postgresql://USER:PASSWORD@HOST/DATABASE, or the path of a file."
+        raise ConfigError(f"{scheme}:// is no engine that keeps a state", hint=hint)
+    try:
+        from longwatch.db.postgres import PostgresDatabase
+    except ImportError as error:
+        hint = "pip install 'longwatch[postgres]'"
+        raise ConfigError(f"the driver of PostgreSQL is not installed ({error})", hint=hint) from error
+    database = PostgresDatabase(settings.state, world, syncs=settings.durability == "full")
+    try:
+        migrate(database)
+    except BaseException:
+        database.close()
+        raise
+    return State(database, database.clock, database.bells, None)

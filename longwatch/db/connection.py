@@ -9,7 +9,14 @@ Leaving the block commits; an exception rolls back. A commit whose reply is lost
 """
 
 from contextlib import AbstractContextManager
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
+
+Part = Literal["all", "tasks", "calls"]
+"""What a transaction writes, and so, where an engine lets several write at once, whom it keeps out.
+
+all: everybody else. tasks: nobody else who says so; it locks the tasks it decides from, and moves only those. calls: other
+transactions of calls. An engine with one writer at a time has no use for it.
+"""
 
 Value = str | int | float | bytes | None
 Row = Any
@@ -64,8 +71,11 @@ class Database(Protocol):
         """Set when the fleet is entered."""
         ...
 
-    def transaction(self, *, durable: bool = True) -> AbstractContextManager[Transaction]:
-        """Read and write under the state's write lock. durable: survives a power cut once the block has ended."""
+    def transaction(self, *, durable: bool = True, part: Part = "all") -> AbstractContextManager[Transaction]:
+        """Read and write under the state's write lock. durable: survives a power cut once the block has ended.
+
+        part: what is written; transactions of different parts need not wait for each other.
+        """
         ...
 
     def read(self) -> AbstractContextManager[Transaction]:

@@ -25,7 +25,7 @@ from urllib.parse import unquote, urlsplit
 import apsw
 
 from longwatch.db import statements
-from longwatch.db.connection import Clock, Row, Value
+from longwatch.db.connection import Clock, Part, Row, Value
 from longwatch.db.place import is_full, reachable, refuse_remote, unavailable
 from longwatch.db.turnstile import Turnstile, device_of, is_stopped, kill_if_stopped, lock_holders
 from longwatch.errors import StoreUnavailable
@@ -200,7 +200,7 @@ class SqliteDatabase:
     # -- transactions -------------------------------------------------------------------------------------------------
 
     @contextlib.contextmanager
-    def transaction(self, *, durable: bool = True) -> Generator[SqliteTransaction]:
+    def transaction(self, *, durable: bool = True, part: Part = "all") -> Generator[SqliteTransaction]:
         self._usable()
         try:
             with self._lock, self.turnstile or NO_TURNSTILE:

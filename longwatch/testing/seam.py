@@ -7,7 +7,7 @@ from collections import Counter
 from types import TracebackType
 from typing import Protocol
 
-from longwatch.db.connection import Row, Transaction, Value
+from longwatch.db.connection import Part, Row, Transaction, Value
 from longwatch.db.sqlite import SqliteDatabase
 from longwatch.errors import LeaseLost, StoreUnavailable
 
@@ -52,7 +52,7 @@ class FaultyDatabase:
         self._client.alive()
         self._real.offset_ms = offset_ms
 
-    def transaction(self, *, durable: bool = True) -> "Writing":
+    def transaction(self, *, durable: bool = True, part: Part = "all") -> "Writing":
         return Writing(self._client, self._real, self._marks, durable)
 
     def read(self) -> "Looking":

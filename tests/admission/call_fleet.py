@@ -8,7 +8,7 @@ from threading import Event
 
 from longwatch.admission.calls import Admitted, CallRequest
 from longwatch.admission.limiter import Limiter
-from longwatch.db.connection import Transaction
+from longwatch.db.connection import Part, Transaction
 from longwatch.db.migrate import migrate
 from longwatch.db.sqlite import SqliteDatabase
 from longwatch.errors import StoreUnavailable
@@ -94,7 +94,7 @@ class Forgetful(SqliteDatabase):
     lose = 0
 
     @contextlib.contextmanager
-    def transaction(self, *, durable: bool = True) -> Generator[Transaction]:  # type: ignore[override]
+    def transaction(self, *, durable: bool = True, part: Part = "all") -> Generator[Transaction]:  # type: ignore[override]
         with super().transaction(durable=durable) as tx:
             yield tx
         if self.lose:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from threading import Event
 
-from longwatch.db.connection import Transaction
+from longwatch.db.connection import Part, Transaction
 from longwatch.db.migrate import migrate
 from longwatch.db.sqlite import SqliteDatabase
 from longwatch.errors import StoreUnavailable
@@ -86,7 +86,7 @@ class LossyDatabase(SqliteDatabase):
     passing, losing, before = 0, 0, False
 
     @contextlib.contextmanager
-    def transaction(self, *, durable: bool = True) -> Generator[Transaction]:  # type: ignore[override]
+    def transaction(self, *, durable: bool = True, part: Part = "all") -> Generator[Transaction]:  # type: ignore[override]
         lose = self._loses()
         with super().transaction(durable=durable) as tx:
             yield tx

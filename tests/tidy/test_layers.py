@@ -28,7 +28,7 @@ MAY_IMPORT: dict[str, set[str]] = {
 # What only some modules may import, because everybody else goes through them.
 ONLY_IN: dict[str, tuple[str, ...]] = {
     "apsw": ("db/sqlite.py", "admission/sqlite.py", "store/backup.py"),
-    "psycopg": ("db/postgres.py", "admission/postgres.py"),
+    "psycopg": ("db/postgres/",),
     "redis": ("admission/redis.py",),
     "sqlite3": (),
     "time": ("runtime/world.py", "runtime/loop.py"),

@@ -187,7 +187,7 @@ class RunCore:
     def record(self, kind: str, text: str, *, data: dict[str, Any] | None = None) -> None:
         """Note something in the journal, for this task."""
         self.check()
-        with self.parts.database.transaction() as tx:
+        with self.parts.database.transaction(part="tasks") as tx:
             self.parts.journal.append(
                 tx, f"note.{kind}", self.task, agent=self.agent, task=self.task, text=text, data=data or {}
             )
@@ -196,7 +196,7 @@ class RunCore:
         """Money this task brought in; shown beside what it cost."""
         self.check()
         money = Money.parse(amount)
-        with self.parts.database.transaction() as tx:
+        with self.parts.database.transaction(part="tasks") as tx:
             facts = {"micros": money.micros, "currency": money.currency, "note": note}
             self.parts.journal.append(tx, "money.earned", self.task, agent=self.agent, task=self.task, **facts)
 

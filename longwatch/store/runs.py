@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 import msgspec
 
-from longwatch.db.connection import Database, Row, Transaction
+from longwatch.db.connection import Database, Part, Row, Transaction
 from longwatch.errors import LeaseLost
 from longwatch.policy import task as policy
-from longwatch.policy.task import Outcome, State
+from longwatch.policy.task import Finished, Outcome, State
 from longwatch.store.dependants import tell_dependants
 from longwatch.store.fleet import take_fences
 from longwatch.store.journal import Journal
@@ -46,19 +46,28 @@ class Runs:
         start: a run id; the first task taken then runs at once. The others are claimed only: `conclude` starts them.
         An owner claims when it holds nothing: what it holds all the same was claimed by a call whose reply was lost.
         """
-        with self.database.transaction() as tx:
+        asked = (owner, kinds, limit, lease_ms, start)
+        with self.database.transaction(part="tasks") as tx:
+            if not tx.all("tasks.expired", limit=1):
+                return self._claim(tx, *asked)
+        with self.database.transaction() as tx:  # alone: who has crashed may take others down
             self._sweep(tx)
-            held = self._held(tx, owner)
-            if held and held[0].id:
-                return held
-            if start is not None and tx.one("tasks.run_by_id", id=start) is not None:
-                return []  # this very call landed before, and the run that it started is over
-            claimed = held or self._take(tx, owner, kinds, limit, lease_ms)
-            if start is None or not claimed:
-                return claimed
-            first = self._start(tx, claimed[0], run=start, lease_ms=lease_ms)
-            assert first is not None
-            return [first, *claimed[1:]]
+            return self._claim(tx, *asked)
+
+    def _claim(
+        self, tx: Transaction, owner: str, kinds: Iterable[str], limit: int, lease_ms: int, start: str | None
+    ) -> list[Run]:
+        held = self._held(tx, owner)
+        if held and held[0].id:
+            return held
+        if start is not None and tx.one("tasks.run_by_id", id=start) is not None:
+            return []  # this very call landed before, and the run that it started is over
+        claimed = held or self._take(tx, owner, kinds, limit, lease_ms)
+        if start is None or not claimed:
+            return claimed
+        first = self._start(tx, claimed[0], run=start, lease_ms=lease_ms)
+        assert first is not None
+        return [first, *claimed[1:]]
 
     def _held(self, tx: Transaction, owner: str) -> list[Run]:
         """What the owner holds and has not lost by time: what it runs first, then what it has claimed."""
@@ -101,7 +110,8 @@ class Runs:
 
         then: (claimed run, its run id). Twice with one fence is a success. Errors: LeaseLost, nothing was written.
         """
-        with self.database.transaction() as tx:
+        part: Part = "tasks" if isinstance(outcome, Finished) else "all"  # a bad end may take others down
+        with self.database.transaction(part=part) as tx:
             state, runnable = self._conclude(tx, run, outcome)
             started = self._start(tx, then[0], run=then[1], lease_ms=lease_ms) if then else None
             return Concluded(state, started, runnable)

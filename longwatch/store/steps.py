@@ -23,7 +23,7 @@ class Steps:
 
     def store(self, run: Run, name: str, result: str, *, sort: str = "step") -> None:
         """Keep the step's result. Errors: LeaseLost, StepReused."""
-        with self.database.transaction() as tx:
+        with self.database.transaction(part="tasks") as tx:
             put_step(tx, self.journal, run, name, result, sort=sort)
 
     def begin(self, run: Run, name: str) -> bool:
@@ -31,7 +31,7 @@ class Steps:
 
         Errors: LeaseLost. A task that is older than the last restore may have done it since the backup was made.
         """
-        with self.database.transaction() as tx:
+        with self.database.transaction(part="tasks") as tx:
             hold(tx, run)
             begun = tx.one("tasks.step", task=run.task.id, name=name)
             if begun is not None:
@@ -45,7 +45,7 @@ class Steps:
 
     def forget(self, run: Run, name: str) -> None:
         """The effect was proven not to have taken place: it may be begun again."""
-        with self.database.transaction() as tx:
+        with self.database.transaction(part="tasks") as tx:
             hold(tx, run)
             tx.count("tasks.forget_step", task=run.task.id, name=name)
 

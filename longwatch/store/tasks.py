@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import msgspec
 
-from longwatch.db.connection import Database, Row, Transaction
+from longwatch.db.connection import Database, Part, Row, Transaction
 from longwatch.errors import KeyConflict, NotFound
 from longwatch.policy import task as policy
 from longwatch.policy.task import State
@@ -40,7 +40,8 @@ class Tasks:
 
         batch: (id, name, digest of its items). Errors: KeyConflict, NotFound for a need that does not exist.
         """
-        with self.database.transaction() as tx:
+        part: Part = "all" if any(item.after for item in items) else "tasks"  # what is needed must not end meanwhile
+        with self.database.transaction(part=part) as tx:
             if batch is not None:
                 batch_id = self._open_batch(tx, *batch)
                 items = [msgspec.structs.replace(item, batch=batch_id) for item in items]

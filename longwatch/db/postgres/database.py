@@ -1,7 +1,14 @@
 """PostgreSQL: transactions by named statements, whose outcome is always known or said to be unknown.
 
-One writer at a time: a transaction takes an advisory lock of the state when it begins, and reads the clock after that.
-Some may share it (`shared=True`): see the order of locks in docs/internals/decisions.
+Locks, always in this order, so that nobody waits in a circle:
+
+1. The state's advisory lock: alone, or shared by transactions of one part ("tasks", "calls").
+2. The advisory lock of calls: one transaction of calls at a time, because each decides from the sum over all of them.
+3. Tasks, in the order submitted (`for update` in the overrides); rows to choose from are skipped when somebody has them.
+4. The fleet's row, for fences.
+
+The clock is read after the advisory locks. What a transaction of "tasks" may do without being alone is said where it asks
+for it: it moves only tasks that it holds or has locked, and never ends one badly, which may reach any number of others.
 
 A transaction that was undone (the connection went before its commit was sent, it lost against another one) raises
 `StoreUnavailable` with `.undone`. When the reply to a commit is lost, the server is asked, on a new connection, what
@@ -13,7 +20,7 @@ import os
 import weakref
 from collections.abc import Generator
 
-from longwatch.db.connection import Clock, Row, Value
+from longwatch.db.connection import Clock, Part, Row, Value
 from longwatch.db.postgres import dialect
 from longwatch.db.postgres.bells import ListenBells
 from longwatch.db.postgres.clock import GivenInstants, Instants, ServerInstants
@@ -22,7 +29,7 @@ from longwatch.db.postgres.pool import Pool
 from longwatch.db.postgres.refusals import lost, refused, unavailable
 from longwatch.errors import StoreUnavailable
 
-STATE = 1  # advisory lock of the state; the first of its two numbers is the schema's
+STATE, CALLS = 1, 3  # advisory locks; the first of their two numbers is the schema's
 LOOKS = 20  # at a transaction that is still going on after its connection was lost
 
 BEGIN = Request(b"begin isolation level read committed read write")
@@ -119,9 +126,9 @@ class PostgresDatabase:
     # -- transactions -------------------------------------------------------------------------------------------------
 
     @contextlib.contextmanager
-    def transaction(self, *, durable: bool = True) -> Generator[PostgresTransaction]:
+    def transaction(self, *, durable: bool = True, part: Part = "all") -> Generator[PostgresTransaction]:
         self._usable()
-        link, number, instants = self._begin(durable=durable, lock=ALONE)
+        link, number, instants = self._begin(durable=durable, part=part)
         try:
             with self._translated():
                 tx = PostgresTransaction(link, dialect.load(reading=False), instants)
@@ -147,18 +154,23 @@ class PostgresDatabase:
         finally:
             self._pool.give(link)
 
-    def _begin(self, *, durable: bool, lock: bytes) -> tuple[Link, str, tuple[int, int]]:
+    def _begin(self, *, durable: bool, part: Part) -> tuple[Link, str, tuple[int, int]]:
         """A connection in a new transaction, the transaction's number, and its instants. Nothing was sent before."""
         settings = () if durable and self._syncs else (NOT_DURABLE,)
-        held = Request(lock, (self.server.place, STATE))
         while True:
-            link, answer = self._started(BEGIN, *settings, held, self._clock_with(NUMBER))
+            link, answer = self._started(BEGIN, *settings, *self._locks(part), self._clock_with(NUMBER))
             row = answer.rows[0]
             if not self._instants.went_back(row.server_ms, row.offset_ms):
                 return link, row.number, self._instants.told(row.server_ms, row.offset_ms)
             self._roll_back(link)
             self._pool.give(link)
             self._set_forwards()
+
+    def _locks(self, part: Part) -> list[Request]:
+        state, calls = (self.server.place, STATE), (self.server.place, CALLS)
+        if part == "all":
+            return [Request(ALONE, state)]
+        return [Request(SHARED, state), *([Request(ALONE, calls)] if part == "calls" else [])]
 
     def _begin_reading(self) -> tuple[Link, tuple[int, int]]:
         link, answer = self._started(BEGIN_READING, self._clock_with())

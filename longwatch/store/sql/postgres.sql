@@ -6,6 +6,19 @@ select greatest(coalesce((select max(submitted_ms) from task), 0),
                 coalesce((select admitted_ms from call order by seq desc limit 1), 0),
                 coalesce((select greatest(upkeep_ms, offset_ms) from fleet), 0)) as at_ms;
 
+-- tasks.come_due: others may be at it, too
+update task set state = 'ready'
+ where seq in (select seq from task where state = 'scheduled' and ready_ms <= :now_ms order by seq for update skip locked);
+
+-- tasks.ready_of_kind: what somebody else is about to take is skipped
+select lane, seq from task where state = 'ready' and kind = :kind order by lane, seq limit :limit for update skip locked;
+
+-- tasks.dependants: whoever meets the last need must see the others met: one at a time
+select need.task, need.fate, task.state, task.cause
+  from need join task on task.id = need.task
+ where need.needs = :needs and need.met = 0
+ order by task.seq for update of task;
+
 -- tasks.beat: elements of a list are text
 update task set until_ms = :until_ms
  where owner = :owner and state in ('claimed', 'running') and until_ms > :now_ms

@@ -40,8 +40,10 @@ class Ledger:
     journal: Journal
     scopes: Scopes
 
-    def add(self, tx: Transaction, request: CallRequest, read: Read, slot: Slot, *, hold_ms: int, sharing: int) -> bool:
-        """Write the admitted call down and advance its meters; False when the id was admitted before.
+    def add(
+        self, tx: Transaction, request: CallRequest, read: Read, slot: Slot, *, rules: int, hold_ms: int, sharing: int
+    ) -> bool:
+        """Write the admitted call down and advance its meters; False when the id was admitted before, or by old rules.
 
         sharing: whether its service remembers its key, and other calls have that key (keys.py).
         """
@@ -71,6 +73,7 @@ class Ledger:
             calls=request.calls,
             tokens=request.tokens,
             sharing=sharing,
+            rules=rules,
         )
         if added and sharing == TOGETHER:
             keys.join(tx, request)

@@ -40,14 +40,15 @@ KNOWN = 1024  # scopes kept; there are as many as combinations of service, model
 class Limiter:
     """Admission under `limits`, kept in `database`. Safe in threads."""
 
-    def __init__(self, database: Database, journal: Journal, limits: Limits) -> None:
+    def __init__(self, database: Database, journal: Journal, limits: Limits, *, rules: int = 0) -> None:
+        """rules: how often the fleet's limits had been changed when these were in force; others are not decided by."""
         self.database, self.journal = database, journal
         self._ledger = Ledger(journal, self._scope_of_row)
-        self.adopt(limits)
+        self.adopt(limits, rules)
 
-    def adopt(self, limits: Limits) -> None:
+    def adopt(self, limits: Limits, rules: int) -> None:
         """From now on decide by these limits; what is reserved, held and spent stays."""
-        self.limits, self._zone = limits, zone_of(limits.timezone)
+        self.rules, self.limits, self._zone = rules, limits, zone_of(limits.timezone)
         self._scopes: dict[tuple[str, str | None, str | None, str], Prepared] = {}
 
     # -- in ----------------------------------------------------------------------------------------------------------------
@@ -59,7 +60,7 @@ class Limiter:
         """
         check(request)
         prepared = self.scope(request.service, request.model, request.budget, request.agent)
-        with self.database.transaction(durable=request.once) as tx:
+        with self.database.transaction(part="calls", durable=request.once) as tx:
             used = keys.uses(tx, prepared, request)
             answer = keys.forgotten(tx, prepared, request, used) or self._decide(tx, prepared, request, used)
             if isinstance(answer, Later) and answer.reason != "rate" and self._expire(tx, PAGE):
@@ -74,15 +75,17 @@ class Limiter:
 
     def _decide(
         self, tx: Transaction, prepared: Prepared, request: CallRequest, used: Row | None
-    ) -> "Decision | Admitted":
+    ) -> "Decision | Admitted | LongwatchError":
         read = standing.read(tx, prepared, request)
         decision = admission.decide(read.ask)
         if not isinstance(decision, Slot):
             return decision
-        if self._ledger.add(tx, request, read, decision, hold_ms=HOLD_MS, sharing=keys.sharing(used)):
+        sharing = keys.sharing(used)
+        if self._ledger.add(tx, request, read, decision, rules=self.rules, hold_ms=HOLD_MS, sharing=sharing):
             slot_ms = -(-decision.at_us // 1000)
             return Admitted(request.id, request.key, slot_ms, request.money, request.tokens)
-        return admitted(tx.one("call.by_id", id=request.id))
+        before = tx.one("call.by_id", id=request.id)
+        return refusals.overruled() if before is None else admitted(before)
 
     def _refusal(self, answer: object, wall_ms: int) -> LongwatchError:
         match answer:
@@ -100,7 +103,7 @@ class Limiter:
 
         Errors: NotFound.
         """
-        with self.database.transaction(durable=False) as tx:
+        with self.database.transaction(part="calls", durable=False) as tx:
             row = self._own(tx, call, owner)
             prepared, weights = self._scope_of_row(row), weights_of(row)
             found = standing.meters(tx, prepared)
@@ -129,7 +132,7 @@ class Limiter:
         Errors: NotFound for a call that does not exist or is somebody else's; ConfigError for amounts that cannot be.
         """
         check_weights({dimension: units for dimension, units in (used or {}).items() if units})
-        with self.database.transaction(durable=False) as tx:
+        with self.database.transaction(part="calls", durable=False) as tx:
             row = self._own(tx, call, owner)
             charge = Charge(
                 row.held_money if money is None else money,
@@ -140,22 +143,22 @@ class Limiter:
 
     def release(self, call: str, *, owner: str) -> None:
         """The call was certainly not sent: everything is given back. Errors: NotFound; ConfigError once it is settled."""
-        with self.database.transaction(durable=False) as tx:
+        with self.database.transaction(part="calls", durable=False) as tx:
             self._ledger.release(tx, self._own(tx, call, owner), "release")
 
     def unknown(self, call: str, *, owner: str) -> None:
         """Nobody can tell what became of the call: it is charged at its hold. Errors: NotFound."""
-        with self.database.transaction(durable=False) as tx:
+        with self.database.transaction(part="calls", durable=False) as tx:
             self._ledger.lose(tx, self._own(tx, call, owner), "lose")
 
     def beat(self, owner: str) -> int:
         """The owner is alive: its open calls' holds are pushed on; how many."""
-        with self.database.transaction(durable=False) as tx:
+        with self.database.transaction(part="calls", durable=False) as tx:
             return tx.count("call.beat", owner=owner, hold_ms=HOLD_MS)
 
     def expire(self, *, limit: int = PAGE) -> int:
         """Calls whose owner has been silent for too long become unknown, at most `limit` of them; how many."""
-        with self.database.transaction(durable=False) as tx:
+        with self.database.transaction(part="calls", durable=False) as tx:
             return self._expire(tx, limit)
 
     def _expire(self, tx: Transaction, limit: int) -> int:
@@ -168,7 +171,7 @@ class Limiter:
         """The owner's process is confirmed dead. Its calls before their slot are released, the others unknown."""
         buried = 0
         while True:
-            with self.database.transaction(durable=False) as tx:
+            with self.database.transaction(part="calls", durable=False) as tx:
                 rows = tx.all("call.owned", owner=owner, limit=PAGE)
                 for row in rows:
                     self._bury(tx, row)

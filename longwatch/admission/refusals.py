@@ -1,6 +1,6 @@
 """Decisions that are refusals, as errors: what happened, why with figures, what to do."""
 
-from longwatch.errors import BudgetExceeded, LimitRefused, LongwatchError, Refused
+from longwatch.errors import BudgetExceeded, ConfigError, LimitRefused, LongwatchError, Refused
 from longwatch.policy.admission import Spent, TooHeavy
 from longwatch.policy.limits import Limits
 from longwatch.policy.money import Money
@@ -23,6 +23,13 @@ def too_heavy(refused: TooHeavy) -> LimitRefused:
         f"{service} can never take this call.\n"
         f"  it weighs {refused.weight} {dimension}, its limit takes {refused.most} at most.",
         hint=f"Split the call, or correct [service.{service}] rate in longwatch.toml.",
+    )
+
+
+def overruled() -> ConfigError:
+    return ConfigError(
+        "the limits or budgets of this fleet were changed by another process since this one opened it",
+        hint="Give both the same config, then open the fleet again; longwatch journal --kind config. says what changed.",
     )
 
 

@@ -72,9 +72,9 @@ class Calls:
         self.beats = Beats(world, sleeper, limiter)
         self.owed = Owed()
 
-    def adopt(self, limits: Limits) -> None:
-        """From now on decide by these limits."""
-        self.limiter.adopt(limits)
+    def adopt(self, limits: Limits, rules: int) -> None:
+        """From now on decide by these limits. rules: how often the fleet's were changed, with these."""
+        self.limiter.adopt(limits, rules)
 
     def call(
         self,

@@ -44,17 +44,20 @@ def enter(database: Database, clock: Clock, *, name: str, redaction_key: str) ->
     return Fleet(row.name, row.redaction_key, row.config, rebooted)
 
 
-def kept_config(database: Database) -> str:
-    """The limits and budgets in force, as JSON; "{}" in a new fleet."""
+def kept_config(database: Database) -> tuple[str, int]:
+    """The limits and budgets in force, as JSON ("{}" in a new fleet), and how often they were changed."""
     with database.read() as tx:
         row = tx.one("fleet.found")
-        return "{}" if row is None else str(row.config)
+        return ("{}", 0) if row is None else (str(row.config), int(row.rules))
 
 
-def keep_config(database: Database, journal: Journal, config: str, differences: list[str]) -> None:
+def keep_config(database: Database, journal: Journal, config: str, differences: list[str]) -> int:
+    """From now on these are in force: how often they were changed, with this time."""
     with database.transaction() as tx:
-        tx.count("fleet.keep_config", config=config)
+        row = tx.one("fleet.keep_config", config=config)
         journal.append(tx, "config.changed", "fleet", differences=differences)
+        assert row is not None
+        return int(row.rules)
 
 
 def tx_latest(tx: Transaction) -> int:

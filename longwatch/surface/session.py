@@ -104,11 +104,12 @@ def join(settings: Settings) -> Opened:
         joined = fleet.enter(
             database, state.clock, name=settings.name, redaction_key=world.new_id("key") + world.new_id("key")
         )
-        kept = fleet.kept_config(database)
+        kept, rules = fleet.kept_config(database)
         settings = settings if kept == "{}" else replace(settings, limits=limits_from_json(kept))
         known = opened.secrets_of(os.environ)
         sleeper = Threads(world.steady_ms)
         parts = opened.assemble(settings, world, sleeper, database, joined, known, bells=state.bells, file=state.file)
+        parts.calls.adopt(settings.limits, rules)
         if joined.rebooted:
             parts.workers.end_all()
     except BaseException:

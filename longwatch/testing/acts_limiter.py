@@ -144,9 +144,10 @@ def bury(play: Play, numbers: Numbers) -> None:
 
 
 def adopt(play: Play, numbers: Numbers) -> None:
-    """The other limits."""
+    """The other limits, now and then as of a change that is not the last one."""
     limits, name = (WIDE, "wide") if play.model_limiter.limits is NARROW else (NARROW, "narrow")
-    play.both(f"adopt the {name} limits", lambda side: side.limiter.adopt(limits))
+    rules = int(numbers.chance(6))
+    play.both(f"adopt the {name} limits{', outdated' if rules else ''}", lambda side: side.limiter.adopt(limits, rules))
 
 
 def look(play: Play, numbers: Numbers) -> None:

@@ -18,10 +18,8 @@ from longwatch.testing.mutants_store import Mutant, function, statement
 REAL_ADD = Ledger.add
 
 
-def reserve_twice(
-    self: Ledger, tx: Transaction, request: CallRequest, read: Read, slot: Slot, *, hold_ms: int, sharing: int
-) -> bool:
-    added = REAL_ADD(self, tx, request, read, slot, hold_ms=hold_ms, sharing=sharing)
+def reserve_twice(self: Ledger, tx: Transaction, request: CallRequest, read: Read, slot: Slot, **how: int) -> bool:
+    added = REAL_ADD(self, tx, request, read, slot, **how)
     if not added:
         standing.keep_meters(tx, slot.meters)
     return added
@@ -89,6 +87,7 @@ MUTANTS: tuple[Mutant, ...] = (
     calls("only the dearest hold counts", "call.groups", "sum(money) as money", "max(money) as money"),
     calls("tokens are not held", "call.groups", "sum(tokens)", "0 * sum(tokens)"),
     calls("one place for all calls", "call.groups", "count(*)", "1"),
+    calls("outdated limits decide", "call.add", "rules = :rules", ":rules >= 0"),
     calls("a hold never expires", "call.overdue", "until_ms <= :now_ms", "until_ms < 0"),
     calls("a beat does not push the hold", "call.beat", ":now_ms + :hold_ms", "0"),
     calls("tokens are not charged", "spend.charge", "when 'tokens' then :tokens", "when 'tokens' then 0"),

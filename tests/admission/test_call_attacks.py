@@ -270,7 +270,7 @@ def test_a_child_that_was_forked_inside_a_call_can_neither_settle_nor_release_it
 def test_a_cap_that_is_lowered_below_what_is_held_admits_nothing_more(fleet: Opened) -> None:
     call = fleet.admit(fleet.request(money=900))
     lowered = replace(LIMITS, budgets=LIMITS.budgets | {"small": Budget("small", {"money": (Cap(500, "day"),)})})
-    fleet.limiter.adopt(lowered)
+    fleet.limiter.adopt(lowered, 0)
     for money in (1, 400):
         with pytest.raises(LongwatchError):
             priced(fleet, money=f"0.{money:06d} USD", wait_ms=0).__enter__()

@@ -250,7 +250,7 @@ def test_a_cap_that_is_new_counts_what_was_spent_before_it(tmp_path: Path) -> No
     fleet.hand.advance(MINUTE)
     fleet.limiter.unknown(fleet.admit(fleet.request(money=100)).id, owner="owner-me")
     fleet.limiter.release(fleet.admit(fleet.request(money=100)).id, owner="owner-me")
-    fleet.limiter.adopt(LIMITS)
+    fleet.limiter.adopt(LIMITS, 0)
     fleet.admit(fleet.request(money=150))
     assert fleet.standing("budget:small") == (800, 150)
     with pytest.raises(BudgetExceeded):
@@ -260,9 +260,9 @@ def test_a_cap_that_is_new_counts_what_was_spent_before_it(tmp_path: Path) -> No
 
 def test_a_call_of_limits_that_are_gone_can_still_be_settled(fleet: Opened) -> None:
     call = fleet.admit(fleet.request(money=500))
-    fleet.limiter.adopt(replace(LIMITS, services={"api": Service("api")}, budgets={"growth": Budget("growth")}))
+    fleet.limiter.adopt(replace(LIMITS, services={"api": Service("api")}, budgets={"growth": Budget("growth")}), 0)
     fleet.limiter.settle(call.id, owner="owner-me", money=400)
-    fleet.limiter.adopt(LIMITS)
+    fleet.limiter.adopt(LIMITS, 0)
     assert fleet.standing("budget:small") == (400, 0)
 
 
@@ -556,10 +556,10 @@ def test_a_key_that_is_used_without_end_is_not_looked_up_without_end(fleet: Open
 def test_a_fleet_keeps_what_calls_with_one_key_cost_when_its_limits_change(fleet: Opened) -> None:
     end(fleet, fleet.admit(fleet.request("stripe", money=300, key="k")).id, 300)
     forgetful = replace(LIMITS, services=LIMITS.services | {"stripe": Service("stripe")})
-    fleet.limiter.adopt(forgetful)
+    fleet.limiter.adopt(forgetful, 0)
     end(fleet, fleet.admit(fleet.request("stripe", money=100, key="k")).id, 100)
     assert fleet.standing("budget:small") == (400, 0)
-    fleet.limiter.adopt(LIMITS)
+    fleet.limiter.adopt(LIMITS, 0)
     end(fleet, fleet.admit(fleet.request("stripe", money=200, key="k")).id, 200)
     assert fleet.standing("budget:small") == (300, 0)
 

@@ -3,6 +3,7 @@
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -141,6 +142,29 @@ def test_a_full_disk_is_refused_and_loses_nothing(shell: Shell, mounted: Path) -
     (mounted / "ballast").unlink()
     assert there.tasks() == {"ready": 1}
     assert there("task", "submit", "greet", "name=eve").status == 0
+
+
+def test_a_program_whose_limits_another_one_has_replaced_makes_no_more_calls(shell: Shell) -> None:
+    program = (
+        "import sys, longwatch\n"
+        "config = {'fleet': {'money': sys.argv[2] + ' USD/day'}, 'service': {'bank': {'price': '1 USD'}}}\n"
+        "lw = longwatch.open(sys.argv[1], config=config)\n"
+        "try:\n"
+        "    with lw.call('bank'): print('called', flush=True)\n"
+        "    if len(sys.argv) > 3:\n"
+        "        input()\n"
+        "        with lw.call('bank'): print('called')\n"
+        "except longwatch.LongwatchError as error: print(type(error).__name__, error)\n"
+    )
+    place = str(shell.folder / "two.db")
+    first = subprocess.Popen(
+        [sys.executable, "-c", program, place, "100", "waits"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert first.stdout is not None
+    assert first.stdout.readline() == "called\n"
+    assert shell.python("-c", program, place, "1").out.startswith("BudgetExceeded")
+    out, _ = first.communicate("\n", timeout=60)
+    assert out.startswith("ConfigError the limits or budgets of this fleet were changed by another process")
 
 
 # -- tasks -------------------------------------------------------------------------------------------------------------------

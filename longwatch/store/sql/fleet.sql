@@ -1,5 +1,5 @@
 -- found: the fleet of this state, if it was ever entered
-select name, created_ms, epoch, fence, boot_id, offset_ms, redaction_key, config from fleet where one = 1;
+select name, created_ms, epoch, fence, boot_id, offset_ms, redaction_key, config, rules from fleet where one = 1;
 
 -- create: the first time a state is entered
 insert into fleet (one, name, created_ms, epoch, fence, boot_id, offset_ms, redaction_key, config)
@@ -20,7 +20,7 @@ update fleet set boot_id = :boot_id, offset_ms = :offset_ms;
 update fleet set fence = fence + :amount returning epoch, fence;
 
 -- keep_config: the limits and budgets now in force
-update fleet set config = :config;
+update fleet set config = :config, rules = rules + 1 returning rules;
 
 -- take_upkeep: whoever changes the row does the upkeep
 update fleet set upkeep_ms = :now_ms where upkeep_ms <= :now_ms - :every_ms;

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from longwatch.admission.calls import HOLD_MS, Admitted, Call, CallRequest, check, check_amount, check_weights, whole_ms
 from longwatch.admission.keys import Charge
 from longwatch.admission.ledger import NOTHING
-from longwatch.admission.refusals import KeyForgotten
+from longwatch.admission.refusals import KeyForgotten, overruled
 from longwatch.errors import BudgetExceeded, ConfigError, LimitRefused, NotFound
 from longwatch.policy import admission, meter
 from longwatch.policy.admission import Ask, Later, Metered, Places, Purse, Slot, Spent, TooHeavy
@@ -48,12 +48,13 @@ class Limiter:
     now_ms: Callable[[], int]
     wall_ms: Callable[[], int]
     limits: Limits
+    rules: int = 0  # those in force are 0
     calls: dict[str, Kept] = field(default_factory=dict[str, Kept])  # in the order admitted
     meters: dict[str, Meter] = field(default_factory=dict[str, Meter])
     calendar_ms: int = 0
 
-    def adopt(self, limits: Limits) -> None:
-        self.limits = limits
+    def adopt(self, limits: Limits, rules: int) -> None:
+        self.limits, self.rules = limits, rules
 
     # -- in ----------------------------------------------------------------------------------------------------------------
 
@@ -65,6 +66,8 @@ class Limiter:
             answer = self._decide(scope, request)
         if request.id in self.calls:
             return admitted(self.calls[request.id])
+        if isinstance(answer, Slot) and self.rules != 0:
+            raise overruled()
         if isinstance(answer, Slot):
             return self._add(scope, request, answer)
         if isinstance(answer, Later):

@@ -9,7 +9,8 @@ create table fleet (
   offset_ms bigint not null,      -- what the boot clock needs added to read as epoch milliseconds
   redaction_key text not null,
   upkeep_ms bigint not null default 0,  -- when it was last begun
-  config text not null            -- limits and budgets in force, as JSON
+  config text not null,           -- limits and budgets in force, as JSON
+  rules bigint not null default 0 -- how often they were changed: who decides by older ones is refused
 );
 
 create table task (

@@ -59,7 +59,7 @@ def chosen(faults: "str | Sequence[str]", seed: int) -> dict[str, float]:
     """
     if faults == "swarm":
         source = random.Random(f"rates {seed}")
-        return {kind: source.choice((0.5, 1.0, 2.0, 4.0)) for kind in KINDS if kind in swarm(seed)}
+        return {kind: source.choice((0.1, 0.25, 0.5, 1.0)) for kind in KINDS if kind in swarm(seed)}
     if isinstance(faults, str) and faults in ("all", "storm", "none"):
         often = {"all": 1.0, "storm": STORM, "none": 0.0}[faults]
         return {kind: often for kind in KINDS if often}
@@ -92,6 +92,7 @@ class Mix:
     def stop(self) -> None:
         """Nothing goes wrong from now on."""
         self.stopped = True
+        self._left.clear()
         self.away_until_ms = 0
         self.outside.recover()
 
@@ -99,10 +100,10 @@ class Mix:
 
     def at_place(self, process: Process, place: str) -> None:
         if place.startswith("file."):
-            if self._due("kill at a file", process):
+            if self._due("kill at a file"):
                 process.kill(f"at {place}")
             return
-        if self._due("kill at a rare place", process):
+        if self._due("kill at a rare place"):
             process.kill(f"at {place}")
         if place != SENDING:
             self._maybe_pause(process)
@@ -110,36 +111,34 @@ class Mix:
     def before_transaction(self, process: Process) -> None:
         if process.critical:
             return
-        if self._due("slow store", process):
+        if self._due("slow store"):
             process.driver.wait_until(process.driver.now_ms + int(10 ** self.random.uniform(1, 4)))
         self._maybe_pause(process)
-        if process.driver.now_ms < self.away_until_ms and not process.immune:
+        if process.driver.now_ms < self.away_until_ms:
             raise unavailable("is away", landed=False)
 
     def at_commit(self, process: Process) -> None:
-        if self._due("kill before a commit", process):
+        if self._due("kill before a commit"):
             process.kill("before a commit")
 
     def after_commit(self, process: Process) -> None:
-        if self._due("kill after a commit", process):
+        if self._due("kill after a commit"):
             process.kill("after a commit")
-        elif self._due("reply of a commit lost", process):
+        elif self._due("reply of a commit lost"):
             self.machine.note(f"reply lost to {process.name}")
             raise unavailable("lost a reply", landed=True)
 
     def _maybe_pause(self, process: Process) -> None:
-        if not process.critical and self._due("pause past the lease", process):
+        if not process.critical and self._due("pause past the lease"):
             longest = self.random.choice((1.3, 1.3, 5))
             process.pause(int(self.lease_ms * self.random.uniform(0.7, longest)))
 
-    def _due(self, kind: str, process: Process) -> bool:
-        return not (self.stopped or process.immune) and self._count_down(kind)
-
-    def _count_down(self, kind: str) -> bool:
+    def _due(self, kind: str) -> bool:
+        """Count down to the next fault of the kind; whether this is its place."""
         left = self._left.get(kind)
         if left is None:
             return False
-        if left > 0:
+        if left:
             self._left[kind] = left - 1
             return False
         self._left[kind] = self._gap(kind)
@@ -158,14 +157,12 @@ class Mix:
 
     def of_call(self, service: str) -> str:
         """What becomes of a call: "", "refused", "5xx" or "lost" (its reply, after the effect)."""
-        if self.stopped:
-            return ""
         for kind, fate in (
             ("service refuses the connection", "refused"),
             ("service answers 5xx", "5xx"),
             ("reply of a service lost", "lost"),
         ):
-            if self._count_down(kind):
+            if self._due(kind):
                 return fate
         return ""
 
@@ -190,9 +187,8 @@ class Mix:
         now_ms = self.machine.driver.now_ms
         match kind:
             case "kill at random":
-                mortal = [process for process in self.machine.processes if not process.immune]
-                if mortal:
-                    self.random.choice(mortal).kill("at random")
+                if self.machine.processes:
+                    self.random.choice(self.machine.processes).kill("at random")
             case "store unavailable":
                 self.away_until_ms = now_ms + int(10 ** self.random.uniform(2.5, 5.3))
                 self.machine.note(f"store away until {self.away_until_ms}")

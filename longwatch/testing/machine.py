@@ -53,7 +53,7 @@ class Machine:
         self.last_events: list[str] = []
         self.boots, self.booted_ms, self.jumped_ms = 1, 0, 0
         self.processes: list[Process] = []
-        self.on_commit: Callable[[list[str]], None] = lambda told: None
+        self.on_commit: Callable[[str], None] = lambda told: None
         self.database = SqliteDatabase(":memory:", self)
         self.root_lock = KernelLock(driver)
         self._instant, self._spins = -1, 0
@@ -147,7 +147,6 @@ class Process:
     def __init__(self, machine: Machine, name: str, on_end: OnEnd | None) -> None:
         self.machine, self.driver, self.name = machine, machine.driver, name
         self.dead, self.paused_until_ms, self.over = False, 0, False
-        self.immune = False  # from faults: it belongs to the audit
         self.critical = 0  # inside a transaction: it cannot be paused there, SQLite's own turnstile would end it
         self.strands: list[Strand] = []
         self.pid = machine.born()
@@ -222,20 +221,24 @@ class Process:
     # -- at its seam (testing.seam.Client) --------------------------------------------------------------------------------
 
     def begins(self) -> None:
-        self.alive()
+        if self.dead:
+            raise Killed
         self.machine.transact()
         self.machine.fate.before_transaction(self)
-        self.alive()
+        if self.dead:
+            raise Killed
 
-    def commits(self, told: list[str]) -> None:
+    def commits(self, told: str) -> None:
         self.machine.fate.at_commit(self)
-        self.alive()
+        if self.dead:
+            raise Killed
         self.machine.on_commit(told)
 
-    def committed(self, told: list[str]) -> None:
-        self.machine.note(f"{self.name} {' '.join(told)}")
+    def committed(self, told: str) -> None:
+        self.machine.note(f"{self.name} {told}")
         self.machine.fate.after_commit(self)
-        self.alive()
+        if self.dead:
+            raise Killed
 
     def touch(self, event: str, path: str) -> None:
         self.machine.fate.at_place(self, f"file.{event.removeprefix('os.')}")
@@ -252,7 +255,8 @@ class VirtualWorld:
         self._process, self._machine = process, process.machine
 
     def steady_ms(self) -> int:
-        self._process.alive()
+        if self._process.dead:
+            raise Killed
         return self._machine.steady_ms()
 
     def wall_ms(self) -> int:
@@ -272,10 +276,13 @@ class VirtualWorld:
         return self._machine.random.random()
 
     def reach(self, mark: str) -> None:
-        self._process.alive()
+        process = self._process
+        if process.dead:
+            raise Killed
         self._machine.marks[mark] += 1
-        self._machine.fate.at_place(self._process, mark)
-        self._process.alive()
+        self._machine.fate.at_place(process, mark)
+        if process.dead:
+            raise Killed
 
 
 # -- Sleeper -------------------------------------------------------------------------------------------------------------

@@ -1,14 +1,15 @@
 """The seam of a simulated process: the machine's one state, seen by somebody who may die, or be lied to, at any commit.
 
-This is the most travelled road of a simulation, so it is made of plain objects rather than of generators.
+This is the most travelled road of a simulation, so it is made of plain objects rather than of generators, and goes
+straight to the connection: what SqliteDatabase adds to a state in memory is a lock that nobody ever waits for.
 """
 
 from collections import Counter
 from types import TracebackType
-from typing import Protocol
+from typing import Any, Protocol
 
 from longwatch.db.connection import Part, Row, Transaction, Value
-from longwatch.db.sqlite import SqliteDatabase
+from longwatch.db.sqlite import SqliteDatabase, SqliteTransaction
 from longwatch.errors import LeaseLost, StoreUnavailable
 
 Marks = Counter[str]
@@ -27,11 +28,11 @@ class Client(Protocol):
         """A transaction is about to begin. Errors: Killed, StoreUnavailable."""
         ...
 
-    def commits(self, told: list[str]) -> None:
-        """A transaction is about to commit. Errors: Killed, Broken."""
+    def commits(self, told: str) -> None:
+        """A transaction is about to commit; told: its writes, "tasks.claim=1 journal.append=1". Errors: Killed, Broken."""
         ...
 
-    def committed(self, told: list[str]) -> None:
+    def committed(self, told: str) -> None:
         """A transaction has been committed. Errors: Killed, StoreUnavailable for a lost reply."""
         ...
 
@@ -53,7 +54,7 @@ class FaultyDatabase:
         self._real.offset_ms = offset_ms
 
     def transaction(self, *, durable: bool = True, part: Part = "all") -> "Writing":
-        return Writing(self._client, self._real, self._marks, durable)
+        return Writing(self._client, self._real, self._marks)
 
     def read(self) -> "Looking":
         return Looking(self._client, self._real)
@@ -66,73 +67,74 @@ class FaultyDatabase:
         self._client.alive()
 
 
+def begin(real: SqliteDatabase, how: str) -> SqliteTransaction:
+    """apsw keeps the statements of the last 256 executions: "begin" and "commit" must not push the dear ones out."""
+    connection: Any = real.connection
+    connection.execute(how, can_cache=False)
+    return SqliteTransaction(connection, now_ms=real.clock.steady_ms() + real.offset_ms, wall_ms=real.clock.wall_ms())
+
+
 class Writing:
     """One transaction of a process."""
 
-    __slots__ = ("_client", "_inside", "_marks", "_told")
+    __slots__ = ("_client", "_connection", "_marks", "_real", "_told")
 
-    def __init__(self, client: Client, real: SqliteDatabase, marks: Marks, durable: bool) -> None:
-        self._client, self._marks = client, marks
-        self._inside = real.transaction(durable=durable)
+    def __init__(self, client: Client, real: SqliteDatabase, marks: Marks) -> None:
+        self._client, self._real, self._marks = client, real, marks
+        self._connection: Any = real.connection
         self._told: list[str] = []
 
     def __enter__(self) -> Transaction:
         self._client.begins()
+        told = Told(begin(self._real, "begin immediate"), self._marks, self._told)
         self._client.critical += 1
-        try:
-            return Told(self._inside.__enter__(), self._marks, self._told)
-        except BaseException:
-            self._client.critical -= 1
-            raise
+        return told
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if error is not None:
+            if isinstance(error, LeaseLost):
+                self._marks["store.overtaken"] += 1
+            self._end("rollback")
+            return
+        told = " ".join(self._told)
         try:
-            if error is None:
-                self._commit()
-            else:
-                if isinstance(error, LeaseLost):
-                    self._marks["store.overtaken"] += 1
-                self._inside.__exit__(kind, error, trace)
-        finally:
-            self._client.critical -= 1
-        if error is None:
-            self._client.committed(self._told)
-
-    def _commit(self) -> None:
-        try:
-            self._client.commits(self._told)
-        except BaseException as fate:
-            self._inside.__exit__(type(fate), fate, fate.__traceback__)
+            self._client.commits(told)
+        except BaseException:
+            self._end("rollback")
             raise
-        self._inside.__exit__(None, None, None)
+        self._end("commit")
+        self._client.committed(told)
+
+    def _end(self, how: str) -> None:
+        self._client.critical -= 1
+        self._connection.execute(how, can_cache=False)
 
 
 class Looking:
     """One transaction that only reads."""
 
-    __slots__ = ("_client", "_inside")
+    __slots__ = ("_client", "_connection", "_real", "_written")
 
     def __init__(self, client: Client, real: SqliteDatabase) -> None:
-        self._client, self._inside = client, real.read()
+        self._client, self._real, self._written = client, real, 0
+        self._connection: Any = real.connection
 
     def __enter__(self) -> Transaction:
         self._client.begins()
+        tx = begin(self._real, "begin")
+        self._written = self._connection.total_changes()
         self._client.critical += 1
-        try:
-            return self._inside.__enter__()
-        except BaseException:
-            self._client.critical -= 1
-            raise
+        return tx
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        try:
-            self._inside.__exit__(kind, error, trace)
-        finally:
-            self._client.critical -= 1
+        self._client.critical -= 1
+        written = self._connection.total_changes() - self._written
+        self._connection.execute("rollback", can_cache=False)
+        assert not written, f"{written} rows were written in a transaction that only reads"
 
 
 class Told:

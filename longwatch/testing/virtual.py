@@ -12,6 +12,7 @@ state, files) raises it again: the dead write nothing. Files are watched by an a
 process may die: before any rename, removal or new folder below the simulated root.
 """
 
+import contextvars
 import heapq
 import sys
 import threading
@@ -49,12 +50,49 @@ class Strand:
 
     __slots__ = ("baton", "done", "ident", "joiners", "name", "owner", "token", "waiting")
 
-    def __init__(self, name: str, owner: Owner | None) -> None:
-        self.name, self.owner = name, owner
-        self.baton = threading.Lock()
-        self.baton.acquire()
+    def __init__(self, name: str, owner: Owner | None, baton: threading.Lock) -> None:
+        self.name, self.owner, self.baton = name, owner, baton
         self.token, self.waiting, self.done, self.ident = 0, False, False, 0
         self.joiners: list[Strand] = []
+
+
+class Carrier:
+    """A real thread that carries one strand after the other: to start one costs as much as ten hand-overs."""
+
+    def __init__(self, run: "Callable[[Carrier, Strand, Callable[[], None]], None]") -> None:
+        self.baton = held_lock()
+        self._run = run
+        self._next: tuple[Strand, Callable[[], None]] | None = None
+        old = threading.stack_size(STACK_BYTES)
+        self._thread = threading.Thread(target=self._carry, daemon=True)
+        self._thread.start()
+        threading.stack_size(old)
+
+    def take(self, name: str, owner: Owner, work: Callable[[], None]) -> Strand:
+        """A strand that this thread will run when it gets the baton."""
+        strand = Strand(name, owner, self.baton)
+        self._thread.name = f"{owner.name}/{name}"
+        self._next = strand, work
+        return strand
+
+    def dismiss(self) -> None:
+        """End the idle thread."""
+        self._next = None
+        self.baton.release()
+
+    def _carry(self) -> None:
+        self.baton.acquire()
+        while self._next is not None:
+            strand, work = self._next
+            strand.ident = threading.get_ident()
+            contextvars.Context().run(self._run, self, strand, work)
+            self.baton.acquire()
+
+
+def held_lock() -> threading.Lock:
+    lock = threading.Lock()
+    lock.acquire()
+    return lock
 
 
 Event = Callable[[], object]
@@ -69,11 +107,12 @@ class Driver:
         self.now_ms, self.root, self.switches = 0, root, 0
         self._heap: list[Entry] = []
         self._order = 0
-        self._main = Strand("driver", None)
+        self._main = Strand("driver", None, held_lock())
         self._main.ident = threading.get_ident()
         self.running: Strand | None = self._main
         self.failure: BaseException | None = None
         self._living = 0
+        self._idle: list[Carrier] = []
         self._ending = False
 
     # -- events and threads --------------------------------------------------------------------------------------------
@@ -85,19 +124,14 @@ class Driver:
 
     def start(self, name: str, owner: Owner, work: Callable[[], None]) -> Strand:
         """A new thread of `owner`, which runs as soon as it gets the baton."""
-        strand = Strand(name, owner)
+        carrier = self._idle.pop() if self._idle else Carrier(self._run)
+        strand = carrier.take(name, owner, work)
         strand.waiting = True
         self._living += 1
-        old = threading.stack_size(STACK_BYTES)
-        thread = threading.Thread(target=self._run, args=(strand, work), name=f"{owner.name}/{name}", daemon=True)
-        thread.start()
-        threading.stack_size(old)
         self._push(strand, self.now_ms)
         return strand
 
-    def _run(self, strand: Strand, work: Callable[[], None]) -> None:
-        strand.ident = threading.get_ident()
-        strand.baton.acquire()
+    def _run(self, carrier: "Carrier", strand: Strand, work: Callable[[], None]) -> None:
         try:
             if strand.owner is None or not strand.owner.dead:
                 work()
@@ -109,6 +143,7 @@ class Driver:
         for joiner in strand.joiners:
             self.wake(joiner)
         self._living -= 1
+        self._idle.append(carrier)
         self._hand_over(self._next())
 
     # -- waiting -------------------------------------------------------------------------------------------------------
@@ -156,6 +191,9 @@ class Driver:
             self.wait_until(self.now_ms + 1)
             if self._living == before and not any(isinstance(entry[2], Strand) for entry in self._heap):
                 raise Stuck(f"{self._living} threads are left that nobody will ever wake")
+        for carrier in self._idle:
+            carrier.dismiss()
+        self._idle.clear()
 
     # -- the baton -----------------------------------------------------------------------------------------------------
 

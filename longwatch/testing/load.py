@@ -79,7 +79,7 @@ def plan_burst(source: random.Random, *, name: str, agent: str, books: int) -> B
     )
     args = {"book": source.randrange(books)} if then.kind == "report" else {"fails": 0, "how": "last"}
     then = Spec(then.key, then.kind, args, then.after, then.fate)
-    pages = tuple(source.randrange(3, 8) for _ in range(2))
+    pages = tuple(source.sample(range(3, 8), 2))  # two items that are alike would be one task
     return Burst(name, agent, (fails, *invoices, report, then), pages)
 
 

@@ -6,15 +6,18 @@ Who waits looks less often than in earnest, because a look that finds nothing co
 import contextlib
 import gc
 import logging
+import math
 from collections.abc import Generator
+from pathlib import Path
 
 from longwatch.policy.backoff import Backoff
-from longwatch.runtime import call, lease, parts, worker
+from longwatch.runtime import call, lease, parts, root, upkeep, worker
 from longwatch.testing.machine import Machine
 from longwatch.testing.mutants import replaced
 
-SWEEP_MS = 10_000  # of idle workers; in earnest a second
-LINE_MS = 900  # at most, between two looks of who stands in line for a lease (after a second its place is lost)
+SWEEP_MS = 15_000  # of idle workers; in earnest a second
+UPKEEP_MS = 20_000  # between two of them; in earnest 5,000
+LINE_MS, LINE_MS_MOST = 100, 8_000  # between two looks of who stands in line for a lease; in earnest 5 to 225
 POLL = Backoff(first_ms=40, most_ms=30_000)  # of calls that wait for others to settle; in earnest 10 to 250
 
 
@@ -34,6 +37,8 @@ def unhurried() -> Generator[None]:
             replaced(worker, "SWEEP_MS", SWEEP_MS),
             replaced(lease, "poll_ms", slow_poll),
             replaced(call, "POLL", POLL),
+            replaced(upkeep, "EVERY_MS", UPKEEP_MS),
+            replaced(root, "refuse_remote", nothing_remote),
         ):
             yield
     finally:
@@ -52,6 +57,13 @@ def told_by(machine: Machine) -> Generator[None]:
         yield
 
 
+def nothing_remote(path: Path) -> None:
+    """In place of db.sqlite.refuse_remote: every simulated process would read the machine's mounts."""
+
+
 def slow_poll(place: int, fraction: float) -> int:
-    """In place of policy.lease.poll_ms: milliseconds until a place in line is looked at again."""
-    return round(min(LINE_MS * (0.1 + 0.9 * fraction) * (1 + place), LINE_MS))
+    """In place of policy.lease.poll_ms: milliseconds until a place in line is looked at again.
+
+    Half of the waits are shorter than a second, after which a place is lost. The long ones are for a holder that has died.
+    """
+    return round(LINE_MS * math.exp(fraction * math.log(LINE_MS_MOST / LINE_MS)))

@@ -101,7 +101,8 @@ class Simulation:
             self._plan_day(day)
             self.driver.run_until((day + 1) * DAY_MS)
             self.auditor.look()
-            gc.collect()
+            if day % 7 == 6:
+                gc.collect()
             if progress is not None:
                 progress(day + 1, self)
         self.faults.stop()

@@ -13,8 +13,8 @@ from longwatch.testing.mutants_store import Mutant
 
 LENGTH = 30
 ENOUGH = 600  # programs in which every planted fault has to be found
-QUICK = {"sqlite in memory": 25, "sqlite on a file": 3}  # programs of each family in the quick suite
-LONG = {"sqlite in memory": 1_500, "sqlite on a file": 50}
+QUICK = {"sqlite in memory": 25, "sqlite on a file": 3, "postgres": 4}  # programs of each family in the quick suite
+LONG = {"sqlite in memory": 1_500, "sqlite on a file": 50, "postgres": 150}
 MUTANTS = mutants_store.MUTANTS + mutants_admission.MUTANTS
 
 

@@ -1,0 +1,65 @@
+"""Four connections at once: some order of what they did explains all that they were told, and the state it left."""
+
+import random
+
+import pytest
+from histories import CLIENTS, first_tasks, on_engine, play, search_of, state_of, told
+
+from longwatch.db.connection import Database
+from longwatch.db.postgres import PostgresDatabase
+from longwatch.runtime.world import Machine
+from longwatch.store import fleet
+from longwatch.testing.invariants import Watch
+from longwatch.testing.play import HandClock
+from longwatch.testing.postgres import Server
+
+QUICK, LONG = 25, 600
+
+
+def check(server: Server, seed: int) -> None:
+    url = server.new_database()
+    clock = HandClock()
+    databases: list[Database] = [PostgresDatabase(url, Machine(), clock=clock) for _ in range(CLIENTS)]
+    try:
+        for database in databases:
+            fleet.enter(database, clock, name="shop", redaction_key="key")
+        first_tasks(on_engine(databases[0]))
+        events = play(databases, seed)
+        ends_as = state_of(databases[0])
+        order, search = search_of(events, ends_as)
+        assert order is not None, (
+            f"seed {seed}: no order explains this; the longest got {len(search.longest)}:\n{told(events)}"
+        )
+        Watch(databases[0]).look_closely()
+    finally:
+        for database in databases:
+            database.close()
+        server.drop(url)
+
+
+def test_four_connections_act_as_if_one_after_the_other(server: Server) -> None:
+    for seed in range(QUICK):
+        check(server, seed)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1_800)
+def test_many_histories_of_four_connections_can_be_explained(server: Server) -> None:
+    first = random.SystemRandom().randrange(1 << 32)  # other histories every time; the error names the seed
+    for seed in range(first, first + LONG):
+        check(server, seed)
+
+
+def test_a_history_that_nothing_explains_is_found(server: Server) -> None:
+    url = server.new_database()
+    clock = HandClock()
+    databases: list[Database] = [PostgresDatabase(url, Machine(), clock=clock) for _ in range(CLIENTS)]
+    fleet.enter(databases[0], clock, name="shop", redaction_key="key")
+    first_tasks(on_engine(databases[0]))
+    events = play(databases, 1)
+    ends_as = state_of(databases[0])
+    for database in databases:
+        database.close()
+    server.drop(url)
+    assert search_of(events, ends_as)[0] is not None
+    assert search_of(events[1:], ends_as)[0] is None, "an act that was left out is missed"

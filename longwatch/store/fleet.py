@@ -33,7 +33,7 @@ def enter(database: Database, clock: Clock, *, name: str, redaction_key: str) ->
             tx.count(
                 "fleet.create", name=name, boot_id=clock.boot_id(), offset_ms=offset_ms, redaction_key=redaction_key
             )
-        elif rebooted:
+        elif rebooted or clock.steady_ms() + int(found.offset_ms) < tx_latest(tx):  # or a server's clock was set back
             offset_ms = max(clock.wall_ms(), tx_latest(tx)) - clock.steady_ms()
             tx.count("fleet.reboot", boot_id=clock.boot_id(), offset_ms=offset_ms)
         else:

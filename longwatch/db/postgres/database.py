@@ -97,7 +97,7 @@ class PostgresDatabase:
         self._instants: Instants = self._known if clock is None else GivenInstants(clock)
         self.clock: Clock = clock or self._known
         self.bells = ListenBells(self._pool)
-        self._entered = False
+        self._entered = False  # the fleet's row is there, and tells what the clock needs added
         _living.add(self)
 
     @property
@@ -107,6 +107,7 @@ class PostgresDatabase:
     @offset_ms.setter
     def offset_ms(self, offset_ms: int) -> None:
         self._instants.entered(offset_ms)
+        self._entered = True
 
     def close(self) -> None:
         """Give back every connection. Twice does no harm."""
@@ -157,14 +158,15 @@ class PostgresDatabase:
     def _begin(self, *, durable: bool, part: Part) -> tuple[Link, str, tuple[int, int]]:
         """A connection in a new transaction, the transaction's number, and its instants. Nothing was sent before."""
         settings = () if durable and self._syncs else (NOT_DURABLE,)
-        while True:
+        for last in (False, True):
             link, answer = self._started(BEGIN, *settings, *self._locks(part), self._clock_with(NUMBER))
             row = answer.rows[0]
-            if not self._instants.went_back(row.server_ms, row.offset_ms):
+            if last or not self._instants.went_back(row.server_ms, row.offset_ms):
                 return link, row.number, self._instants.told(row.server_ms, row.offset_ms)
             self._roll_back(link)
             self._pool.give(link)
             self._set_forwards()
+        raise AssertionError("the last round returns")
 
     def _locks(self, part: Part) -> list[Request]:
         state, calls = (self.server.place, STATE), (self.server.place, CALLS)
@@ -279,7 +281,6 @@ class PostgresDatabase:
             if not there.rows[0].there:
                 return 0
             (found,) = link.ask(Request(b"select max(number) as number from longwatch_schema"))
-            self._entered = True
             return int(found.rows[0].number or 0)
 
     def apply(self, number: int, text: str) -> None:
@@ -297,7 +298,6 @@ class PostgresDatabase:
             except BaseException:
                 self._roll_back(link)
                 raise
-        self._entered = True
 
 
 _living: "weakref.WeakSet[PostgresDatabase]" = weakref.WeakSet()

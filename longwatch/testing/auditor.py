@@ -25,7 +25,7 @@ LEFTOVERS = {
     "commits without their files": "select id, owner, task from edit where applied_ms is null",
 }
 STANDING_STILL = (
-    "select task.id, run.id from task join run on run.task = task.id and run.ended_ms is null"
+    "select task.id, run.id from task join run on run.fence = task.fence and run.ended_ms is null"
     " where task.state in ('claimed', 'running') and run.started_ms < ?"
 )
 LONGEST_RUN_MS = 90 * 60_000  # no outage, pause, hold or line of the simulated world lasts for that long
@@ -198,6 +198,14 @@ class Auditor:
     def unfinished(self) -> list[tuple[str, str]]:
         marks = ",".join("?" * len(ENDED))
         return self._all(f"select id, state from task where state not in ({marks}) order by seq", *ENDED)
+
+    def due_ms(self) -> int | None:
+        """From when on there is something to do, in milliseconds from now; None: at once, or never."""
+        if self._one("select 1 from task where state in ('ready', 'claimed', 'running', 'unknown') limit 1"):
+            return None
+        first_ms = self._one("select min(ready_ms) from task where state = 'scheduled'")
+        now_ms = self.machine.steady_ms() + self.machine.database.offset_ms
+        return None if first_ms is None else first_ms - now_ms
 
     def close(
         self, books: dict[int, tuple[dict[str, int], list[tuple[int, str, int]]]], logs: dict[str, list[str]]

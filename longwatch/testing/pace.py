@@ -23,7 +23,7 @@ POLL = Backoff(first_ms=40, most_ms=30_000)  # of calls that wait for others to 
 
 @contextlib.contextmanager
 def unhurried() -> Generator[None]:
-    """Waits are longer than in earnest, and nothing is collected but once a day.
+    """Waits are longer than in earnest, and garbage is collected when `collect` says so.
 
     What is warned of is not logged: here it happens on purpose, thousands of times.
     """
@@ -31,7 +31,7 @@ def unhurried() -> Generator[None]:
     level = log.level
     log.setLevel(logging.CRITICAL)
     collecting = gc.isenabled()
-    gc.disable()  # an eighth of the time; `run` collects once a day
+    gc.disable()  # an eighth of the time; see `collect`
     try:
         with (
             replaced(worker, "SWEEP_MS", SWEEP_MS),
@@ -43,8 +43,15 @@ def unhurried() -> Generator[None]:
             yield
     finally:
         log.setLevel(level)
+        gc.unfreeze()
         if collecting:
             gc.enable()
+
+
+def collect() -> None:
+    """Collect garbage, and look no more at what has survived: what a simulation keeps it keeps to its end."""
+    gc.collect()
+    gc.freeze()
 
 
 @contextlib.contextmanager

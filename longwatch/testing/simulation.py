@@ -10,7 +10,6 @@ root's lock) and the services. One seed gives one history: `Result.trace` is a h
 A simulation proves only what it exercises: `Result.marks` counts how often every rare place was reached.
 """
 
-import gc
 import shutil
 import tempfile
 from collections import Counter
@@ -30,7 +29,7 @@ from longwatch.testing.auditor import Auditor, Broken
 from longwatch.testing.faults import DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS, Mix, chosen
 from longwatch.testing.machine import Machine, Process
 from longwatch.testing.outside import Outside
-from longwatch.testing.pace import told_by, unhurried
+from longwatch.testing.pace import collect, told_by, unhurried
 from longwatch.testing.program import BOOKS, Program, limits_for, read_book, services
 from longwatch.testing.virtual import Driver, Killed, unwatch, watch
 
@@ -101,8 +100,6 @@ class Simulation:
             self._plan_day(day)
             self.driver.run_until((day + 1) * DAY_MS)
             self.auditor.look()
-            if day % 7 == 6:
-                gc.collect()
             if progress is not None:
                 progress(day + 1, self)
         self.faults.stop()
@@ -145,7 +142,7 @@ class Simulation:
                 self._nothing_hangs()
             self._upkeep()
             self._operate()
-            self.driver.run_until(self.driver.now_ms + 5 * MINUTE_MS)
+            self.driver.run_until(self.driver.now_ms + max(5 * MINUTE_MS, self.auditor.due_ms() or 0))
             if self.driver.now_ms > began_ms + DRAIN_MS:
                 left = self.auditor.unfinished() or [(task, "unknown") for task in self.auditor.unknown()]
                 raise self.auditor.broken("P8", f"{len(left)} tasks never end: {left[:5]}; at work: {self.working}")
@@ -259,6 +256,7 @@ class Simulation:
         self._spawn(f"reader-{self.driver.now_ms}", main)
 
     def _upkeep(self) -> None:
+        collect()
         self.auditor.look()
         self._spawn(f"upkeep-{self.driver.now_ms}", lambda process: load.upkeep(process, self.settings))
 

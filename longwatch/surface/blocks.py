@@ -7,7 +7,7 @@ to settle. The part inside (a call, a lease, an edit) knows nothing of event loo
 import asyncio
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from types import TracebackType
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -37,9 +37,14 @@ class Block(Generic[T]):
         *,
         give_up: Callable[[], LongwatchError | None],
         wait_ms: int | None = None,
+        asleep: Callable[[int], Awaitable[None]] | None = None,
     ) -> None:
-        """give_up: leave the line and give back what was taken; the error to raise. wait_ms: unless the part knows it."""
+        """give_up: leave the line and give back what was taken; the error to raise. wait_ms: unless the part knows it.
+
+        asleep: sleeps until a steady instant, for a fleet whose time is not real.
+        """
         self._part, self._steady_ms, self._give_up, self._wait_ms = part, steady_ms, give_up, wait_ms
+        self._asleep = asleep or self._really_asleep
 
     def __enter__(self) -> T:
         began_ms = self._steady_ms()
@@ -60,11 +65,14 @@ class Block(Generic[T]):
                 raise await asyncio.to_thread(self._give_up) or LongwatchError("the wait has ended")
             wake_ms = min(answer.at_ms, until_ms)
             try:
-                await asyncio.sleep(max(0, wake_ms - self._steady_ms()) / 1000)
+                await self._asleep(wake_ms)
             except asyncio.CancelledError:
                 await asyncio.shield(asyncio.to_thread(self._give_up))
                 raise
         return self._part
+
+    async def _really_asleep(self, steady_ms: int) -> None:
+        await asyncio.sleep(max(0, steady_ms - self._steady_ms()) / 1000)
 
     async def _attempt(self) -> Any:
         """An attempt, to its end even when the task is cancelled meanwhile: what it took is then given back."""

@@ -3,7 +3,7 @@
 import os
 import secrets
 import threading
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -45,6 +45,7 @@ class Opened:
     learned: set[str] = field(default_factory=set[str])  # kinds that the state knows of already
     handles: int = 0
     owner: str = ""  # random: whose leases and calls are those made outside of a run
+    asleep: Callable[[int], Awaitable[None]] | None = None  # how code in an event loop sleeps, when not by real time
 
     def __post_init__(self) -> None:
         self.owner = self.parts.world.new_id("process")
@@ -68,13 +69,16 @@ def _forget() -> None:
 os.register_at_fork(after_in_child=_forget)
 
 
-def acquire(settings: Settings) -> Opened:
-    """The opened state of these settings. Errors: StoreUnavailable, ConfigError when others run with other limits."""
+def acquire(settings: Settings, make: Callable[[Settings], Opened] | None = None) -> Opened:
+    """The opened state of these settings. Errors: StoreUnavailable, ConfigError when others run with other limits.
+
+    make: opens it when it is not open yet; left out: as a part of the real world.
+    """
     name = identity(settings.state)
     with _guard:
         found = _opened.get(name)
         if found is None:
-            found = _opened[name] = wire(settings, Machine())
+            found = _opened[name] = wire(settings, Machine()) if make is None else make(settings)
         elif found.settings.limits != settings.limits:
             agree(found.parts, settings)
             found.settings = settings

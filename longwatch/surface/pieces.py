@@ -1,8 +1,9 @@
 """Calls, leases and edits for programs that exist, without tasks. Inside a handler they belong to the current run."""
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Literal
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Literal, TypeVar
 
+from longwatch.errors import LongwatchError
 from longwatch.policy.duration import Duration, parse_ms
 from longwatch.policy.lease import Holder
 from longwatch.policy.money import Money
@@ -12,12 +13,13 @@ from longwatch.runtime.edit import Edit
 from longwatch.runtime.lease import Lease
 from longwatch.runtime.parts import Parts
 from longwatch.runtime.run import RunCore, current_run
-from longwatch.surface.blocks import Block
+from longwatch.surface.blocks import Block, Part
 
 if TYPE_CHECKING:
     from longwatch.surface.opened import Opened
 
 Lane = Literal["urgent", "normal", "batch"]
+T = TypeVar("T", bound=Part)
 
 
 class Pieces:
@@ -147,10 +149,14 @@ class Pieces:
         return run if run is not None and run.parts is self._opened.parts else None
 
     def _called(self, call: Call) -> Block[Call]:
-        return Block(call, self._parts.world.steady_ms, give_up=call.abandon)  # a call knows how long it may wait
+        return self._block(call, give_up=call.abandon)  # a call knows how long it may wait
 
     def _leased(self, lease: Lease) -> Block[Lease]:
-        return Block(lease, self._parts.world.steady_ms, give_up=lease.give_up, wait_ms=lease.wait_ms)
+        return self._block(lease, give_up=lease.give_up, wait_ms=lease.wait_ms)
 
     def _edited(self, edit: Edit) -> Block[Edit]:
-        return Block(edit, self._parts.world.steady_ms, give_up=edit.lease.give_up, wait_ms=edit.lease.wait_ms)
+        return self._block(edit, give_up=edit.lease.give_up, wait_ms=edit.lease.wait_ms)
+
+    def _block(self, part: T, *, give_up: Callable[[], LongwatchError | None], wait_ms: int | None = None) -> Block[T]:
+        steady_ms, asleep = self._parts.world.steady_ms, self._opened.asleep
+        return Block(part, steady_ms, give_up=give_up, wait_ms=wait_ms, asleep=asleep)

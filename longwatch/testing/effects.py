@@ -1,0 +1,51 @@
+"""What handlers do to the world outside, written where a killed process cannot take it with it."""
+
+import json
+import os
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from longwatch.runtime.storable import to_json
+
+
+class Effects:
+    """A list outside of the fleet: `add` in a handler, in place of the mail that it would send; `all` in the test.
+
+    Handlers of `survives_crashes` run in processes of their own, whose memory dies with them: what they append to a list
+    of the test is never seen. A line of a file is.
+    """
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+        self.on_add: Callable[[str], None] = lambda what: None
+
+    def add(self, what: Any) -> None:
+        """It has happened, and cannot be undone. what: a word, or anything that JSON can say."""
+        line = to_json(what, what="an effect")
+        descriptor = os.open(self.file, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            os.write(descriptor, line.encode() + b"\n")
+        finally:
+            os.close(descriptor)
+        self.on_add(line)
+
+    def all(self) -> list[Any]:
+        """Everything that has happened, in order."""
+        return [json.loads(line) for line in self._lines()]
+
+    def count(self, what: Any) -> int:
+        """How often it has happened."""
+        return self.made()[to_json(what, what="an effect")]
+
+    def reset(self) -> None:
+        """Nothing has happened."""
+        self.file.unlink(missing_ok=True)
+
+    def made(self) -> Counter[str]:
+        """How often each thing has happened, by its JSON."""
+        return Counter(self._lines())
+
+    def _lines(self) -> list[str]:
+        return self.file.read_text("utf-8").splitlines() if self.file.exists() else []

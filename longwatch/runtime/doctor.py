@@ -37,13 +37,15 @@ class Finding:
     hint: str = ""
 
 
-def examine(parts: Parts, state: Path, configured: Limits) -> list[Finding]:
-    """Every check of an opened fleet. configured: the limits that the config file asks for now."""
+def examine(parts: Parts, state: Path | str, configured: Limits) -> list[Finding]:
+    """Every check of an opened fleet. state: its file, or the address of its server, as it may be shown.
+
+    configured: the limits that the config file asks for now.
+    """
     workers = parts.workers.all()
     alive = [worker for worker in workers if not parts.is_dead(worker)]
     return [
-        _state(parts, state),
-        *examine_place(state),
+        *(_server(parts, state) if isinstance(state, str) else [_state(parts, state), *examine_place(state)]),
         _clock(parts),
         _workers(parts, workers, alive),
         _config(parts, configured, alive),
@@ -66,6 +68,12 @@ def _state(parts: Parts, state: Path) -> Finding:
     return Finding(
         "state", "ok", f"{state} is open: fleet {vitals.name}, schema {newest}, {size}, SQLite {vitals.engine}"
     )
+
+
+def _server(parts: Parts, state: str) -> list[Finding]:
+    vitals, newest = Look(parts.database).vitals(), statements.migrations()[-1][0]
+    said = f"{state} is open: fleet {vitals.name}, schema {newest}, PostgreSQL {vitals.engine}"
+    return [Finding("state", "ok", said)]
 
 
 def _room(folder: Path) -> Finding:

@@ -20,6 +20,7 @@ from longwatch.errors import LongwatchError, nearest
 from longwatch.policy.redact import Redactor
 from longwatch.runtime.world import Machine
 from longwatch.surface.opened import secrets_of
+from longwatch.surface.engines import is_remote
 from longwatch.surface.output import Output, ReaderGone, console_on
 from longwatch.surface.session import Session
 from longwatch.surface.wire import INTERRUPTED, OK, REFUSED, USAGE, encode, error_json, statuses
@@ -269,7 +270,8 @@ def _report(session: Session, error: BaseException) -> Path | None:
 def _report_folders(session: Session) -> list[Path]:
     """Beside the state when there is one, else where the system keeps what is temporary."""
     with contextlib.suppress(LongwatchError, OSError):
-        return [Path(session.settings.state).parent, Path(tempfile.gettempdir())]
+        if not is_remote(session.settings.state):
+            return [Path(session.settings.state).parent, Path(tempfile.gettempdir())]
     return [Path(tempfile.gettempdir())]
 
 

@@ -13,6 +13,7 @@ from longwatch.runtime import backup as backups
 from longwatch.runtime.backup import Plan
 from longwatch.runtime.world import Machine
 from longwatch.surface.cli_base import BadUse, Command, Group, pass_session
+from longwatch.surface.engines import is_remote, shown
 from longwatch.surface.output import facts, table
 from longwatch.surface.progress import progress
 from longwatch.surface.session import Session
@@ -74,6 +75,10 @@ def backup(session: Session, file: Path) -> None:
 
     The copy is of one instant, and checked from end to end before it gets its name.
     """
+    place = session.settings.state
+    if is_remote(place):
+        hint = "pg_dump --format=custom --file FILE DATABASE copies it as of one instant, while the fleet runs."
+        raise ConfigError(f"{shown(place)} is backed up with the server's own tools", hint=hint)
     parts = session.parts
     if not file.name or file.is_dir():
         raise BadUse(f"{file} is a folder", hint=f"Name a file in it: {file}/longwatch-backup.db")
@@ -105,10 +110,9 @@ def restore(session: Session, file: Path, yes: bool, dry_run: bool) -> None:
     The present one is kept beside it. Whatever ran has crashed; fences given before are overtaken.
     """
     place = session.settings.state
-    if "://" in place:
-        raise ConfigError(
-            f"{place.split('://')[0]}:// states are not restored from files", hint="Use the server's tools."
-        )
+    if is_remote(place):
+        hint = "Stop the workers, pg_restore into a new database, and name that as the state: old fences are overtaken."
+        raise ConfigError(f"{shown(place)} is restored with the server's own tools", hint=hint)
     world = Machine()
     with progress(lambda: f"checking {file}"):
         plan = backups.plan_restore(world, source=file.absolute(), state=Path(place))

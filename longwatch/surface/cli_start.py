@@ -15,6 +15,7 @@ from longwatch.policy.rate import parse_money_cap
 from longwatch.runtime import doctor as examination
 from longwatch.runtime.doctor import Finding
 from longwatch.surface.cli_base import Command, pass_session
+from longwatch.surface.engines import is_remote, shown
 from longwatch.surface.output import table
 from longwatch.surface.session import Session
 from longwatch.surface.wire import OK, REFUSED
@@ -130,13 +131,14 @@ def _findings(session: Session) -> list[Finding]:
         settings = session.settings
     except ConfigError as error:
         return [Finding("config", "wrong", error.message, error.hint)]
-    state = Path(settings.state)
+    state = shown(settings.state) if is_remote(settings.state) else Path(settings.state)
     try:
         return examination.examine(session.parts, state, settings.limits)
     except ConfigError:
         raise  # there is no fleet here: nothing to examine
     except LongwatchError as error:
-        return [Finding("state", "wrong", error.message, error.hint), *examination.examine_place(state)]
+        here = examination.examine_place(state) if isinstance(state, Path) else ()
+        return [Finding("state", "wrong", error.message, error.hint), *here]
 
 
 # -- demo ----------------------------------------------------------------------------------------------------------------

@@ -27,6 +27,7 @@ from longwatch.store.journal import Journal
 from longwatch.store.moves import NewTask, Run
 from longwatch.store.runs import Runs
 from longwatch.store.tasks import Tasks
+from longwatch.store.workers import Workers
 from longwatch.testing.postgres import Server
 
 LEASE_MS = 60_000
@@ -130,7 +131,8 @@ def test_a_commit_whose_outcome_nobody_can_tell_says_so(stores: Stores, monkeypa
 
 def test_every_acknowledged_commit_survives_crashes_and_none_lands_twice(own_server: Server) -> None:
     stores = Stores(own_server.new_database())
-    acknowledged, over = [], threading.Event()
+    acknowledged: list[str] = []
+    over = threading.Event()
 
     def submit() -> None:
         number = 0
@@ -336,14 +338,20 @@ def test_this_machines_clock_leads_to_the_fleets(stores: Stores) -> None:
     assert -100 <= apart_ms <= 0
 
 
-def test_another_history_of_the_server_ends_all_leases(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_history_of_the_server_ends_all_leases_and_overtakes_all_fences(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     one = Stores(url)
     one.submit("a")
-    one.start("one")
+    before = one.start("one")
     clock: Any = one.database.clock
-    monkeypatch.setattr(clock, "history", "restored")
+    monkeypatch.setattr(clock, "history", "server of another history")
     joined = fleet.enter(one.database, clock, name="shop", redaction_key="key")
     assert joined.rebooted
+    Workers(one.database, one.journal).end_all()
+    after = one.start("two")
+    assert after.task.id == "a"
+    assert after.fence >> fleet.EPOCH_BITS == (before.fence >> fleet.EPOCH_BITS) + 1
     one.database.close()
 
 

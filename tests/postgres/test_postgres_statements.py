@@ -8,33 +8,11 @@ import pytest
 from longwatch.db.postgres import dialect
 from longwatch.testing.postgres import TEMPLATE, Server
 
-AMOUNTS = {
-    "limit",
-    "seq",
-    "fence",
-    "amount",
-    "lane",
-    "met",
-    "retries",
-    "crash_limit",
-    "failures",
-    "crashes",
-    "pid",
-    "most",
-}
-AMOUNTS |= {
-    "start_ticks",
-    "epoch",
-    "money",
-    "calls",
-    "tokens",
-    "sharing",
-    "warned",
-    "held_money",
-    "rules",
-    "before",
-    "after",
-}
+NAMES = """
+after amount before calls crash_limit crashes epoch failures fence held_money lane limit met money most pid retries rules seq
+sharing start_ticks tokens warned
+"""
+AMOUNTS = frozenset(NAMES.split())
 WORDED = {"call.add": {"lane"}}  # a lane is a word there, and a rank of tasks
 
 

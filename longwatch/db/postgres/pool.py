@@ -30,15 +30,17 @@ select current_setting('server_version_num') as version, pg_is_in_recovery() as 
        current_setting('transaction_read_only') = 'on' as reading,
        (select cast(oid as bigint) % 2147483648 from pg_namespace where nspname = current_schema()) as place,
        case when not pg_is_in_recovery() then
-         (select cast(system_identifier as text) from pg_control_system()) || '/'
-         || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8) end as history
+         'server ' || (select system_identifier from pg_control_system())
+         || ' timeline ' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8)
+         || ' database ' || (select oid from pg_database where datname = current_database()) end as history
 """
 
 
 class Server(NamedTuple):
     """place: number of the schema the tables are in, of 31 bits.
 
-    history: changes when the server is another one, or was put back to an earlier time.
+    history: changes when the server is another one, was put back to an earlier time, or took over as the primary, and when
+    the database was made anew, from a dump for example.
     """
 
     place: int

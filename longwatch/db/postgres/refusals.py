@@ -72,7 +72,6 @@ def is_starting(error: BaseException) -> bool:
 
 WORDS = (
     ("password authentication failed", "28P01"),
-    ("no password supplied", "28P01"),
     ("no pg_hba.conf entry", "28000"),
     ("authentication failed", "28000"),
     ("is not permitted to log in", "28000"),
@@ -87,6 +86,8 @@ WORDS = (
 
 def _state_said(said: str) -> str:
     """The state behind the words: libpq does not tell the one of a connection that failed."""
+    if "no password supplied" in said:
+        return "28P01"
     if "FATAL" not in said:
         return ""
     return next((state for word, state in WORDS if word in said), "")

@@ -6,6 +6,11 @@ select greatest(coalesce((select max(submitted_ms) from task), 0),
                 coalesce((select admitted_ms from call order by seq desc limit 1), 0),
                 coalesce((select greatest(upkeep_ms, offset_ms) from fleet), 0)) as at_ms;
 
+-- fleet.reboot: another history of the server may have lost what was acknowledged: fences given in it are overtaken
+update fleet set epoch = case when :boot_id like 'server %' and boot_id <> :boot_id then epoch + 1 else epoch end,
+                 fence = case when :boot_id like 'server %' and boot_id <> :boot_id then 0 else fence end,
+                 boot_id = :boot_id, offset_ms = :offset_ms;
+
 -- tasks.come_due: others may be at it, too
 update task set state = 'ready'
  where seq in (select seq from task where state = 'scheduled' and ready_ms <= :now_ms order by seq for update skip locked);

@@ -19,8 +19,8 @@ import click
 from longwatch.errors import LongwatchError, nearest
 from longwatch.policy.redact import Redactor
 from longwatch.runtime.world import Machine
-from longwatch.surface.opened import secrets_of
 from longwatch.surface.engines import is_remote
+from longwatch.surface.opened import secrets_of
 from longwatch.surface.output import Output, ReaderGone, console_on
 from longwatch.surface.session import Session
 from longwatch.surface.wire import INTERRUPTED, OK, REFUSED, USAGE, encode, error_json, statuses

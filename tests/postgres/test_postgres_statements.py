@@ -1,24 +1,25 @@
 """Every statement is one that PostgreSQL takes, as it is and in a transaction that only reads."""
 
+import ast
 from collections.abc import Sequence
+from pathlib import Path
 
 import psycopg
 import pytest
 
+import longwatch
 from longwatch.db.postgres import dialect
 from longwatch.testing.postgres import TEMPLATE, Server
 
-NAMES = """
-after amount before calls crash_limit crashes epoch failures fence held_money lane limit met money most pid retries rules seq
-sharing start_ticks tokens warned
-"""
-AMOUNTS = frozenset(NAMES.split())
+NUMBERED = "select column_name from information_schema.columns where table_schema = 'public' and data_type = 'bigint'"
+COUNTS = {"limit", "most", "amount"}  # numbers that are no column
 WORDED = {"call.add": {"lane"}}  # a lane is a word there, and a rank of tasks
 
 
-def types_of(statement: str, names: Sequence[str]) -> list[str]:
+def types_of(statement: str, names: Sequence[str], columns: set[str]) -> list[str]:
+    """As the engine would bind them. columns: names of all that hold numbers."""
     words = WORDED.get(statement, set[str]())
-    numbers = {name for name in names if (name in AMOUNTS or dialect.NUMBERS.fullmatch(name)) and name not in words}
+    numbers = {name for name in names if name in COUNTS | columns - words or dialect.NUMBERS.fullmatch(name)}
     return ["bigint" if name in numbers else "text" for name in names]
 
 
@@ -26,8 +27,9 @@ def types_of(statement: str, names: Sequence[str]) -> list[str]:
 def test_every_statement_prepares(server: Server, reading: bool) -> None:
     refused: dict[str, str] = {}
     with psycopg.connect(server.url(TEMPLATE), autocommit=True) as connection:
+        columns = {str(row[0]) for row in connection.execute(NUMBERED)}
         for name, found in dialect.load(reading=reading).items():
-            types = types_of(name, found.names)
+            types = types_of(name, found.names, columns)
             head = f"prepare tried ({', '.join(types)}) as " if types else "prepare tried as "
             try:
                 connection.execute(head.encode() + found.sql)
@@ -50,10 +52,25 @@ def test_a_transaction_that_only_reads_locks_nothing() -> None:
     assert not any(b"for update" in read[name].sql for name in locking)
 
 
-def test_only_plain_inserts_are_not_waited_for() -> None:
-    waited = {name for name, found in dialect.load(reading=False).items() if found.inserts}
-    assert "journal.append" in waited
-    assert not {"tasks.insert_need", "tasks.store_step", "tasks.enrol", "call.add", "leases.stand_in_line"} & waited
+def test_only_plain_inserts_and_what_nobody_asks_about_are_not_waited_for() -> None:
+    sent = {name for name, found in dialect.load(reading=False).items() if not found.waits}
+    assert {"journal.append", "tasks.insert", "tasks.insert_run"} | dialect.UNASKED <= sent
+    assert not {"tasks.store_step", "tasks.enrol", "tasks.move", "tasks.start", "call.add"} & sent
+
+
+def test_nobody_asks_what_is_not_waited_for() -> None:
+    """How many rows it changed is thrown away wherever it is run."""
+    asked = set[str]()
+    for path in Path(longwatch.__file__).parent.rglob("*.py"):
+        tree = ast.parse(path.read_text("utf-8"))
+        thrown = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+        for node in ast.walk(tree):
+            if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute) or id(node) in thrown:
+                continue
+            first = node.args[0] if node.args and node.func.attr in ("one", "all", "count") else None
+            if isinstance(first, ast.Constant) and first.value in dialect.UNASKED:
+                asked.add(str(first.value))
+    assert asked == set()
 
 
 def test_migrations_are_said_in_the_servers_words() -> None:

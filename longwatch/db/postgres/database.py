@@ -18,7 +18,7 @@ became of the transaction's number; only if it does not come back in time is the
 import contextlib
 import os
 import weakref
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 
 from longwatch.db.connection import Clock, Part, Row, Value
 from longwatch.db.postgres import dialect
@@ -27,6 +27,7 @@ from longwatch.db.postgres.clock import GivenInstants, Instants, ServerInstants
 from longwatch.db.postgres.link import Answer, Link, Lost, Request, ServerError
 from longwatch.db.postgres.pool import Pool
 from longwatch.db.postgres.refusals import lost, refused, unavailable
+from longwatch.db.tables import Table, encode
 from longwatch.errors import StoreUnavailable
 
 STATE, CALLS = 1, 3  # advisory locks; the first of their two numbers is the schema's
@@ -48,7 +49,7 @@ SET_FORWARDS = b"update fleet set offset_ms = offset_ms + $1"
 class PostgresTransaction:
     """Statements by name on one connection, between begin and commit.
 
-    A plain insert adds one row or fails: it is not waited for, but sent together with what follows.
+    What has no answer to wait for is sent together with what follows.
     """
 
     def __init__(self, link: Link, statements: dict[str, dialect.Statement], instants: tuple[int, int]) -> None:
@@ -64,10 +65,30 @@ class PostgresTransaction:
         return self._run(statement, values).rows
 
     def count(self, statement: str, /, **values: Value) -> int:
-        if self._statements[statement].inserts:
+        if not self._statements[statement].waits:
             self.queued.append(self._request(statement, values))
             return 1
         return self._run(statement, values).changed
+
+    def plain(self, sql: str, *values: Value) -> list[tuple[Value, ...]]:
+        """One statement of a copy: see db/tables.py."""
+        queued, self.queued = self.queued, []
+        return [tuple(row) for row in self._link.ask(*queued, Request(sql.encode(), values))[-1].rows]
+
+    def fill(self, table: Table, rows: Sequence[Sequence[Value]]) -> None:
+        """Add the rows of a copy. What the server numbers itself goes on behind the last of them."""
+        names = ", ".join(f'"{name}"' for name, _ in table.columns)
+        values = ", ".join(
+            f"cast(value ->> {place:d} as {'bigint' if whole else 'text'})"
+            for place, (_, whole) in enumerate(table.columns)
+        )
+        elements = "jsonb_array_elements(cast($1 as jsonb)) as listed (value)"
+        self.plain(f'insert into "{table.name}" ({names}) select {values} from {elements}', encode(rows).decode())
+        if table.numbered:
+            key = table.key[0]
+            self.plain(
+                f'select setval(pg_get_serial_sequence(\'"{table.name}"\', \'{key}\'), max("{key}")) from "{table.name}"'
+            )
 
     def _run(self, statement: str, values: dict[str, Value]) -> Answer:
         queued, self.queued = self.queued, []
@@ -75,8 +96,8 @@ class PostgresTransaction:
 
     def _request(self, statement: str, values: dict[str, Value]) -> Request:
         values["now_ms"], values["wall_ms"] = self.now_ms, self.wall_ms
-        sql, names, nulls, _ = self._statements[statement]
-        return Request(sql, [values[name] for name in names], nulls)
+        found = self._statements[statement]
+        return Request(found.sql, [values[name] for name in found.names], found.nulls)
 
 
 class PostgresDatabase:

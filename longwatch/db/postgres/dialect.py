@@ -36,24 +36,47 @@ WORDS = (
 
 INT, TEXT = 20, 25  # oids of bigint and text
 NUMBERS = re.compile(r".*_(ms|us)|before|after|told_money|told_tokens")  # parameters whose null is one of a number
+UNASKED = frozenset(
+    {
+        "call.close",
+        "call.join",
+        "call.move_slot",
+        "call.recharge",
+        "leases.clear_line",
+        "leases.leave_line",
+        "leases.stand_in_line",
+        "leases.take_on",
+        "meter.keep",
+        "spend.turn",
+        "spend.warn",
+        "tasks.beat_worker",
+        "tasks.come_due",
+        "tasks.end_run",
+        "tasks.insert_need",
+        "tasks.know_kind",
+        "tasks.meet",
+    }
+)
+"""Statements of which nobody asks how many rows they changed; a test sees to it."""
 
 
 class Statement(NamedTuple):
     """sql: with numbered parameters. names: of the parameters, in their order. nulls: what type a null of each has.
 
-    inserts: it adds one row, or fails.
+    waits: whether there is an answer to wait for. A plain insert adds one row or fails, and of some nobody asks.
     """
 
     sql: bytes
     names: tuple[str, ...]
     nulls: tuple[int, ...]
-    inserts: bool
+    waits: bool = True
 
 
 @cache
 def load(*, reading: bool) -> dict[str, Statement]:
     """Every statement by name. reading: as a transaction that only reads says it."""
-    return {name: translated(text, reading=reading) for name, text in statements.load("postgres").items()}
+    found = {name: translated(text, reading=reading) for name, text in statements.load("postgres").items()}
+    return {name: made._replace(waits=made.waits and name not in UNASKED) for name, made in found.items()}
 
 
 def translated(text: str, *, reading: bool = False) -> Statement:
@@ -68,9 +91,9 @@ def translated(text: str, *, reading: bool = False) -> Statement:
         text = LOCKING.sub("", text)
     sql = TOKEN.sub(numbered, text)
     lowered = sql.lower()
-    inserts = PLAIN_INSERT.match(sql) is not None and "on conflict" not in lowered and "returning" not in lowered
+    plain = PLAIN_INSERT.match(sql) is not None and "on conflict" not in lowered and "returning" not in lowered
     nulls = tuple(INT if NUMBERS.fullmatch(name) else TEXT for name in names)
-    return Statement(sql.encode(), tuple(names), nulls, inserts)
+    return Statement(sql.encode(), tuple(names), nulls, waits=not plain)
 
 
 def migration(text: str) -> list[str]:

@@ -72,6 +72,10 @@ class Clock:
     def wall_ms(self) -> int:
         return round(START.timestamp() * 1000) + self.now_ms
 
+    def put(self, now_ms: int) -> None:
+        """It is this instant, as it was when the state was kept that has now been put back."""
+        self._shared[:8] = now_ms.to_bytes(8)
+
     def is_beside(self) -> bool:
         """Whether the calling thread is one that the fleet has started for itself."""
         return threading.get_ident() in self._beside
@@ -141,7 +145,7 @@ class Clock:
         self._settle()
         while self.now_ms < at_ms and not over():
             wakes = [wake for wake in self._beside.values() if wake is not None]
-            self._shared[:8] = max(self.now_ms, min([at_ms, *wakes])).to_bytes(8)
+            self.put(max(self.now_ms, min([at_ms, *wakes])))
             self._changed.notify_all()
             self._settle()
 

@@ -19,7 +19,7 @@ class Effects:
 
     def __init__(self, file: Path) -> None:
         self.file = file
-        self.on_add: Callable[[str], None] = lambda what: None
+        self._done: Callable[[str], None] = lambda what: None
 
     def add(self, what: Any) -> None:
         """It has happened, and cannot be undone. what: a word, or anything that JSON can say."""
@@ -29,7 +29,7 @@ class Effects:
             os.write(descriptor, line.encode() + b"\n")
         finally:
             os.close(descriptor)
-        self.on_add(line)
+        self._done(_told(line))
 
     def all(self) -> list[Any]:
         """Everything that has happened, in order."""
@@ -37,15 +37,23 @@ class Effects:
 
     def count(self, what: Any) -> int:
         """How often it has happened."""
-        return self.made()[to_json(what, what="an effect")]
+        return self._lines().count(to_json(what, what="an effect"))
 
     def reset(self) -> None:
         """Nothing has happened."""
         self.file.unlink(missing_ok=True)
 
+    def tell(self, done: Callable[[str], None]) -> None:
+        """Call it after each."""
+        self._done = done
+
     def made(self) -> Counter[str]:
-        """How often each thing has happened, by its JSON."""
-        return Counter(self._lines())
+        """How often each thing has happened."""
+        return Counter(map(_told, self._lines()))
 
     def _lines(self) -> list[str]:
         return self.file.read_text("utf-8").splitlines() if self.file.exists() else []
+
+
+def _told(line: str) -> str:
+    return f"the effect {line}"

@@ -33,8 +33,12 @@ class Outside(Protocol):
         """Forget everything."""
         ...
 
-    def made(self) -> dict[str, int]:
+    def made(self) -> Mapping[str, int]:
         """How often each thing was done."""
+        ...
+
+    def tell(self, done: Callable[[str], None]) -> None:
+        """Call it, in this process, after each thing that is done, if that can be told."""
         ...
 
 

@@ -15,7 +15,7 @@ from longwatch.policy.window import PARTED_MS
 from longwatch.testing.load import Receipt
 from longwatch.testing.machine import START_WALL_MS, Machine
 from longwatch.testing.outside import Effect, Outside
-from longwatch.testing.program import BOOKS, DAILY, GROWTH, QUOTA
+from longwatch.testing.program import DAILY, GROWTH, QUOTA
 
 ENDED = ("done", "failed", "cancelled", "unknown")
 DAY_MS = 86_400_000
@@ -327,4 +327,4 @@ class Auditor:
         return rows[0][0] if rows else None
 
 
-__all__ = ["BOOKS", "START_WALL_MS", "Auditor", "Broken"]
+__all__ = ["START_WALL_MS", "Auditor", "Broken"]

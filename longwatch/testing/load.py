@@ -53,13 +53,13 @@ class Burst:
     pages: tuple[int, ...]
 
 
-def plan_burst(source: random.Random, *, name: str, agent: str, books: int) -> Burst:
+def plan_burst(source: random.Random, *, name: str, agent: str, books: range) -> Burst:
     """Eight tasks or a few more: about 36 calls and 8 edits."""
     invoices = [
         Spec(
             f"{name}/invoice-{place}",
             "invoice",
-            {"customer": source.randrange(500), "pence": source.randrange(100, 9_000), "book": source.randrange(books)},
+            {"customer": source.randrange(500), "pence": source.randrange(100, 9_000), "book": source.choice(books)},
             lane=source.choice(("normal", "normal", "urgent", "batch")),
             at=source.choice((None, None, None, f"{source.randrange(5, 200)}s")),
         )
@@ -69,7 +69,7 @@ def plan_burst(source: random.Random, *, name: str, agent: str, books: int) -> B
     fails = Spec(f"{name}/flaky", "flaky", {"fails": source.choice((0, 1, 2, 5)), "how": how}, lane="urgent")
     fate: Fate = source.choice(("cancel", "fail", "ignore"))
     needs = tuple(spec.key for spec in source.sample(invoices, 2))
-    report = Spec(f"{name}/report", "report", {"book": source.randrange(books)}, after=needs, fate=fate)
+    report = Spec(f"{name}/report", "report", {"book": source.choice(books)}, after=needs, fate=fate)
     then = Spec(
         f"{name}/then",
         source.choice(("report", "flaky")),
@@ -77,7 +77,7 @@ def plan_burst(source: random.Random, *, name: str, agent: str, books: int) -> B
         after=(fails.key, report.key) if source.random() < 0.5 else (fails.key,),
         fate=source.choice(("cancel", "cancel", "fail", "ignore")),
     )
-    args = {"book": source.randrange(books)} if then.kind == "report" else {"fails": 0, "how": "last"}
+    args = {"book": source.choice(books)} if then.kind == "report" else {"fails": 0, "how": "last"}
     then = Spec(then.key, then.kind, args, then.after, then.fate)
     pages = tuple(source.sample(range(3, 8), 2))  # two items that are alike would be one task
     return Burst(name, agent, (fails, *invoices, report, then), pages)

@@ -15,8 +15,8 @@ from longwatch.runtime import call, lease, parts, root, upkeep, worker
 from longwatch.testing.machine import Machine
 from longwatch.testing.mutants import replaced
 
-SWEEP_MS = 15_000  # of idle workers; in earnest a second
-UPKEEP_MS = 20_000  # between two of them; in earnest 5,000
+SWEEP_MS = 20_000  # of idle workers; in earnest a second
+UPKEEP_MS = 60_000  # between two of them; in earnest 5,000
 LINE_MS, LINE_MS_MOST = 100, 8_000  # between two looks of who stands in line for a lease; in earnest 5 to 225
 POLL = Backoff(first_ms=40, most_ms=30_000)  # of calls that wait for others to settle; in earnest 10 to 250
 

@@ -20,7 +20,8 @@ from longwatch.testing import outside as world_outside
 from longwatch.testing.machine import Process
 from longwatch.testing.outside import Outside
 
-BOOKS = 3
+BOOKS = 3  # that are written at one time; after SHELF_DAYS there are new ones, else every edit would copy a month
+SHELF_DAYS = 7
 LETTER_MOST = 30_000  # micro-units that a letter may cost
 FEE = 200_000  # of a charge
 DAILY = 6_000_000  # cap of the fleet's money a day and agent; some days need more
@@ -204,6 +205,12 @@ class Program:
             unused=unused or {},
             takes_ms=takes_ms,
         )
+
+
+def shelf(day: int) -> range:
+    """The numbers of the books that are written on that day."""
+    first = day // SHELF_DAYS * BOOKS
+    return range(first, first + BOOKS)
 
 
 def read_book(read: Callable[..., Any], book: int) -> tuple[dict[str, int], list[tuple[int, str, int]]]:

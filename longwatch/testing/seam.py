@@ -1,7 +1,8 @@
 """The seam of a simulated process: the machine's one state, seen by somebody who may die, or be lied to, at any commit.
 
 This is the most travelled road of a simulation, so it is made of plain objects rather than of generators, and goes
-straight to the connection: what SqliteDatabase adds to a state in memory is a lock that nobody ever waits for.
+straight to the connection: what SqliteDatabase adds to a state in memory is a lock that nobody ever waits for. apsw keeps
+the statements of the last 256 executions: "begin" and "commit" are not kept, so that they do not push the dear ones out.
 """
 
 from collections import Counter
@@ -67,13 +68,6 @@ class FaultyDatabase:
         self._client.alive()
 
 
-def begin(real: SqliteDatabase, how: str) -> SqliteTransaction:
-    """apsw keeps the statements of the last 256 executions: "begin" and "commit" must not push the dear ones out."""
-    connection: Any = real.connection
-    connection.execute(how, can_cache=False)
-    return SqliteTransaction(connection, now_ms=real.clock.steady_ms() + real.offset_ms, wall_ms=real.clock.wall_ms())
-
-
 class Writing:
     """One transaction of a process."""
 
@@ -86,7 +80,8 @@ class Writing:
 
     def __enter__(self) -> Transaction:
         self._client.begins()
-        told = Told(begin(self._real, "begin immediate"), self._marks, self._told)
+        self._connection.execute("begin immediate", can_cache=False)
+        told = Told(self._real, self._marks, self._told)
         self._client.critical += 1
         return told
 
@@ -123,10 +118,11 @@ class Looking:
 
     def __enter__(self) -> Transaction:
         self._client.begins()
-        tx = begin(self._real, "begin")
+        self._connection.execute("begin", can_cache=False)
         self._written = self._connection.total_changes()
         self._client.critical += 1
-        return tx
+        now_ms = self._real.clock.steady_ms() + self._real.offset_ms
+        return SqliteTransaction(self._connection, now_ms=now_ms, wall_ms=self._real.clock.wall_ms())
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -137,20 +133,22 @@ class Looking:
         assert not written, f"{written} rows were written in a transaction that only reads"
 
 
-class Told:
-    """db.connection.Transaction, with the names of the statements that write: what the trace is made of."""
+class Told(SqliteTransaction):
+    """A transaction with the names of the statements that write: what the trace is made of."""
 
-    __slots__ = ("_count", "_marks", "_one", "all", "now_ms", "told", "wall_ms")
-
-    def __init__(self, tx: Transaction, marks: Marks, told: list[str]) -> None:
-        self._marks, self.now_ms, self.wall_ms, self.told = marks, tx.now_ms, tx.wall_ms, told
-        self.all, self._one, self._count = tx.all, tx.one, tx.count
+    def __init__(self, real: SqliteDatabase, marks: Marks, told: list[str]) -> None:
+        connection: Any = real.connection
+        now_ms = real.clock.steady_ms() + real.offset_ms
+        super().__init__(connection, now_ms=now_ms, wall_ms=real.clock.wall_ms())
+        self._marks, self.told = marks, told
 
     def one(self, statement: str, /, **values: Value) -> Row | None:
-        row = self._one(statement, **values)
-        if row is not None and statement in FOUND_AGAIN:
-            self._note_found(statement, row)
-        return row
+        rows = self.all(statement, **values)
+        if not rows:
+            return None
+        if statement in FOUND_AGAIN:
+            self._note_found(statement, rows[0])
+        return rows[0]
 
     def _note_found(self, statement: str, row: Row) -> None:
         """What a write looks for because its first reply may have been lost, and finds."""
@@ -160,7 +158,7 @@ class Told:
             self._marks["store.commit_found_again"] += 1
 
     def count(self, statement: str, /, **values: Value) -> int:
-        changed = self._count(statement, **values)
+        changed = super().count(statement, **values)
         self.told.append(f"{statement}={changed}")
         return changed
 

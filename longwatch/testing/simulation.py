@@ -30,7 +30,7 @@ from longwatch.testing.faults import DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS, Mix,
 from longwatch.testing.machine import Machine, Process
 from longwatch.testing.outside import Outside
 from longwatch.testing.pace import collect, told_by, unhurried
-from longwatch.testing.program import BOOKS, Program, limits_for, read_book, services
+from longwatch.testing.program import Program, limits_for, read_book, services, shelf
 from longwatch.testing.virtual import Driver, Killed, unwatch, watch
 
 BURST_MS = DAY_MS // load.BURSTS
@@ -117,7 +117,7 @@ class Simulation:
             at_ms = day * DAY_MS + number * BURST_MS + self.random.randrange(30 * MINUTE_MS)
             for agent in self.names:
                 name = f"{agent}/{day}/{number}"
-                burst = load.plan_burst(self.random, name=name, agent=agent, books=BOOKS)
+                burst = load.plan_burst(self.random, name=name, agent=agent, books=shelf(day))
                 self._script(burst, at_ms + self.random.randrange(MINUTE_MS))
                 self.driver.at(at_ms + self.random.randrange(90 * SECOND_MS), lambda agent=agent: self._work(agent))  # type: ignore[misc]
             for _ in range(2):
@@ -159,7 +159,7 @@ class Simulation:
         def read(process: Process) -> None:
             edits = load.open_fleet(process, self.settings).parts.edits
             edits.recover()
-            for book in range(BOOKS):
+            for book in range(shelf(self.days - 1).stop):
                 books[book] = read_book(lambda *names: edits.read(names), book)
                 logs["report"].extend(
                     edits.read([f"reports/{book}.log"]).read_text(f"reports/{book}.log", default="").split()
@@ -245,7 +245,7 @@ class Simulation:
         self.working[agent] = self.machine.spawn(name, main, on_end=ended)
 
     def _read_books(self) -> None:
-        book = self.random.randrange(BOOKS)
+        book = self.random.choice(shelf(self.driver.now_ms // DAY_MS))
 
         def main(process: Process) -> None:
             edits = load.open_fleet(process, self.settings).parts.edits

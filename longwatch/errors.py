@@ -188,6 +188,7 @@ class StoreUnavailable(LongwatchError, ConnectionError):
 
     code = "store_unavailable"
     maybe_committed = False  # the reply to a commit was lost: look up whether it landed
+    waits = False  # it is away and may soon be back: whoever may wait asks again
     undone = False  # nothing of the write was kept, and another try may succeed at once
 
 

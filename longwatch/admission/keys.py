@@ -31,6 +31,11 @@ def uses(tx: Transaction, prepared: Prepared, request: CallRequest) -> Row | Non
     """Earlier calls with the key: (calls, first_ms). None: the service does not remember it."""
     if prepared.scope.service.key_memory_ms is None or request.key == request.id:
         return None
+    return used(tx, request)
+
+
+def used(tx: Transaction, request: CallRequest) -> Row | None:
+    """The same at a service that remembers the key."""
     return tx.one("call.uses", key=request.key, service=request.service, id=request.id, most=MOST_SHARING)
 
 

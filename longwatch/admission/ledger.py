@@ -118,7 +118,13 @@ class Ledger:
         self.journal.append(tx, "call.late", row.id, agent=row.agent, task=row.task, late_ms=late_ms)
 
     def _move(self, tx: Transaction, row: Row, move: str, told: Charge, *, weights: Weights) -> None:
-        """The call ends, or what is known of its end changes. told: what it costs, if no other call has its key."""
+        self.move(tx, row, move, told, weights=weights)
+
+    def move(self, tx: Transaction, row: Row, move: str, told: Charge, *, weights: Weights) -> list[tuple[Row, Charge]]:
+        """The call ends, or what is known of its end changes. told: what it costs, if no other call has its key.
+
+        What the calls with its key are charged from now on, where there are any that its service remembers.
+        """
         state = moved(move, row.state)
         if state is None:
             raise ConfigError(f"{row.id} is {row.state}: it cannot be changed by {move} any more")
@@ -143,6 +149,7 @@ class Ledger:
         if charge != told:
             facts["told"] = told.money
         self.journal.append(tx, f"call.{state}", row.id, agent=row.agent, task=row.task, move=move, **facts)
+        return [(found, charge) for found, charge in shared if found.id == row.id or found.state in COUNTED]
 
     def _share(self, tx: Transaction, ended: Row, shared: list[tuple[Row, Charge]]) -> None:
         """Charge every call with the key of the one that ended; the falling ones first, so that no cap is passed meanwhile."""
@@ -159,6 +166,9 @@ class Ledger:
     # -- purses ----------------------------------------------------------------------------------------------------------
 
     def _spend(self, tx: Transaction, row: Row, charge: Charge) -> None:
+        self.spend(tx, row, charge)
+
+    def spend(self, tx: Transaction, row: Row, charge: Charge) -> None:
         """Add to the windows the call was made in what it costs more than it was charged there before."""
         before = spent_on(row)
         if charge == before:

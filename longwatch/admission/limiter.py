@@ -198,7 +198,7 @@ class Limiter:
         with self.database.read() as tx:
             row = tx.one("call.by_id", id=call)
             if row is None:
-                raise _no_such_call(call)
+                raise no_such_call(call)
             return call_of(row, tx.now_ms)
 
     def open_calls(self, *, service: str | None = None, limit: int = PAGE) -> list[Call]:
@@ -210,6 +210,13 @@ class Limiter:
         """Every call of one task, oldest first."""
         with self.database.read() as tx:
             return [call_of(row, tx.now_ms) for row in tx.all("call.of_task", task=task, limit=limit)]
+
+    def flush(self) -> bool:
+        """Write down what is not written yet; whether there was anything. Here every method writes at once."""
+        return False
+
+    def close(self) -> None:
+        """What an engine beside the state has open; the state is closed by whoever opened it."""
 
     # -- scopes ------------------------------------------------------------------------------------------------------------
 
@@ -235,9 +242,9 @@ class Limiter:
     def _own(self, tx: Transaction, call: str, owner: str) -> Row:
         row = tx.one("call.by_id", id=call)
         if row is None or row.owner != owner:
-            raise _no_such_call(call)
+            raise no_such_call(call)
         return row
 
 
-def _no_such_call(call: str) -> NotFound:
+def no_such_call(call: str) -> NotFound:
     return NotFound(f"there is no call {call} of this process", hint="longwatch show ID opens any call that exists.")

@@ -60,10 +60,11 @@ class Standings:
     clocks_parted: bool
 
 
-def standings(tx: Transaction, limits: Limits) -> Standings:
-    """Reads only."""
+def standings(tx: Transaction, limits: Limits, *, meters: dict[str, Meter] | None = None) -> Standings:
+    """Reads only. meters: where another engine keeps them."""
     groups = tx.all("call.groups")
-    meters = {row.name: Meter(row.free_us, row.last_us, row.total) for row in tx.all("meter.every")}
+    if meters is None:
+        meters = {row.name: Meter(row.free_us, row.last_us, row.total) for row in tx.all("meter.every")}
     services = list(limits.services.values())
     return Standings(
         rates=[

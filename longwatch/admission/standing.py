@@ -84,6 +84,13 @@ def keep_meters(tx: Transaction, changed: dict[str, Meter]) -> None:
         tx.count("meter.keep", meters=encode([(name, *meter) for name, meter in changed.items()]).decode())
 
 
+def keep_meters_later(tx: Transaction, changed: dict[str, Meter]) -> None:
+    """The same of meters that another engine keeps, unless the state has them as they were later."""
+    if changed:
+        meters = encode([(name, *meter) for name, meter in changed.items()]).decode()
+        tx.count("allotment.keep_meters", meters=meters)
+
+
 def gauge_of(prepared: Prepared, dimension: str) -> Gauge | None:
     return next((gauge for gauge in prepared.scope.gauges if gauge.dimension == dimension), None)
 

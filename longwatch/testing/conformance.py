@@ -26,6 +26,8 @@ FAMILIES: dict[str, dict[Act, int]] = {
     "ledger": SHARED | acts.ACTS,
     "leases": SHARED | acts_leases.ACTS,
     "calls": SHARED | acts_limiter.ACTS,
+    "decisions": {acts.again: 6, acts_fleet.reboot: 1}
+    | acts_limiter.ACTS,  # what an engine beside the state takes part in
 }
 FAMILIES["all"] = FAMILIES["ledger"] | FAMILIES["leases"] | FAMILIES["calls"]
 

@@ -42,7 +42,7 @@ def add_again(self: Ledger, tx: Transaction, row: Row, charge: Charge) -> None:
 def of_anybody(self: Limiter, tx: Transaction, call: str, owner: str) -> Row:
     row = tx.one("call.by_id", id=call)
     if row is None:
-        raise limiter._no_such_call(call)
+        raise limiter.no_such_call(call)
     return row
 
 

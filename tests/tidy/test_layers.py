@@ -29,7 +29,7 @@ MAY_IMPORT: dict[str, set[str]] = {
 ONLY_IN: dict[str, tuple[str, ...]] = {
     "apsw": ("db/sqlite.py", "admission/sqlite.py", "store/backup.py"),
     "psycopg": ("db/postgres/",),
-    "redis": ("admission/redis.py",),
+    "redis": ("admission/redis/link.py",),
     "sqlite3": (),
     "time": ("runtime/world.py", "runtime/loop.py"),
     "random": ("runtime/world.py",),

@@ -23,3 +23,10 @@ select purse, dimension, per, starts_ms, ends_ms, settled, warned
  where ends_ms > greatest((select at_ms from calendar), :minute_ms)
    and starts_ms <= greatest((select at_ms from calendar), :minute_ms)
  order by purse, dimension, per;
+
+-- allotment.keep_meters: elements of a list are JSON
+insert into meter (name, free_us, last_us, total)
+select value ->> 0, cast(value ->> 1 as bigint), cast(value ->> 2 as bigint), cast(value ->> 3 as bigint)
+  from jsonb_array_elements(cast(:meters as jsonb))
+on conflict (name) do update set free_us = excluded.free_us, last_us = excluded.last_us, total = excluded.total
+ where excluded.total >= meter.total;

@@ -263,6 +263,9 @@ class Limiter:
                 weights[gauge.meter] = (units, total_then if gauge.meter in kept.weights else after.total)
         self.calls[call] = replace(kept, state=state, told=charge, weights=weights, ended_ms=self.now_ms())
 
+    def close(self) -> None:
+        pass
+
     def doubt_calls(self) -> None:
         """The state was restored: nobody knows what became of the calls that were open."""
         for kept in self.open():

@@ -1,0 +1,365 @@
+"""The limiter over Redis: the same methods as the state's own, each one decision of the script."""
+
+from collections.abc import Callable, Mapping
+from typing import Literal
+
+from longwatch.admission import keys, refusals
+from longwatch.admission.calls import HOLD_MS, Admitted, Call, CallRequest, check, check_amount, check_weights, whole_ms
+from longwatch.admission.limiter import PAGE, Limiter, no_such_call
+from longwatch.admission.listing import Standings, standings
+from longwatch.admission.redis.book import Book
+from longwatch.admission.redis.link import Link
+from longwatch.admission.redis.memory import Memory, forgot
+from longwatch.admission.redis.records import Records
+from longwatch.admission.redis.values import (
+    Caps,
+    Known,
+    Move,
+    Said,
+    admitted_of,
+    asked_of,
+    caps_at,
+    gauge,
+    is_heavy,
+    is_keyed,
+    known,
+    meters_of,
+    said_of,
+    text,
+)
+from longwatch.admission.standing import Prepared
+from longwatch.db.connection import Clock, Database
+from longwatch.errors import ConfigError, LongwatchError, StoreUnavailable
+from longwatch.policy import budget
+from longwatch.policy.admission import HORIZON_US, Later, Spent, TooHeavy
+from longwatch.policy.budget import Standing
+from longwatch.policy.call import MOVES, burial
+from longwatch.policy.limits import DIMENSIONS, Limits
+from longwatch.policy.window import PARTED_MS
+from longwatch.store.journal import Journal
+
+LOOSE_MS = 30_000  # an ended call that its process has not written down by then is anybody's to write
+REMEMBERED = 4_096  # ids of calls of this process that may be asked for again
+ROUNDS = 12  # of what Redis has to be told before it can answer one question
+
+
+def later(said: Said, shift_us: int) -> Later:
+    at_us = said.get("at")
+    reason: Literal["rate", "concurrency", "budget"] = said["reason"]
+    return Later(None if at_us is None else at_us + shift_us, reason, text(said["what"]))
+
+
+class RedisLimiter(Limiter):
+    """Admission decided in Redis, written down in `database`. Safe in threads."""
+
+    def __init__(
+        self,
+        database: Database,
+        journal: Journal,
+        limits: Limits,
+        *,
+        link: Link,
+        clock: Clock,
+        new_token: Callable[[], str],
+        rules: int = 0,
+        given: bool = False,
+        pending: Callable[[], None] = lambda: None,
+    ) -> None:
+        """clock: of the machine. given: decide by it, not by the server's. pending: there is something to `flush`."""
+        super().__init__(database, journal, limits, rules=rules)
+        self.link, self.pending = link, pending
+        self._clock, self._given = clock, given
+        self._records = Records(database, Book(self._ledger), self._run, lambda: self.pending())
+        self._memory = Memory(database, journal, link, new_token, self._now, rules=rules)
+        self._recent: dict[str, Known] = {}  # calls of this process, as they were admitted
+        link.greet = self._memory.greet
+        with database.read() as tx:
+            row = tx.one("spend.calendar")
+        self._calendar_ms = 0 if row is None else int(row.at_ms)
+        self._caps: dict[int, tuple[Prepared, Caps]] = {}
+
+    def adopt(self, limits: Limits, rules: int) -> None:
+        super().adopt(limits, rules)
+        self._caps = {}
+
+    # -- asking ------------------------------------------------------------------------------------------------------------
+
+    def _fleet_ms(self) -> int:
+        return self._clock.steady_ms() + self.database.offset_ms
+
+    def _now(self) -> Said:
+        steady_ms = self._fleet_ms()
+        if not self._given:
+            return {"steady": steady_ms, "parted": PARTED_MS}
+        return {"steady": steady_ms, "parted": PARTED_MS, "now": steady_ms * 1000, "wall": self._clock.wall_ms()}
+
+    def _run(self, operation: str, arguments: Said) -> tuple[str, Said, int]:
+        """(kind, answer, what the engine's clock needs added to read as the fleet's). Errors: StoreUnavailable."""
+        for _ in range(3):
+            if not self._memory.generation:
+                self.link.renew()
+            said = self.link.run(operation, self._now() | {"gen": self._memory.generation} | arguments)
+            kind = text(said["k"])
+            if kind != "lost":
+                return kind, said, 0 if self._given else (self._fleet_ms() + 1) * 1000 - said["now"]
+            self._memory.generation = ""
+        raise forgot(self.link)
+
+    # -- in ----------------------------------------------------------------------------------------------------------------
+
+    def admit(self, request: CallRequest) -> Admitted | Later:
+        check(request)
+        prepared = self.scope(request.service, request.model, request.budget, request.agent)
+        if request.id in self._recent and (before := self._before(prepared, request)) is not None:
+            return before
+        keyed = is_keyed(prepared, request)
+        refused = self._forgotten(prepared, request) if keyed else None
+        answer = refused or self._decided(prepared, request)
+        if isinstance(answer, Later) and answer.reason != "rate" and self.expire():
+            answer = self._decided(prepared, request)
+        if isinstance(answer, Admitted):
+            if keyed or request.once or is_heavy(prepared, request.weights):
+                self._records.flush(durable=request.once)
+            return answer
+        if isinstance(answer, Later):
+            return answer
+        raise self._refusal(answer, self._clock.wall_ms())
+
+    def _before(self, prepared: Prepared, request: CallRequest) -> Admitted | None:
+        """The answer of a call that was admitted before, and may have ended."""
+        answer = self._decided(prepared, request, dry=True)
+        if isinstance(answer, Later) and answer.reason != "rate":
+            self.expire()
+        self._records.flush()
+        with self.database.read() as tx:
+            row = tx.one("call.by_id", id=request.id)
+        return (
+            None if row is None else Admitted(row.id, row.key, whole_ms(row.slot_us), row.held_money, row.held_tokens)
+        )
+
+    def _forgotten(self, prepared: Prepared, request: CallRequest) -> LongwatchError | None:
+        self._records.flush()
+        with self.database.read() as tx:
+            return keys.forgotten(tx, prepared, request, keys.uses(tx, prepared, request))
+
+    def _decided(
+        self, prepared: Prepared, request: CallRequest, *, dry: bool = False
+    ) -> Admitted | Later | Spent | TooHeavy | LongwatchError | None:
+        """dry: as it would be were it not admitted already; None, where it would be."""
+        asked = asked_of(prepared, request, rules=self.rules, dry=dry)
+        needs = {"money": request.money, "calls": request.calls, "tokens": request.tokens}
+        for _ in range(ROUNDS):
+            caps = self._caps_of(prepared)
+            asked["caps"] = caps.needing(needs)
+            kind, said, shift_us = self._run("admit", asked)
+            match kind:
+                case "admitted":
+                    return self._admitted(request, prepared, said, shift_us)
+                case "later":
+                    return later(said, shift_us)
+                case "heavy":
+                    return TooHeavy(text(said["name"]), said["w"], said["most"])
+                case "spent":
+                    return self._spent(caps, said, needs)
+                case "dry":
+                    return None
+                case "windows":
+                    self._calendar_ms = said["cal"]
+                case "open":
+                    self._memory.open(caps)
+                case "raise":
+                    self._memory.allot(caps, said["low"], [cap["need"] for cap in asked["caps"]])
+                case "rebuild":
+                    self._records.flush()
+                    self._memory.fill()
+                case _:
+                    if not self._memory.adopt(self.rules):
+                        return refusals.overruled()
+        raise StoreUnavailable(f"the admission engine at {self.link.place} has not decided after {ROUNDS} rounds")
+
+    def _caps_of(self, prepared: Prepared) -> Caps:
+        found = self._caps.get(id(prepared))
+        if found is None or found[0] is not prepared or found[1].calendar_ms != self._calendar_ms:
+            if len(self._caps) >= 1024:
+                self._caps = {}
+            found = self._caps[id(prepared)] = prepared, caps_at(prepared, self._calendar_ms)
+        return found[1]
+
+    def _admitted(self, request: CallRequest, prepared: Prepared, said: Said, shift_us: int) -> Admitted:
+        call = admitted_of(prepared, request, said, shift_us)
+        if len(self._recent) >= REMEMBERED:
+            self._recent.pop(next(iter(self._recent)), None)
+        self._recent[request.id] = call
+        self._records.keep(call)
+        return Admitted(request.id, request.key, whole_ms(call.slot_us), call.hold.money, call.hold.tokens)
+
+    def _spent(self, caps: Caps, said: Said, needs: Mapping[str, int]) -> Spent:
+        place: int = said["i"]
+        cap, window = caps.windows[place - 1]
+        at = Standing(
+            cap.purse,
+            cap.dimension,
+            cap.cap,
+            window.starts_ms,
+            window.ends_ms,
+            said["spent"],
+            said["held"],
+            said["places"],
+        )
+        assert budget.decide(at, needs[cap.dimension]) == "exceeded", "the script refused what the policy does not"
+        return Spent(at, needs[cap.dimension])
+
+    def reslot(self, call: str, *, owner: str) -> Admitted:
+        kept = self._kept(call, owner)
+        gauges = [gauge(each) for each in self._prepared(kept).scope.gauges]
+        said, shift_us = self._on("reslot", call, owner, {"gauges": gauges, "horizon": HORIZON_US})
+        moved = known(call, said["c"], shift_us, Move("late", "open", said["late"]))
+        self._records.keep(moved)
+        self._records.flush()
+        return Admitted(call, moved.who.key, whole_ms(moved.slot_us), moved.hold.money, moved.hold.tokens)
+
+    # -- out ---------------------------------------------------------------------------------------------------------------
+
+    def settle(
+        self,
+        call: str,
+        *,
+        owner: str,
+        money: int | None = None,
+        tokens: int | None = None,
+        used: Mapping[str, int] | None = None,
+    ) -> None:
+        check_weights({dimension: units for dimension, units in (used or {}).items() if units})
+        kept = self._kept(call, owner)
+        for what, amount in (("money", money), ("tokens", tokens)):
+            if amount is not None:
+                check_amount(what, amount)
+        self._end(kept, "settle", owner, {"money": money, "tokens": tokens}, used or {})
+
+    def release(self, call: str, *, owner: str) -> None:
+        self._end(self._kept(call, owner), "release", owner, {}, dict.fromkeys(DIMENSIONS, 0))
+
+    def unknown(self, call: str, *, owner: str) -> None:
+        self._end(self._kept(call, owner), "lose", owner, {}, {})
+
+    def _end(self, kept: Known, move: str, owner: str | None, what: Said, used: Mapping[str, int]) -> bool:
+        """Whether the call has changed. Errors: NotFound; ConfigError where the table of moves has no such move."""
+        prepared = self._prepared(kept)
+        gauges = [gauge(each, used=used[each.dimension]) for each in prepared.scope.gauges if each.dimension in used]
+        arguments = {"move": move, "moves": MOVES[move], "gauges": gauges, "loose": LOOSE_MS, "horizon": HORIZON_US}
+        said, shift_us = self._on("end", kept.id, owner, arguments | what)
+        if text(said["k"]) == "refused":
+            raise ConfigError(f"{kept.id} is {text(said['s'])}: it cannot be changed by {move} any more")
+        if text(said["k"]) == "same":
+            return False
+        ended = known(kept.id, said["c"], shift_us)
+        self._records.keep(known(kept.id, said["c"], shift_us, Move(move, ended.state, ended.told.money)))
+        if ended.who.keyed:
+            self._records.flush()
+        return True
+
+    def _on(self, operation: str, call: str, owner: str | None, arguments: Said) -> tuple[Said, int]:
+        """An operation on one call, which the ledger may have to bring back. Errors: NotFound."""
+        for _ in range(3):
+            kind, said, shift_us = self._run(operation, {"id": call, "owner": owner, "loose": LOOSE_MS} | arguments)
+            if kind != "missing":
+                return said, shift_us
+            if said["known"]:
+                break
+            self._bring_back(call, owner)
+        raise no_such_call(call)
+
+    def _bring_back(self, call: str, owner: str | None) -> None:
+        self._records.flush()
+        with self.database.read() as tx:
+            row = tx.one("allotment.by_id", id=call)
+            if row is None or (owner is not None and row.owner != owner):
+                raise no_such_call(call)
+            now = self.link.run("state", self._now())["now"]
+            shift_us = self._memory.shift_us(tx, now)
+        self._run("load", {"id": call, "c": said_of(row, shift_us), "loose": LOOSE_MS})
+
+    def _kept(self, call: str, owner: str) -> Known:
+        """Whose call it is and what it is of: as this process knows it, or else the ledger. Errors: NotFound."""
+        found = self._recent.get(call) or self._records.book.find(call)
+        if found is None:
+            self._records.flush()
+            with self.database.read() as tx:
+                row = tx.one("allotment.by_id", id=call)
+            found = None if row is None else known(call, said_of(row, 0), 0)
+        if found is None:
+            kind, said, shift_us = self._run("list", {"owner": owner, "ended": True})
+            assert kind == "calls"
+            found = next(
+                (known(call, each["c"], shift_us) for each in said["calls"] or () if text(each["id"]) == call), None
+            )
+        if found is None or found.owner != owner:
+            raise no_such_call(call)
+        return found
+
+    def _prepared(self, call: Known) -> Prepared:
+        return self._scope_of_row(call.who_row())
+
+    # -- looking after calls ---------------------------------------------------------------------------------------------
+
+    def beat(self, owner: str) -> int:
+        _, said, _ = self._run("beat", {"owner": owner, "hold": HOLD_MS})
+        self._records.flush()
+        super().beat(owner)
+        return int(said["n"])
+
+    def expire(self, *, limit: int = PAGE) -> int:
+        expired = sum(
+            self._end(call, "expire", None, {}, {}) for call in self._listed({"which": "due", "limit": limit})
+        )
+        for call in self._listed({"which": "loose", "limit": PAGE}):
+            self._records.keep(call)
+        self._records.flush()
+        return expired
+
+    def bury(self, owner: str) -> int:
+        calls = self._listed({"owner": owner})
+        now_us = self._fleet_ms() * 1000
+        for call in calls:
+            move = burial(slot_us=call.slot_us, now_us=now_us)
+            used: dict[str, int] = dict.fromkeys(DIMENSIONS, 0) if move == "bury_waiting" else {}
+            self._end(call, move, owner, {}, used)
+        for call in self._listed({"owner": owner, "ended": True}):
+            self._records.keep(call)
+        self._records.flush()
+        return len(calls)
+
+    def _listed(self, which: Said) -> list[Known]:
+        _, said, shift_us = self._run("list", which)
+        return [known(text(each["id"]), each["c"], shift_us) for each in said["calls"] or () if each.get("c")]
+
+    # -- writing down --------------------------------------------------------------------------------------------------
+
+    def flush(self) -> bool:
+        return self._records.flush()
+
+    # -- looking -----------------------------------------------------------------------------------------------------------
+
+    def peek(self) -> Standings:
+        self._records.flush()
+        _, said, shift_us = self._run("look", {})
+        with self.database.read() as tx:
+            return standings(tx, self.limits, meters=meters_of(said["meters"], shift_us))
+
+    def find(self, call: str) -> Call:
+        self._records.flush()
+        return super().find(call)
+
+    def open_calls(self, *, service: str | None = None, limit: int = PAGE) -> list[Call]:
+        self._records.flush()
+        return super().open_calls(service=service, limit=limit)
+
+    def of_task(self, task: str, *, limit: int = PAGE) -> list[Call]:
+        self._records.flush()
+        return super().of_task(task, limit=limit)
+
+    def close(self) -> None:
+        try:
+            self._records.flush()
+        finally:
+            self.link.close()

@@ -1,0 +1,217 @@
+"""The wire to Redis: one script, sent by its digest; connections that are checked before they are used.
+
+Nothing is tried again behind the caller's back, except once on a new connection when an old one turns out to be dead:
+every operation of the script may be repeated. A connection that was never used tells which run of the server it leads to,
+so that a server that was started anew is noticed before it is asked to decide.
+"""
+
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+import hashlib
+import threading
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager
+from importlib.resources import files
+from typing import Any
+
+import msgspec
+from redis import exceptions
+from redis.backoff import NoBackoff
+from redis.connection import ConnectionPool
+from redis.retry import Retry
+
+from longwatch.errors import ConfigError, StoreUnavailable
+
+TIMEOUT_S = 2.0  # to connect, and for an answer: half of what it may take to be told that nobody is there
+OLDEST = (6, 2)
+KEYS = ("state", "meters", "calls", "due", "loose", "purses")
+SCRIPT = files("longwatch.admission.redis").joinpath("script.lua").read_bytes()
+IDLE = 64  # connections kept
+GONE = (exceptions.ConnectionError, exceptions.TimeoutError, OSError)
+encode = msgspec.msgpack.Encoder().encode
+decode = msgspec.msgpack.Decoder(dict[str, Any]).decode
+
+
+class Link:
+    """To the keys of one fleet. Safe in threads. greet: is told the run of the server before a new connection is used."""
+
+    def __init__(self, url: str, tag: str, *, script: bytes = SCRIPT, timeout_s: float = TIMEOUT_S) -> None:
+        """tag: of the fleet, in its keys' names. Errors: ConfigError for an address that is none."""
+        try:
+            self._pool = ConnectionPool.from_url(
+                url,
+                retry=Retry(NoBackoff(), 0),
+                socket_connect_timeout=timeout_s,
+                socket_timeout=timeout_s,
+                protocol=2,
+            )
+        except ValueError as error:
+            hint = "Write redis://:PASSWORD@HOST:PORT/NUMBER, rediss://... or unix:///path/to/socket."
+            raise ConfigError(f"the address of the admission engine cannot be read: {error}", hint=hint) from error
+        self.place = _place(self._pool.connection_kwargs)
+        self.greet: Callable[[str], None] = lambda run: None
+        self.script = script
+        digest = hashlib.sha1(script, usedforsecurity=False).hexdigest()
+        names = [f"{{longwatch:{tag}}}:{name}" for name in KEYS]
+        self._head = _packed("EVALSHA", digest, str(len(names)), *names)
+        self._idle: list[Any] = []
+        self._guard, self._local = threading.Lock(), threading.local()
+        self.version = ""
+
+    def run(self, operation: str, arguments: Mapping[str, object]) -> dict[str, Any]:
+        """One operation of the script. Errors: StoreUnavailable, of which `waits` says that it may soon be back."""
+        words = b"*%d\r\n" % (len(KEYS) + 5) + self._head + _packed(operation) + _packed(encode(arguments))
+        pinned = self._pinned()
+        if pinned is not None:
+            return self._run_on(pinned, words)
+        connection = self._idle_one()
+        if connection is not None:
+            try:
+                return self._used(connection, decode(self._ask(connection, words)))
+            except GONE:
+                self._drop_all()  # an old connection has died: what it was asked may be asked again
+            except exceptions.RedisError as error:
+                raise self.away(error) from error
+        connection = self.connected()
+        return self._used(connection, self._run_on(connection, words))
+
+    def _run_on(self, connection: Any, words: bytes) -> dict[str, Any]:
+        try:
+            return decode(self._ask(connection, words))
+        except (*GONE, exceptions.RedisError) as error:
+            raise self.away(error) from error
+
+    def _used(self, connection: Any, answer: dict[str, Any]) -> dict[str, Any]:
+        with self._guard:
+            kept = len(self._idle) < IDLE
+            if kept:
+                self._idle.append(connection)
+        if not kept:
+            connection.disconnect()
+        return answer
+
+    def _idle_one(self) -> Any:
+        with self._guard:
+            return self._idle.pop() if self._idle else None
+
+    def _pinned(self) -> Any:
+        return getattr(self._local, "connection", None)
+
+    @contextmanager
+    def pin(self, connection: Any = None) -> Generator[None]:
+        """In the block this thread uses one connection, which is there already: nothing is waited for but an answer."""
+        if self._pinned() is not None:
+            yield
+            return
+        self._local.connection = connection or self._idle_one() or self.connected()
+        try:
+            yield
+        finally:
+            used, self._local.connection = self._local.connection, None
+            if connection is None:
+                self._used(used, {})
+
+    def connected(self) -> Any:
+        """A new connection to a server that may decide. Errors: StoreUnavailable."""
+        connection: Any = self._pool.make_connection()
+        try:
+            connection.connect()
+            run = self._check(connection)
+            with self.pin(connection):
+                self.greet(run)
+        except (*GONE, exceptions.RedisError) as error:
+            connection.disconnect()
+            raise self.away(error) from error
+        except BaseException:
+            connection.disconnect()
+            raise
+        return connection
+
+    def _check(self, connection: Any) -> str:
+        connection.send_command("INFO")
+        facts = _facts(connection.read_response(disable_decoding=True))
+        self.version = facts.get("redis_version", "0")
+        if tuple(int(part) for part in self.version.split(".")[:2]) < OLDEST:
+            raise self.unfit(f"it is version {self.version}", "Use Redis 6.2 or newer, or Valkey.")
+        if facts.get("role") != "master":
+            hint = f"Give the address of its primary: {facts.get('master_host')}:{facts.get('master_port')}."
+            raise self.unfit("it is a replica, which cannot be written to", hint)
+        if (policy := facts.get("maxmemory_policy")) != "noeviction":
+            raise self.unfit(
+                f"it throws keys away when its memory is full (maxmemory-policy {policy}), and limits with them",
+                "CONFIG SET maxmemory-policy noeviction; or give limits a server of their own.",
+            )
+        return facts["run_id"]
+
+    def _ask(self, connection: Any, words: bytes) -> bytes:
+        try:
+            connection.send_packed_command([words], check_health=False)
+            try:
+                return self._answer(connection)
+            except exceptions.NoScriptError:
+                connection.send_command("SCRIPT", "LOAD", self.script)
+                connection.read_response()
+                connection.send_packed_command([words], check_health=False)
+                return self._answer(connection)
+        except BaseException:
+            connection.disconnect()
+            raise
+
+    def _answer(self, connection: Any) -> bytes:
+        answer: bytes = connection.read_response(disable_decoding=True)
+        return answer
+
+    def _drop_all(self) -> None:
+        with self._guard:
+            idle, self._idle = self._idle, []
+        for connection in idle:
+            connection.disconnect()
+
+    def renew(self) -> None:
+        """Use new connections from here on: with the first of them it is found out what the server remembers."""
+        self._drop_all()
+        with self.pin():
+            pass
+
+    def close(self) -> None:
+        self._drop_all()
+
+    # -- errors --------------------------------------------------------------------------------------------------------
+
+    def unfit(self, why: str, hint: str) -> StoreUnavailable:
+        return StoreUnavailable(f"the admission engine at {self.place} cannot be used: {why}", hint=hint)
+
+    def away(self, error: BaseException) -> StoreUnavailable:
+        """What redis raised, in our words."""
+        said = str(error).strip() or type(error).__name__
+        if isinstance(error, exceptions.AuthenticationError) or said.startswith(("NOAUTH", "WRONGPASS")):
+            hint = 'Check user and password in [fleet] admission; better { env = "REDIS_URL" }.'
+            return self.unfit(f"it refuses this user or password ({said})", hint)
+        if isinstance(error, exceptions.ReadOnlyError) or said.startswith(("NOPERM", "NOREPLICAS")):
+            return self.unfit(
+                f"it may not be written to ({said})", "Give the address of its primary, as a user who may."
+            )
+        if isinstance(error, exceptions.OutOfMemoryError):
+            return self.unfit("its memory is full", "Give it more memory, or a server of its own.")
+        found = StoreUnavailable(
+            f"the admission engine at {self.place} is away: {said}",
+            hint="Start it, or check [fleet] admission. Calls wait for it as long as they may; nothing is lost.",
+        )
+        found.waits = isinstance(error, (*GONE, exceptions.BusyLoadingError))
+        return found
+
+
+def _place(address: Mapping[str, Any]) -> str:
+    """As it may be shown: no password."""
+    if "path" in address:
+        return str(address["path"])
+    return f"{address.get('host', 'localhost')}:{address.get('port', 6379)}"
+
+
+def _packed(*words: str | bytes) -> bytes:
+    said = [word.encode() if isinstance(word, str) else word for word in words]
+    return b"".join([b"$%d\r\n%b\r\n" % (len(word), word) for word in said])
+
+
+def _facts(info: bytes) -> dict[str, str]:
+    lines = [line.partition(":") for line in info.decode("utf-8", "replace").splitlines()]
+    return {name: value for name, colon, value in lines if colon}

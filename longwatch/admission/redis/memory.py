@@ -1,0 +1,180 @@
+"""What Redis has to be told before it may decide: after it was started anew, when a window begins, and when it runs out of
+what it was allotted. Each holds the state's lock for as long as it takes, and none is needed for an ordinary decision.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from longwatch.admission.redis.link import Link
+from longwatch.admission.redis.values import Caps, Said, cap_of, said_of, text
+from longwatch.admission.standing import encode, held_by
+from longwatch.db.connection import Database, Row, Transaction
+from longwatch.errors import StoreUnavailable
+from longwatch.policy.admission import HORIZON_US
+from longwatch.policy.scope import PurseCap
+from longwatch.policy.window import Window
+from longwatch.store.journal import Journal
+
+GRACE_MS = 2_000  # after a loss of memory, for every process to write down what it has
+SHARE, TIMES = 256, 4  # an allotment is this part of the cap, or so many times what is needed, whichever is more
+
+
+@dataclass
+class Memory:
+    """new_token: makes the name of a generation. now: the instants that go with every operation."""
+
+    database: Database
+    journal: Journal
+    link: Link
+    new_token: Callable[[], str]
+    now: Callable[[], Said]
+    generation: str = ""
+    rules: int = 0
+
+    def greet(self, run: str) -> None:
+        """A connection was made to this run of the server: see that its memory is the one that the ledger knows."""
+        with self.database.read() as tx:
+            kept = self._kept(tx)
+        if kept and self._is(run, kept):
+            self.generation = kept
+            return
+        with self.database.transaction(part="calls") as tx:
+            kept = self._kept(tx)
+            if kept and self._is(run, kept):  # another process was faster
+                self.generation = kept
+            else:
+                self._begin(tx, run, fresh=kept is None)
+
+    def _kept(self, tx: Transaction) -> str | None:
+        """The generation that the ledger knows; None before there was any, "" when the state was restored since."""
+        row = tx.one("allotment.generation")
+        if row is None:
+            return None
+        return str(row.generation) if str(row.generation).endswith(self._epoch(tx)) else ""
+
+    def _epoch(self, tx: Transaction) -> str:
+        found = tx.one("fleet.found")
+        assert found is not None
+        return f"@{found.epoch}"
+
+    def _is(self, run: str, generation: str) -> bool:
+        kept = self.link.run("state", self.now())["st"]
+        return bool(kept) and text(kept["run"]) == run and text(kept["gen"]) == generation
+
+    def _begin(self, tx: Transaction, run: str, *, fresh: bool) -> None:
+        """Forget everything; only after GRACE_MS is it filled again, and only then are calls admitted."""
+        generation = self.new_token() + self._epoch(tx)
+        tx.count("allotment.begin", generation=generation)
+        if not fresh:
+            self.journal.append(tx, "engine.forgot", "redis", place=self.link.place)
+        arguments = {"gen": generation, "run": run, "rules": self.rules, "cal": self._calendar(tx), "fresh": fresh}
+        self.link.run("found", self.now() | arguments | {"grace": GRACE_MS * 1000})
+        self.generation = generation
+
+    def fill(self) -> None:
+        """The time for everybody to write down what he has is over: what is not in the ledger now was lost."""
+        with self.link.pin(), self.database.transaction(part="calls") as tx:
+            shift_us = self.shift_us(tx, self.link.run("state", self.now())["now"])
+            self._park(tx)
+            calls = [{"id": row.id, "c": said_of(row, shift_us)} for row in tx.all("allotment.open")]
+            meters = {
+                row.name: [row.free_us - shift_us, row.last_us - shift_us, row.total, 1]
+                for row in tx.all("meter.every")
+            }
+            filling = {"gen": self.generation, "calls": calls, "meters": meters, "horizon": HORIZON_US}
+        self.link.run("fill", self.now() | filling)
+
+    def shift_us(self, tx: Transaction, now_us: int) -> int:
+        """What the engine's clock needs added to read as the fleet's."""
+        return 0 if self.now().get("now") is not None else tx.now_ms * 1000 - now_us
+
+    def _park(self, tx: Transaction) -> None:
+        """What was allotted and is not in the ledger counts as spent."""
+        groups = tx.all("call.groups")
+        for row in tx.all("allotment.current", at_ms=self._calendar(tx)):
+            held, _ = held_by(groups, row.purse, row.dimension, starts_ms=row.starts_ms, ends_ms=row.ends_ms)
+            missing = row.amount - row.settled - held
+            if missing > 0:
+                window = {"purse": row.purse, "ends_ms": row.ends_ms, "dimension": row.dimension, "per": row.per}
+                tx.count("allotment.park", amount=missing, **window)
+                facts = {"dimension": row.dimension, "per": row.per, "amount": missing}
+                self.journal.append(tx, "budget.parked", row.purse, **facts)
+
+    def _calendar(self, tx: Transaction) -> int:
+        found = tx.one("spend.calendar")
+        assert found is not None
+        return int(found.at_ms)
+
+    # -- windows ---------------------------------------------------------------------------------------------------------
+
+    def open(self, caps: Caps) -> None:
+        """The caps' windows are looked at for the first time."""
+        with self.link.pin(), self.database.transaction(part="calls") as tx:
+            tx.count("spend.turn", at_ms=caps.calendar_ms)
+            groups = tx.all("call.groups")
+            windows = [cap_of(*each) | self._opened(tx, groups, *each) for each in caps.windows]
+            here = [text(id) for id in self._run("look", {"ids": True})["ids"] or ()]
+            rows = tx.all("allotment.several", ids=encode(here).decode()) if here else []
+            ended = {row.id: (row.money, row.calls, row.tokens) for row in rows if row.state in ("settled", "unknown")}
+            self._run("open", {"windows": windows, "known": ended})
+
+    def _opened(self, tx: Transaction, groups: Sequence[Row], cap: PurseCap, window: Window) -> Said:
+        place: dict[str, str | int] = {
+            "purse": cap.purse,
+            "ends_ms": window.ends_ms,
+            "dimension": cap.dimension,
+            "per": cap.cap.window,
+        }
+        row = tx.one("spend.open", starts_ms=window.starts_ms, **place) or tx.one("allotment.standing", **place)
+        assert row is not None
+        held, _ = held_by(groups, cap.purse, cap.dimension, starts_ms=window.starts_ms, ends_ms=window.ends_ms)
+        base = int(row.settled) + held
+        return {"spent": row.settled, "ceiling": self._raise(tx, cap, window, base + cap.cap.amount // SHARE)}
+
+    def _raise(self, tx: Transaction, cap: PurseCap, window: Window, wanted: int) -> int:
+        row = tx.one(
+            "allotment.raise",
+            purse=cap.purse,
+            ends_ms=window.ends_ms,
+            dimension=cap.dimension,
+            per=cap.cap.window,
+            starts_ms=window.starts_ms,
+            amount=min(cap.cap.amount, wanted),
+        )
+        assert row is not None
+        return int(row.amount)
+
+    def allot(self, caps: Caps, low: Sequence[tuple[int, int]], needs: Sequence[int]) -> None:
+        """These windows have reached their ceilings. low: (place from 1, what spent and held come to with the call)."""
+        with self.database.transaction(part="calls") as tx:
+            raised: list[Said] = []
+            for place, reached in low:
+                cap, window = caps.windows[place - 1]
+                more = max(cap.cap.amount // SHARE, TIMES * needs[place - 1])
+                raised.append(cap_of(cap, window) | {"ceiling": self._raise(tx, cap, window, reached + more)})
+        self._run("raise", {"windows": raised})
+
+    def adopt(self, rules: int) -> bool:
+        """Whether these limits are those in force, which Redis then goes by."""
+        with self.database.read() as tx:
+            row = tx.one("fleet.found")
+        if row is None or row.rules != rules:
+            return False
+        self._run("rules", {"rules": rules})
+        return True
+
+    def _run(self, operation: str, arguments: Said) -> Said:
+        said = self.link.run(operation, self.now() | {"gen": self.generation} | arguments)
+        if text(said["k"]) == "lost":
+            self.generation = ""
+            raise forgot(self.link)
+        return said
+
+
+def forgot(link: Link) -> StoreUnavailable:
+    """Another process has noticed that Redis lost its memory, before this one did."""
+    found = StoreUnavailable(
+        f"the admission engine at {link.place} has lost its memory", hint="It is rebuilt from the state: ask again."
+    )
+    found.waits = True
+    return found

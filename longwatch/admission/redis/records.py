@@ -1,0 +1,64 @@
+"""Writes a process's book into the ledger, and tells Redis what it need not keep any more."""
+
+import contextlib
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from longwatch.admission.redis.book import BATCH, Adjust, Book
+from longwatch.admission.redis.values import Known, Said, meters_of
+from longwatch.db.connection import Database
+from longwatch.errors import StoreUnavailable
+from longwatch.policy.meter import Meter
+
+Run = Callable[[str, Said], tuple[str, Said, int]]
+"""An operation of the script: (kind, answer, what its clock needs added to read as the fleet's)."""
+
+
+@dataclass(frozen=True)
+class Records:
+    """pending: is told that there is something to flush."""
+
+    database: Database
+    book: Book
+    run: Run
+    pending: Callable[[], None]
+
+    def keep(self, call: Known) -> None:
+        if self.book.put(call) >= BATCH:
+            self.flush()
+        else:
+            self.pending()
+
+    def flush(self, *, durable: bool = False) -> bool:
+        """Whether there was anything. Errors: StoreUnavailable, while the state is away; the engine may be."""
+        done = False
+        while calls := self.book.take():
+            done = True
+            try:
+                self._write(calls, durable=durable)
+            except BaseException:
+                self.book.put_back(calls)
+                raise
+        return done
+
+    def _write(self, calls: list[Known], *, durable: bool) -> None:
+        meters = self._meters()
+        with self.database.transaction(part="calls", durable=durable) as tx:
+            adjusts = self.book.write(tx, calls, meters)
+        with contextlib.suppress(
+            StoreUnavailable
+        ):  # it keeps what is written down: whoever finds it loose tells it again
+            self._tell(adjusts, {call.id: call.version for call in calls if call.state != "open"})
+
+    def _meters(self) -> dict[str, Meter]:
+        try:
+            _, said, shift_us = self.run("look", {})
+        except StoreUnavailable:
+            return {}  # the ledger does not wait for the engine
+        return meters_of(said["meters"], shift_us)
+
+    def _tell(self, adjusts: list[Adjust], ended: dict[str, int]) -> None:
+        for adjust in adjusts:
+            self.run("adjust", {"ps": adjust.purses, "cal": adjust.calendar_ms, "spent": adjust.amounts})
+        if ended:
+            self.run("recorded", {"calls": ended})

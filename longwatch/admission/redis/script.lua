@@ -1,0 +1,414 @@
+-- One decision of admission, or one move of a call, as policy.admission, policy.meter and policy.budget say it.
+--
+-- KEYS, all of one hash slot:
+--   1 state    packed {gen, run, ready, opens, born, rules, cal, last, seq}
+--   2 meters   by name: packed {free, last, total}, microseconds of this server's clock
+--   3 calls    by id: packed; open calls, and ended ones that the ledger does not have yet
+--   4 due      open calls by the instant from which they are unknown
+--   5 loose    ended calls by the instant from which anybody may write them down
+--   6 purses   by name: packed {open = calls, w = {window = {from, to, spent, held, places, ceiling}}}
+-- ARGV: 1 the operation, 2 its packed arguments. The answer is packed: {k = kind, now = microseconds, ...}.
+--
+-- Numbers are doubles: whole up to 2^53. A rate is given as the fraction p / q of microseconds per unit, in lowest terms.
+
+local op, a = ARGV[1], cmsgpack.unpack(ARGV[2])
+local floor, ceil, max, min = math.floor, math.ceil, math.max, math.min
+local st = redis.call('GET', KEYS[1])
+st = st and cmsgpack.unpack(st)
+
+local now = a.now
+if not now then
+  local time = redis.call('TIME')
+  now = time[1] * 1000000 + time[2]
+end
+local wall_ms = a.wall or floor(now / 1000)
+if st and st.last > now and not a.now then now = st.last end
+
+local function say(kind, answer)
+  answer = answer or {}
+  answer.k, answer.now = kind, now
+  return cmsgpack.pack(answer)
+end
+
+local function keep_state()
+  st.last = now
+  redis.call('SET', KEYS[1], cmsgpack.pack(st))
+end
+
+if op == 'state' then return say('state', {st = st or nil}) end
+if op == 'found' then
+  for place = 2, 6 do redis.call('DEL', KEYS[place]) end
+  st = {gen = a.gen, run = a.run, ready = false, opens = now + a.grace, born = a.fresh and 0 or now, rules = a.rules,
+        cal = a.cal, seq = 0}
+  keep_state()
+  return say('ok')
+end
+if not st or st.gen ~= a.gen then return say('lost') end
+
+-- units refill in this many microseconds: rounded up, and rounded down
+local function span(units, p, q)
+  local whole = floor(units / q)
+  return whole * p + ceil((units - whole * q) * p / q)
+end
+local function spare(units, p, q)
+  local whole = floor(units / q)
+  return whole * p + floor((units - whole * q) * p / q)
+end
+
+-- a meter that was forgotten, or is only known from the ledger (a fourth field), begins spent: behind every slot that
+-- may have been given before
+local function meter_of(gauge)
+  local found = redis.call('HGET', KEYS[2], gauge.n)
+  local meter = found and cmsgpack.unpack(found) or {0, 0, 0, 1}
+  if meter[4] and st.born > 0 then meter[1] = max(meter[1], st.born + a.horizon + span(gauge.b, gauge.p, gauge.q)) end
+  meter[4] = nil
+  return meter
+end
+local function keep_meter(name, meter) redis.call('HSET', KEYS[2], name, cmsgpack.pack(meter)) end
+
+local function call_of(id)
+  local found = redis.call('HGET', KEYS[3], id)
+  return found and cmsgpack.unpack(found)
+end
+local function keep_call(id, c) redis.call('HSET', KEYS[3], id, cmsgpack.pack(c)) end
+
+local function purses_of(names)
+  local found = redis.call('HMGET', KEYS[6], unpack(names))
+  local purses = {}
+  for place, name in ipairs(names) do
+    purses[name] = found[place] and cmsgpack.unpack(found[place]) or {open = 0, w = {}}
+  end
+  return purses
+end
+
+-- add to every window of the purses that holds the instant; windows that are over are dropped
+local function charge(names, purses, cal, spent, held, places)
+  for place, name in ipairs(names) do
+    local purse, kept = purses[name], place == #names
+    for key, w in pairs(purse.w) do
+      kept = true
+      if w[2] <= st.cal then
+        purse.w[key] = nil
+      elseif w[1] <= cal and cal < w[2] then
+        w[3], w[4], w[5] = w[3] + spent[w[7]], w[4] + held[w[7]], w[5] + places
+      end
+    end
+    if place == #names then purse.open = purse.open + places end
+    if kept then redis.call('HSET', KEYS[6], name, cmsgpack.pack(purse)) end
+  end
+end
+
+local NONE = {0, 0, 0}
+local function less(one, other) return {one[1] - other[1], one[2] - other[2], one[3] - other[3]} end
+local function counted(state) return state == 'settled' or state == 'unknown' end
+
+-- how far the budgets' calendar is: whole minutes, forwards only, not while the clocks have parted
+local function turn_calendar()
+  local minute = wall_ms - wall_ms % 60000
+  if st.cal == 0 then
+    st.cal = minute
+  elseif math.abs(wall_ms - a.steady) < a.parted and minute > st.cal then
+    st.cal = minute
+  end
+end
+
+-- the first instant that suits every meter, and the meter that decides it
+local function common(gauges, found)
+  local slot, slowest = now, ''
+  for place, gauge in ipairs(gauges) do
+    local at = found[place][1] - spare(max(0, gauge.b - gauge.w), gauge.p, gauge.q)
+    if at > slot then slot, slowest = at, gauge.n end
+  end
+  return slot, slowest
+end
+
+local function reserve(gauges, found, slot, weights)
+  for place, gauge in ipairs(gauges) do
+    if gauge.w > 0 then
+      local meter = found[place]
+      meter = {max(meter[1], slot) + span(gauge.w, gauge.p, gauge.q), max(meter[2], slot), meter[3] + gauge.w}
+      keep_meter(gauge.n, meter)
+      weights[gauge.n] = {gauge.w, meter[3]}
+    end
+  end
+end
+
+local function correct(c, gauge, used)
+  local before = c.w[gauge.n]
+  if used == (before and before[1] or 0) then return end
+  local meter = meter_of(gauge)
+  local reserved, then_total = before and before[1] or 0, before and before[2] or meter[3]
+  if used > reserved then
+    local units = used - reserved
+    meter = {max(meter[1], c.sl) + span(units, gauge.p, gauge.q), max(meter[2], c.sl), meter[3] + units}
+  else
+    local behind = meter[2] + span(meter[3] - then_total, gauge.p, gauge.q)
+    local moved = meter[1] - spare(reserved - used, gauge.p, gauge.q)
+    meter = {min(meter[1], max(moved, behind)), meter[2], meter[3]}
+  end
+  keep_meter(gauge.n, meter)
+  c.w[gauge.n] = {used, before and then_total or meter[3]}
+end
+
+-- the refusal or the wait that the caps and the places ask for, if any; and the windows whose ceiling is too low
+local function decide_purses(purses)
+  local longest, waits, low, windows = nil, nil, {}, {}
+  for place, cap in ipairs(a.caps) do
+    local w = purses[cap.n].w[cap.w]
+    windows[place] = w
+    if cap.need > 0 and w[3] + w[4] + cap.need > cap.cap then
+      if w[3] + cap.need > cap.cap then
+        if not longest or cap.to > a.caps[longest].to then longest = place end
+      elseif not waits then
+        waits = cap.n
+      end
+    elseif cap.need > 0 and w[3] + w[4] + cap.need > w[6] then
+      low[#low + 1] = {place, w[3] + w[4] + cap.need}
+    end
+  end
+  if longest then
+    local w = windows[longest]
+    return say('spent', {i = longest, spent = w[3], held = w[4], places = w[5]})
+  end
+  if a.most and purses[a.ps[#a.ps]].open >= a.most then
+    return say('later', {reason = 'concurrency', what = 'concurrency'})
+  end
+  if waits then return say('later', {reason = 'budget', what = waits}) end
+  return nil, low
+end
+
+local function admitted(c, again)
+  return say('admitted', {sl = c.sl, cal = c.cal, at = c.at, un = c.un, w = c.w, h = c.h, again = again})
+end
+
+local function admit()
+  local c = not a.dry and call_of(a.id)
+  if c then return admitted(c, true) end
+  if not st.ready then
+    if now >= st.opens or st.born == 0 then return say('rebuild') end
+    return say('later', {at = st.opens, reason = 'rate', what = 'the start of its meters'})
+  end
+  local before = st.cal
+  turn_calendar()
+  if st.cal ~= before then keep_state() end
+  local purses, absent = purses_of(a.ps), false
+  for _, cap in ipairs(a.caps) do
+    if cap.from > st.cal or cap.to <= st.cal then return say('windows', {cal = st.cal}) end
+    absent = absent or not purses[cap.n].w[cap.w]
+  end
+  for _, gauge in ipairs(a.gauges) do
+    if gauge.w > gauge.most then return say('heavy', {name = gauge.n, w = gauge.w, most = gauge.most}) end
+  end
+  if absent then return say('open', {cal = st.cal}) end
+  local answer, low = decide_purses(purses)
+  if answer then return answer end
+  local found = {}
+  for place, gauge in ipairs(a.gauges) do found[place] = meter_of(gauge) end
+  local slot, slowest = common(a.gauges, found)
+  if slot > now + a.horizon then
+    return say('later', {at = max(slot - a.horizon, now + a.soonest), reason = 'rate', what = slowest})
+  end
+  if a.until_us and slot > max(a.until_us + (a.now and 0 or now - a.steady * 1000), now) then
+    return say('later', {at = slot, reason = 'rate', what = slowest})
+  end
+  if a.dry then return say('dry') end
+  if a.rules ~= st.rules then return say('rules', {rules = st.rules}) end
+  if #low > 0 then return say('raise', {low = low, cal = st.cal}) end
+  st.seq = st.seq + 1
+  local at = floor(now / 1000)
+  c = {s = 'open', o = a.owner, v = 1, sl = slot, at = at, cal = st.cal, un = at + a.hold, sq = st.seq,
+       h = a.h, ch = a.h, w = {}, ps = a.ps, row = a.row}
+  reserve(a.gauges, found, slot, c.w)
+  charge(a.ps, purses, c.cal, NONE, c.h, 1)
+  keep_call(a.id, c)
+  redis.call('ZADD', KEYS[4], c.un * 1000 + c.sq % 1000, a.id)
+  keep_state()
+  return admitted(c, false)
+end
+
+-- a call ends, or what is known of its end changes; a.moves: the table of moves
+local function finish()
+  local c = call_of(a.id)
+  if not c or (a.owner and c.o ~= a.owner) then return say('missing', {known = c and true or false}) end
+  local to = a.moves[c.s]
+  if not to then return say('refused', {s = c.s}) end
+  if (a.move == 'lose' and c.s ~= 'open' and c.s ~= 'released') or (a.move == 'release' and c.s == 'released')
+     or (a.move == 'expire' and c.un > floor(now / 1000)) then
+    return say('same', {c = c})
+  end
+  local told = c.h
+  if a.move == 'settle' then told = {a.money or c.h[1], c.h[2], a.tokens or c.h[3]} end
+  if to == 'released' then told = NONE end
+  for _, gauge in ipairs(a.gauges) do correct(c, gauge, gauge.used) end
+  local was_open = c.s == 'open'
+  local spent = less(counted(to) and told or NONE, counted(c.s) and c.ch or NONE)
+  charge(c.ps, purses_of(c.ps), c.cal, spent, was_open and less(NONE, c.h) or NONE, was_open and -1 or 0)
+  c.s, c.ch, c.v, c.en = to, told, c.v + 1, floor(now / 1000)
+  keep_call(a.id, c)
+  redis.call('ZREM', KEYS[4], a.id)
+  redis.call('ZADD', KEYS[5], floor(now / 1000) + a.loose, a.id)
+  return say('ended', {c = c})
+end
+
+local function reslot()
+  local c = call_of(a.id)
+  if not c or c.o ~= a.owner then return say('missing', {known = c and true or false}) end
+  local found = {}
+  for place, gauge in ipairs(a.gauges) do
+    gauge.w = c.w[gauge.n] and c.w[gauge.n][1] or 0
+    found[place] = meter_of(gauge)
+  end
+  local late = floor(now / 1000) - floor(c.sl / 1000)
+  c.sl = common(a.gauges, found)
+  reserve(a.gauges, found, c.sl, c.w)
+  c.v = c.v + 1
+  keep_call(a.id, c)
+  if c.s ~= 'open' then redis.call('ZADD', KEYS[5], floor(now / 1000) + a.loose, a.id) end
+  return say('moved', {c = c, late = late})
+end
+
+local function beat()
+  local beaten, all = 0, redis.call('HGETALL', KEYS[3])
+  for place = 1, #all, 2 do
+    local c = cmsgpack.unpack(all[place + 1])
+    if c.s == 'open' and c.o == a.owner then
+      c.un = max(c.un, floor(now / 1000) + a.hold)
+      keep_call(all[place], c)
+      redis.call('ZADD', KEYS[4], c.un * 1000 + c.sq % 1000, all[place])
+      beaten = beaten + 1
+    end
+  end
+  return say('ok', {n = beaten})
+end
+
+-- calls to look after: those of an owner, those whose hold has run out, those that nobody has written down
+local function listed()
+  local calls, ids = {}, nil
+  if a.owner then
+    local all = redis.call('HGETALL', KEYS[3])
+    for place = 1, #all, 2 do
+      local c = cmsgpack.unpack(all[place + 1])
+      if c.o == a.owner and (c.s == 'open' or a.ended) then calls[#calls + 1] = {id = all[place], c = c} end
+    end
+    table.sort(calls, function(one, other) return one.c.sq < other.c.sq end)
+    return say('calls', {calls = calls})
+  end
+  if a.which == 'due' then
+    ids = redis.call('ZRANGEBYSCORE', KEYS[4], 0, floor(now / 1000) * 1000 + 999, 'LIMIT', 0, a.limit)
+  else
+    ids = redis.call('ZRANGEBYSCORE', KEYS[5], 0, floor(now / 1000), 'LIMIT', 0, a.limit)
+  end
+  for place, id in ipairs(ids) do calls[place] = {id = id, c = call_of(id)} end
+  return say('calls', {calls = calls})
+end
+
+-- the ledger has these versions of these calls
+local function recorded()
+  for id, version in pairs(a.calls) do
+    local c = call_of(id)
+    if c and c.v == version and c.s ~= 'open' then
+      redis.call('HDEL', KEYS[3], id)
+      redis.call('ZREM', KEYS[5], id)
+    end
+  end
+  return say('ok')
+end
+
+-- the ledger knows a call that is not here any more
+local function load()
+  if not call_of(a.id) then
+    keep_call(a.id, a.c)
+    if a.c.s == 'open' then
+      redis.call('ZADD', KEYS[4], a.c.un * 1000 + a.c.sq % 1000, a.id)
+      charge(a.c.ps, purses_of(a.c.ps), a.c.cal, NONE, a.c.h, 1)
+    else
+      redis.call('ZADD', KEYS[5], floor(now / 1000) + a.loose, a.id)
+    end
+  end
+  return say('ok')
+end
+
+-- the calls and meters that the ledger knows of: from here on calls are admitted
+local function fill()
+  if st.ready then return say('ok') end
+  for name, meter in pairs(a.meters) do redis.call('HSET', KEYS[2], name, cmsgpack.pack(meter)) end
+  for _, call in ipairs(a.calls) do
+    st.seq = st.seq + 1
+    call.c.sq = st.seq
+    keep_call(call.id, call.c)
+    redis.call('ZADD', KEYS[4], call.c.un * 1000 + call.c.sq % 1000, call.id)
+    charge(call.c.ps, purses_of(call.c.ps), call.c.cal, NONE, call.c.h, 1)
+  end
+  st.ready = true
+  keep_state()
+  return say('ok')
+end
+
+-- windows begin, or are looked at for the first time: with what the ledger has spent in them (a.known: its view of the
+-- calls that are here) and what these calls hold and cost beside it
+local function open()
+  local all = redis.call('HGETALL', KEYS[3])
+  for _, wanted in ipairs(a.windows) do
+    local purse = purses_of({wanted.n})[wanted.n]
+    if not purse.w[wanted.w] then
+      local w = {wanted.from, wanted.to, wanted.spent, 0, 0, wanted.ceiling, wanted.d}
+      for place = 1, #all, 2 do
+        local c, paid = cmsgpack.unpack(all[place + 1]), false
+        for _, name in ipairs(c.ps) do paid = paid or name == wanted.n end
+        if paid and w[1] <= c.cal and c.cal < w[2] then
+          local known = a.known[all[place]]
+          if known then w[3] = w[3] - known[w[7]] end
+          if c.s == 'open' then w[4], w[5] = w[4] + c.h[w[7]], w[5] + 1 end
+          if counted(c.s) then w[3] = w[3] + c.ch[w[7]] end
+        end
+      end
+      purse.w[wanted.w] = w
+      redis.call('HSET', KEYS[6], wanted.n, cmsgpack.pack(purse))
+    end
+  end
+  return say('ok')
+end
+
+local function raise()
+  for _, wanted in ipairs(a.windows) do
+    local purse = purses_of({wanted.n})[wanted.n]
+    local w = purse.w[wanted.w]
+    if w then
+      w[6] = max(w[6], wanted.ceiling)
+      redis.call('HSET', KEYS[6], wanted.n, cmsgpack.pack(purse))
+    end
+  end
+  return say('ok')
+end
+
+local function look()
+  if a.ids then return say('look', {ids = redis.call('HKEYS', KEYS[3])}) end
+  local meters, all = {}, redis.call('HGETALL', KEYS[2])
+  for place = 1, #all, 2 do
+    local meter = cmsgpack.unpack(all[place + 1])
+    if not meter[4] then meters[all[place]] = meter end
+  end
+  return say('look', {meters = meters})
+end
+
+if op == 'admit' then return admit() end
+if op == 'end' then return finish() end
+if op == 'reslot' then return reslot() end
+if op == 'beat' then return beat() end
+if op == 'list' then return listed() end
+if op == 'recorded' then return recorded() end
+if op == 'fill' then return fill() end
+if op == 'load' then return load() end
+if op == 'open' then return open() end
+if op == 'raise' then return raise() end
+if op == 'look' then return look() end
+if op == 'rules' then
+  st.rules = a.rules
+  keep_state()
+  return say('ok')
+end
+if op == 'adjust' then
+  charge(a.ps, purses_of(a.ps), a.cal, a.spent, NONE, 0)
+  return say('ok')
+end
+return redis.error_reply('no such operation: ' .. op)

@@ -1,0 +1,259 @@
+"""What goes to the script and what comes back, in its own shapes: names are short, because they travel with every call."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from math import gcd
+from typing import Any, NamedTuple
+
+import msgspec
+
+from longwatch.admission.calls import HOLD_MS, CallRequest, Weights, weights_of
+from longwatch.admission.keys import Charge
+from longwatch.admission.standing import Prepared
+from longwatch.db.connection import Row
+from longwatch.policy import meter
+from longwatch.policy.admission import HORIZON_US, SOONEST_US
+from longwatch.policy.limits import Rate
+from longwatch.policy.meter import Meter
+from longwatch.policy.scope import Gauge, PurseCap, purses_of
+from longwatch.policy.window import Window, window_of
+
+DIMENSIONS = ("money", "calls", "tokens")  # places of a charge
+Said = dict[str, Any]
+
+encoder = msgspec.json.Encoder()
+
+
+class Who(msgspec.Struct, array_like=True, frozen=True):
+    """What a call is of: Redis carries it for whoever has to write the call down, and does not look at it."""
+
+    key: str
+    service: str
+    model: str | None
+    agent: str
+    budget: str | None
+    task: str | None
+    run: str | None
+    step: str | None
+    lane: str
+    keyed: bool  # its service remembers its key, as the limits were when it was admitted
+
+
+_who = msgspec.json.Decoder(Who)
+
+
+def who_of(asked: CallRequest, *, keyed: bool) -> Who:
+    return Who(
+        asked.key,
+        asked.service,
+        asked.model,
+        asked.agent,
+        asked.budget,
+        asked.task,
+        asked.run,
+        asked.step,
+        asked.lane,
+        keyed,
+    )
+
+
+def pack(who: Who) -> str:
+    return encoder.encode(who).decode()
+
+
+class Move(NamedTuple):
+    """For the journal: what happened to the call, how it then stood, and what it cost."""
+
+    name: str
+    state: str
+    money: int
+
+
+@dataclass(frozen=True)
+class Known:
+    """A call as the engine has it. Instants are the fleet's: slot in microseconds, the others in milliseconds.
+
+    told: what it costs by itself. moves: those that the ledger has not been told of.
+    """
+
+    id: str
+    who: Who
+    owner: str
+    state: str
+    version: int
+    slot_us: int
+    admitted_ms: int
+    calendar_ms: int
+    until_ms: int
+    ended_ms: int | None
+    hold: Charge
+    told: Charge
+    weights: Weights
+    moves: tuple[Move, ...] = field(default=())
+
+    def who_row(self) -> Who:
+        """What of a row tells the scope of a call."""
+        return self.who
+
+    def after(self, before: "Known | None") -> "Known":
+        """With the moves that the ledger has not been told of yet."""
+        return self if before is None else replace(self, moves=before.moves + self.moves)
+
+
+def known(id: str, said: Said, shift_us: int, *moves: Move) -> Known:
+    """A call as the script gives it. shift_us: what its clock needs added to read as the fleet's."""
+    shift_ms = shift_us // 1000
+    ended_ms = said.get("en")
+    return Known(
+        id=id,
+        who=_who.decode(said["row"]),
+        owner=text(said["o"]),
+        state=text(said["s"]),
+        version=said["v"],
+        slot_us=said["sl"] + shift_us,
+        admitted_ms=said["at"] + shift_ms,
+        calendar_ms=said["cal"],
+        until_ms=said["un"] + shift_ms,
+        ended_ms=None if ended_ms is None else ended_ms + shift_ms,
+        hold=Charge(*said["h"]),
+        told=Charge(*said["ch"]),
+        weights=weights(said["w"]),
+        moves=moves,
+    )
+
+
+def weights(said: Any) -> Weights:
+    """An empty table is an empty list in Lua."""
+    return {text(name): (units, total) for name, (units, total) in said.items()} if said else {}
+
+
+def text(said: str | bytes) -> str:
+    return said if isinstance(said, str) else said.decode()
+
+
+def said_of(row: Row, shift_us: int) -> Said:
+    """A call of the ledger, as the script has it. shift_us: what its clock needs added to read as the fleet's."""
+    shift_ms = shift_us // 1000
+    who = Who(
+        row.key, row.service, row.model, row.agent, row.budget, row.task, row.run, row.step, row.lane, row.sharing > 0
+    )
+    return {
+        "s": row.state,
+        "o": row.owner,
+        "v": row.version,
+        "sl": row.slot_us - shift_us,
+        "at": row.admitted_ms - shift_ms,
+        "cal": row.calendar_ms,
+        "un": row.until_ms - shift_ms,
+        "en": None if row.ended_ms is None else row.ended_ms - shift_ms,
+        "sq": 0,
+        "h": [row.held_money, row.held_calls, row.held_tokens],
+        "ch": [row.money, row.calls, row.tokens],
+        "w": weights_of(row),
+        "ps": purses_of(service=row.service, budget=row.budget, agent=row.agent),
+        "row": pack(who),
+    }
+
+
+def asked_of(prepared: Prepared, request: CallRequest, *, rules: int, dry: bool) -> Said:
+    """The question, but for the caps."""
+    scope = prepared.scope
+    return {
+        "id": request.id,
+        "owner": request.owner,
+        "rules": rules,
+        "until_us": None if request.until_ms is None else request.until_ms * 1000,
+        "most": scope.service.concurrency,
+        "gauges": [gauge(each, w=request.weights.get(each.dimension, 0)) for each in scope.gauges],
+        "ps": scope.purses,
+        "h": (request.money, request.calls, request.tokens),
+        "row": pack(who_of(request, keyed=is_keyed(prepared, request))),
+        "hold": HOLD_MS,
+        "horizon": HORIZON_US,
+        "soonest": SOONEST_US,
+        "dry": dry,
+    }
+
+
+def admitted_of(prepared: Prepared, request: CallRequest, said: Said, shift_us: int) -> Known:
+    """A call that the script has admitted, now or before."""
+    hold, shift_ms = Charge(*said["h"]), shift_us // 1000
+    return Known(
+        id=request.id,
+        who=who_of(request, keyed=is_keyed(prepared, request)),
+        owner=request.owner,
+        state="open",
+        version=1,
+        slot_us=said["sl"] + shift_us,
+        admitted_ms=said["at"] + shift_ms,
+        calendar_ms=said["cal"],
+        until_ms=said["un"] + shift_ms,
+        ended_ms=None,
+        hold=hold,
+        told=hold,
+        weights=weights(said["w"]),
+    )
+
+
+# -- limits ----------------------------------------------------------------------------------------------------------------
+
+
+def gauge(of: Gauge, **more: int) -> Said:
+    """A rate as a fraction in lowest terms: p microseconds for q units. b: units that may leave at once."""
+    rate = of.rate
+    p, q = fraction(rate)
+    return {"n": of.meter, "p": p, "q": q, "b": meter.usable_burst(rate), "most": meter.ceiling(rate)} | more
+
+
+def fraction(rate: Rate) -> tuple[int, int]:
+    per_us = rate.per_ms * 1000
+    common = gcd(per_us, rate.amount)
+    return per_us // common, rate.amount // common
+
+
+@dataclass(frozen=True)
+class Caps:
+    """The caps of a scope as the script wants them, at one minute of the budgets' calendar."""
+
+    calendar_ms: int
+    windows: tuple[tuple[PurseCap, Window], ...]
+    said: tuple[Said, ...]
+
+    def needing(self, needs: Mapping[str, int]) -> list[Said]:
+        """With what a call has to hold of each, by dimension."""
+        return [said | {"need": needs[cap.dimension]} for (cap, _), said in zip(self.windows, self.said, strict=True)]
+
+
+def caps_at(prepared: Prepared, calendar_ms: int) -> Caps:
+    windows = tuple((cap, window_of(calendar_ms, cap.cap.window, prepared.zone)) for cap in prepared.scope.caps)
+    return Caps(calendar_ms, windows, tuple(cap_of(cap, window) for cap, window in windows))
+
+
+def cap_of(cap: PurseCap, window: Window) -> Said:
+    return {
+        "n": cap.purse,
+        "w": f"{cap.dimension}/{cap.cap.window}/{window.ends_ms}",
+        "d": DIMENSIONS.index(cap.dimension) + 1,
+        "from": window.starts_ms,
+        "to": window.ends_ms,
+        "cap": cap.cap.amount,
+    }
+
+
+def is_heavy(prepared: Prepared, weights: Mapping[str, int]) -> bool:
+    """Whether the call leaves a meter in debt, which nobody could tell from the clock alone."""
+    return any(weights.get(found.dimension, 0) > meter.usable_burst(found.rate) for found in prepared.scope.gauges)
+
+
+def is_keyed(prepared: Prepared, request: CallRequest) -> bool:
+    """Whether other calls may have its key, and its service bill them once."""
+    return prepared.scope.service.key_memory_ms is not None and request.key != request.id
+
+
+def meters_of(said: Any, shift_us: int) -> dict[str, Meter]:
+    """Meters as the fleet's clock reads; one that was never used stays so."""
+    found: dict[str, list[int]] = said or {}
+    return {
+        text(name): Meter(free + shift_us if free else 0, last + shift_us if last else 0, total)
+        for name, (free, last, total) in found.items()
+    }

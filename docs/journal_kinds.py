@@ -38,6 +38,7 @@ MEANINGS = {
     "process.killed": "a process stood still inside a lock for a second, and was ended so that the others could go on",
     "run.started": "an attempt at a task began",
     "state.backed_up": "a copy of the whole state was made while the fleet ran",
+    "state.copied": "this state was copied from another one: every fence given before is overtaken, every lease has ended",
     "state.restored": "a backup was put in place: every fence given before is overtaken, every lease has ended",
     "step.begun": "a `once` is about to take place; without `step.stored` behind it nobody knows whether it did",
     "step.stored": "a step's result is kept: no later attempt runs it again",

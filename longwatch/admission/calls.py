@@ -9,7 +9,7 @@ from longwatch.db.connection import Row
 from longwatch.errors import ConfigError, nearest
 from longwatch.policy.call import Phase, State, phase
 from longwatch.policy.limits import DIMENSIONS
-from longwatch.policy.naming import resolve_lane
+from longwatch.policy.naming import check_name, resolve_lane
 
 HOLD_MS = 600_000  # an open call whose owner is silent for this long is charged at its hold
 LARGEST = 10**15  # above this a weight, a price or a hold is a mistake: a billion units of money in micro-units
@@ -140,6 +140,7 @@ def check(request: CallRequest) -> None:
     check_amount("money", request.money)
     check_amount("tokens", request.tokens)
     resolve_lane(request.lane)
+    check_name("the key", request.key)
 
 
 def check_weights(weights: Mapping[str, int]) -> None:

@@ -17,7 +17,7 @@ import os
 import sys
 import threading
 from collections import Counter, namedtuple
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from pathlib import Path
 from typing import Any, NoReturn, cast
 from urllib.parse import unquote, urlsplit
@@ -27,6 +27,7 @@ import apsw
 from longwatch.db import statements
 from longwatch.db.connection import Clock, Part, Row, Value
 from longwatch.db.place import is_full, reachable, refuse_remote, unavailable
+from longwatch.db.tables import Table
 from longwatch.db.turnstile import Turnstile, device_of, is_stopped, kill_if_stopped, lock_holders
 from longwatch.errors import StoreUnavailable
 
@@ -76,9 +77,43 @@ class SqliteTransaction:
         self._execute(statement, values).fetchall()
         return self._connection.changes()
 
+    def plain(self, sql: str, *values: Value) -> list[tuple[Value, ...]]:
+        """One statement of a copy: see db/tables.py."""
+        return cast("list[tuple[Value, ...]]", self._connection.execute(sql, values).fetchall())
+
+    def fill(self, table: Table, rows: Sequence[Sequence[Value]]) -> None:
+        """Add the rows of a copy."""
+        names = ", ".join(f'"{name}"' for name, _ in table.columns)
+        marks = ", ".join("?" * len(table.columns))
+        self._connection.executemany(f'insert into "{table.name}" ({names}) values ({marks})', rows)
+
     def _execute(self, statement: str, values: dict[str, Value]) -> apsw.Cursor:
         values["now_ms"], values["wall_ms"] = self.now_ms, self.wall_ms
         return self._connection.execute(self._sql[statement], values)
+
+
+def tables() -> tuple[Table, ...]:
+    """Every table that the migrations make, in their order."""
+    connection = apsw.Connection(":memory:")
+    for _, _, text in statements.migrations():
+        connection.execute(text)
+    names = [
+        str(name)
+        for (name,) in connection.execute("select name from sqlite_schema where type = 'table' order by rowid")
+    ]
+    return tuple(_table(connection, name) for name in names)
+
+
+KEY = "select name from pragma_table_info(?) where pk > 0 order by pk"
+
+
+def _table(connection: apsw.Connection, name: str) -> Table:
+    found = connection.execute(
+        "select name, lower(type), pk from pragma_table_info(?) order by cid", (name,)
+    ).fetchall()
+    columns = tuple((str(column), sort != "text") for column, sort, _ in found)
+    key = tuple(str(row[0]) for row in connection.execute(KEY, (name,)))
+    return Table(name, columns, key, [sort for _, sort, place in found if place] == ["integer"])
 
 
 _row_types: dict[str, Any] = {}

@@ -44,3 +44,9 @@ def unknown(sort: str, name: str, known: Collection[str]) -> ConfigError:
         f"unknown {sort} {name}{nearest(name, sorted(known))}",
         hint=f"Add [{sort}.{name}] to longwatch.toml, or use one of: {', '.join(sorted(known))}.",
     )
+
+
+def check_name(what: str, name: str) -> None:
+    """Errors: ConfigError for a name that not every engine can keep: one with a NUL, or with half of a surrogate pair."""
+    if "\0" in name or not (name.isascii() or not any("\ud800" <= character <= "\udfff" for character in name)):
+        raise ConfigError(f"{what} {name!r} holds a character that is no text", hint="Take it out of the name.")

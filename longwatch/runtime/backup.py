@@ -316,7 +316,7 @@ def _take_over(copy: Path, epoch: int, source: str, carried: Carried) -> tuple[i
         journal = Journal(database, Redactor(joined.redaction_key.encode()))
         store.overtake(database, journal, epoch=epoch, source=source)
         freed = _crash_all(database, journal)
-        _until_nothing(Limiter(database, journal, limits_from_json(joined.config)).expire)
+        until_nothing(Limiter(database, journal, limits_from_json(joined.config)).expire)
         store.carry(database, carried)
         return freed, Look(database).counts().get("unknown", 0)
     finally:
@@ -325,10 +325,10 @@ def _take_over(copy: Path, epoch: int, source: str, carried: Carried) -> tuple[i
 
 def _crash_all(database: SqliteDatabase, journal: Journal) -> int:
     Workers(database, journal).end_all()
-    return _until_nothing(Runs(database, journal).sweep)
+    return until_nothing(Runs(database, journal).sweep)
 
 
-def _until_nothing(sweep: Callable[[], int]) -> int:
+def until_nothing(sweep: Callable[[], int]) -> int:
     swept = 0
     for _ in range(SWEEPS):
         found = sweep()

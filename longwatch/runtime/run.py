@@ -16,6 +16,7 @@ from longwatch.errors import GiveUp, LeaseLost, Refused, RetryLater, StepReused
 from longwatch.policy.duration import Duration, parse_ms
 from longwatch.policy.lease import Holder
 from longwatch.policy.money import Money
+from longwatch.policy.naming import check_name
 from longwatch.runtime.call import Call, Caller, KeyForgotten
 from longwatch.runtime.contents import Reading
 from longwatch.runtime.edit import Edit
@@ -312,6 +313,7 @@ class RunCore:
 
     def _enter(self, name: str) -> None:
         self.check()
+        check_name("the step", name)
         if name in self._names:
             raise StepReused(
                 f"the step {name!r} was used before in this run of {self.task}",

@@ -372,4 +372,5 @@ def described(error: BaseException) -> str:
     head = f"{type(error).__qualname__}: {error}"
     frames = reversed(traceback.extract_tb(error.__traceback__)[-3:])
     places = "".join(f"\n  at {Path(frame.filename).name}:{frame.lineno} in {frame.name}" for frame in frames)
-    return (head + places)[:ERROR_MOST]
+    text = (head + places)[:ERROR_MOST].replace("\0", "\ufffd")
+    return text.encode("utf-8", "replace").decode()  # half a surrogate pair comes with the name of a file, for one

@@ -14,7 +14,7 @@ import apsw
 import msgspec
 
 from longwatch.db import statements
-from longwatch.db.connection import Database
+from longwatch.db.connection import Database, Transaction
 from longwatch.db.place import unavailable
 from longwatch.db.sqlite import BUSY_MS, SqliteDatabase, translated
 from longwatch.db.turnstile import Turnstile
@@ -155,14 +155,20 @@ def overtake(database: Database, journal: Journal, *, epoch: int, source: str) -
     source: where the copy came from, for the journal.
     """
     with database.transaction() as tx:
-        tx.count("backup.set_epoch", epoch=epoch)
-        tx.count("backup.drop_waiters")
-        tx.count("backup.drop_covers")
-        ended = tx.all("backup.drop_leases")
-        for row in ended:
-            journal.append(tx, "lease.expired", row.id, agent=row.agent, task=row.task, reason="state restored")
-        tx.count("backup.doubt_calls")
-        journal.append(tx, "state.restored", "fleet", source=source, epoch=epoch, leases=len(ended))
+        ended = overtake_in(tx, journal, epoch=epoch, reason="state restored")
+        journal.append(tx, "state.restored", "fleet", source=source, epoch=epoch, leases=ended)
+    return ended
+
+
+def overtake_in(tx: Transaction, journal: Journal, *, epoch: int, reason: str) -> int:
+    """As `overtake`, in an open transaction, and for a reason of its own."""
+    tx.count("backup.set_epoch", epoch=epoch)
+    tx.count("backup.drop_waiters")
+    tx.count("backup.drop_covers")
+    ended = tx.all("backup.drop_leases")
+    for row in ended:
+        journal.append(tx, "lease.expired", row.id, agent=row.agent, task=row.task, reason=reason)
+    tx.count("backup.doubt_calls")
     return len(ended)
 
 

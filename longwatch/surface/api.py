@@ -8,6 +8,7 @@ from typing import Any, Self, TypeVar, overload
 
 from longwatch.errors import ConfigError, NotFound, StoreUnavailable, WaitTimeout, nearest
 from longwatch.policy.duration import Duration, parse_ms
+from longwatch.policy.naming import check_name
 from longwatch.policy.task import ENDED, LANES, Fate
 from longwatch.runtime.handler import Bound, Handler, bound_by_name
 from longwatch.runtime.loop import FOREVER_MS, Retry, wait_for
@@ -249,6 +250,8 @@ class Longwatch(Pieces):
         fate: Fate = "cancel",
         ready_ms: int | None = None,
     ) -> NewTask:
+        if key is not None:
+            check_name("the key", key)
         if lane not in LANES:
             raise ConfigError(f"there is no lane {lane!r}{nearest(lane, LANES)}", hint="urgent, normal or batch.")
         if fate not in ("cancel", "fail", "ignore"):

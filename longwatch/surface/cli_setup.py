@@ -1,6 +1,8 @@
 """The commands that set up: config, state, completion."""
 
+import contextlib
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -8,12 +10,13 @@ from click.shell_completion import get_completion_class
 from rich.console import RenderableType
 
 from longwatch import config as configuration
-from longwatch.errors import ConfigError
+from longwatch.errors import ConfigError, NotFound
 from longwatch.runtime import backup as backups
 from longwatch.runtime.backup import Plan
+from longwatch.runtime.transfer import Progress, copy_state
 from longwatch.runtime.world import Machine
 from longwatch.surface.cli_base import BadUse, Command, Group, pass_session
-from longwatch.surface.engines import is_remote, shown
+from longwatch.surface.engines import State, identity, is_remote, open_state, shown
 from longwatch.surface.output import facts, table
 from longwatch.surface.progress import progress
 from longwatch.surface.session import Session
@@ -130,6 +133,44 @@ def restore(session: Session, file: Path, yes: bool, dry_run: bool) -> None:
     )
     data = _plan_json(plan, restored=True) | {"epoch": done.epoch, "unknown": done.unknown, "freed": done.freed}
     session.out.answer(data, "\n".join([*said, *_warnings(plan, done.unknown)]))
+
+
+@state.command("copy")
+@click.argument("source", metavar="FROM")
+@click.argument("target", metavar="TO")
+@pass_session
+def copy(session: Session, source: str, target: str) -> None:
+    """Copy a whole fleet into an empty state, of the same engine or another.
+
+    FROM and TO are files or postgresql:// addresses. Stop the workers first. Rows and checksums are compared before
+    anything counts; FROM stays as it is.
+    """
+    world, found = Machine(), Progress()
+    if not is_remote(source) and not Path(source).exists():
+        raise NotFound(f"there is no state {source}", hint="longwatch config show names the state of this fleet.")
+    if identity(source) == identity(target):
+        raise BadUse("FROM and TO are one state", hint="Name an empty one to copy into.")
+    with contextlib.ExitStack() as stack:
+        old, new = (_opened(session, place, world, stack) for place in (source, target))
+        with progress(lambda: f"copying {found.table}: {found.done} of {found.total} rows"):
+            done = copy_state(world, old, new, source=shown(source), target=shown(target), progress=found)
+    data = {
+        "from": shown(source),
+        "to": shown(target),
+        "epoch": done.epoch,
+        "tables": {name: {"rows": sum.rows, "sha256": sum.digest} for name, sum in done.tables.items()},
+        "tasks": dict(done.tasks),
+    }
+    counted = f"{done.rows} rows in {len(done.tables)} tables"
+    said = f"{shown(target)}: {counted}, the same as in {shown(source)} by count and checksum"
+    hint = f'Now name it: [fleet] state = "{shown(target)}". Do not work on both.'
+    session.out.answer(data, f"{said}\n{hint}")
+
+
+def _opened(session: Session, place: str, world: Machine, stack: contextlib.ExitStack) -> State:
+    opened = open_state(replace(session.settings, state=place), world)
+    stack.callback(opened.database.close)
+    return opened
 
 
 def _agreed(session: Session, plan: Plan) -> bool:

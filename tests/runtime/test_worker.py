@@ -747,3 +747,23 @@ def test_steps_of_threads_started_by_a_handler_are_refused_a_name_twice(lw: long
     lw.submit(threads.bind())
     lw.work(until_idle=True)
     assert errors == [StepReused]
+
+
+def test_an_error_of_any_characters_is_kept_and_such_a_name_is_refused(lw: longwatch.Longwatch) -> None:
+    @lw.task()
+    def odd(run: Run) -> None:
+        raise ValueError("nul \0 and half \udcff")
+
+    @lw.task()
+    def named(run: Run) -> None:
+        run.step("a\0b", int)
+
+    tasks = [lw.submit(odd.bind()), lw.submit(named.bind())]
+    lw.work(until_idle=True)
+    errors = [lw.get(task.id).error or "" for task in tasks]
+    assert "nul \ufffd and half ?" in errors[0]
+    assert "holds a character that is no text" in errors[1]
+    with pytest.raises(longwatch.ConfigError, match="the key"):
+        lw.submit(odd.bind(), key="\udcff")
+    with pytest.raises(longwatch.ConfigError, match="the key"), lw.call("api", key="a\0"):
+        pass

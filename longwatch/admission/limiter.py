@@ -4,7 +4,7 @@
 transaction and may be repeated when its reply was lost: the id decides.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from longwatch.admission import keys, refusals, standing
 from longwatch.admission.calls import (
@@ -43,6 +43,7 @@ class Limiter:
     def __init__(self, database: Database, journal: Journal, limits: Limits, *, rules: int = 0) -> None:
         """rules: how often the fleet's limits had been changed when these were in force; others are not decided by."""
         self.database, self.journal = database, journal
+        self.pending: Callable[[], None] = _nothing  # is told that there is something to `flush`
         self._ledger = Ledger(journal, self._scope_of_row)
         self.adopt(limits, rules)
 
@@ -211,6 +212,11 @@ class Limiter:
         with self.database.read() as tx:
             return [call_of(row, tx.now_ms) for row in tx.all("call.of_task", task=task, limit=limit)]
 
+    @property
+    def unwritten(self) -> int:
+        """Calls that `flush` has to write down."""
+        return 0
+
     def flush(self) -> bool:
         """Write down what is not written yet; whether there was anything. Here every method writes at once."""
         return False
@@ -244,6 +250,10 @@ class Limiter:
         if row is None or row.owner != owner:
             raise no_such_call(call)
         return row
+
+
+def _nothing() -> None:
+    """Nobody waits to be told."""
 
 
 def no_such_call(call: str) -> NotFound:

@@ -40,9 +40,11 @@ from longwatch.policy.unsent import proves_unsent
 from longwatch.policy.usage import metered, model_of, usage_from, usage_of
 from longwatch.runtime.beats import Beats
 from longwatch.runtime.loop import FOREVER_MS, Retry, Sleeper, wait_for
+from longwatch.runtime.obstacle import obstacle
 from longwatch.runtime.owed import Owed
 from longwatch.runtime.persist import persist
 from longwatch.runtime.world import World
+from longwatch.runtime.writing import Writing
 
 logger = logging.getLogger("longwatch")
 
@@ -71,6 +73,7 @@ class Calls:
         self.world, self.sleeper, self.limiter = world, sleeper, limiter
         self.beats = Beats(world, sleeper, limiter)
         self.owed = Owed()
+        self.limiter.pending = Writing(world, sleeper, limiter, self.owed).wake
 
     def adopt(self, limits: Limits, rules: int) -> None:
         """From now on decide by these limits. rules: how often the fleet's were changed, with these."""
@@ -197,24 +200,33 @@ class Call:
             self._begun_ms = self._calls.world.steady_ms()
         if self._admitted is None:
             answer = self._ask()
+            if isinstance(answer, Retry):
+                return answer
             if isinstance(answer, Later):
                 return self._in_line(answer)
             self._take(answer)
         return self._until_slot()
 
-    def _ask(self) -> Admitted | Later:
+    def _ask(self) -> Admitted | Later | Retry:
         request = self._request
         if self._wait_ms is not None:
             request = replace(request, until_ms=self._until_ms() + self._offset_ms())
-        self._calls.owed.pay()
         self._asked = True
         try:
+            self._calls.owed.pay()
             answer = persist(lambda: self._calls.limiter.admit(request))
             self._asked = isinstance(answer, Admitted)
         except LongwatchError as error:
             self._asked = isinstance(error, StoreUnavailable)
+            if isinstance(error, StoreUnavailable) and error.waits and self._calls.world.steady_ms() < self._until_ms():
+                return self._soon()
             raise
         return answer
+
+    def _soon(self) -> Retry:
+        """The engine is away and may be back: ask again."""
+        delay_ms = POLL.delay_ms(self._attempts, fraction=self._calls.world.fraction())
+        return Retry(min(self._calls.world.steady_ms() + delay_ms, self._until_ms()))
 
     def _take(self, admitted: Admitted) -> None:
         self._admitted = admitted
@@ -250,11 +262,8 @@ class Call:
             raise self._timeout(later)
         if not self._told and now_ms >= self._begun_ms + TELL_MS:
             self._told = True
-            logger.warning("%s has waited %d s for %s", self.id, TELL_MS // 1000, self._obstacle(later))
-        if later.at_us is None:
-            at_ms = now_ms + POLL.delay_ms(self._attempts, fraction=self._calls.world.fraction())
-        else:
-            at_ms = -(-later.at_us // 1000) - self._offset_ms()
+            logger.warning("%s has waited %d s for %s", self.id, TELL_MS // 1000, self._waits_for(later))
+        at_ms = self._soon().at_ms if later.at_us is None else -(-later.at_us // 1000) - self._offset_ms()
         return Retry(min(at_ms, self._until_ms(), FOREVER_MS if self._told else self._begun_ms + TELL_MS))
 
     def _until_ms(self) -> int:
@@ -267,7 +276,7 @@ class Call:
     def _timeout(self, later: Later) -> WaitTimeout:
         return WaitTimeout(
             f"{self._request.service} did not let the call leave within {self._wait_ms} ms.\n  it waited for "
-            f"{self._obstacle(later)}.",
+            f"{self._waits_for(later)}.",
             hint="Wait longer (wait=), or see who is using it: longwatch limit list.",
             retry_after=None if later.at_us is None else max(0, later.at_us // 1000 - self._now_fleet_ms()) / 1000,
         )
@@ -275,17 +284,8 @@ class Call:
     def _now_fleet_ms(self) -> int:
         return self._calls.world.steady_ms() + self._offset_ms()
 
-    def _obstacle(self, later: Later) -> str:
-        """What the call waits for and who has it, in words."""
-        if later.reason == "rate":
-            return f"its turn at the rate {later.what}"
-        service = self._request.service if later.reason == "concurrency" else None
-        found = self._calls.limiter.open_calls(service=service, limit=4)
-        now_ms = self._now_fleet_ms()
-        who = [f"{call.id} of {call.agent} for {(now_ms - call.admitted_ms) // 1000} s" for call in found[:3]]
-        more = " and others" if len(found) > 3 else ""
-        what = f"a place at {service}" if service else f"what other calls hold of {later.what}"
-        return f"{what}, held by {', '.join(who)}{more}"
+    def _waits_for(self, later: Later) -> str:
+        return obstacle(self._calls.limiter, self._request.service, later, now_ms=self._now_fleet_ms())
 
     # -- the block -----------------------------------------------------------------------------------------------------
 

@@ -22,14 +22,19 @@ class Owed:
     def end(self, write: Callable[[], None]) -> None:
         """Write it after what is owed, so that the last one counts; while the store is away it is owed too.
 
+        An engine beside the store that is away and may soon be back is no error: the call has ended, and will be told.
         Errors: StoreUnavailable, and as the write.
         """
         try:
             self.pay()
             persist(write)
-        except StoreUnavailable:
+        except StoreUnavailable as error:
             self._ends.append(write)
-            raise
+            if not error.waits:
+                raise
+
+    def __len__(self) -> int:
+        return len(self._ends)
 
     def later(self, write: Callable[[], None]) -> None:
         self._ends.append(write)

@@ -1,9 +1,11 @@
-"""Which engine keeps a state: told by its name, a file or the address of a server."""
+"""Which engine keeps a state, and which one decides about calls: told by their addresses."""
 
+import hashlib
 import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from longwatch.admission.limiter import Limiter
 from longwatch.config import Settings
 from longwatch.config.secret import without_password
 from longwatch.db.connection import Clock, Database
@@ -12,6 +14,8 @@ from longwatch.db.sqlite import SqliteDatabase
 from longwatch.errors import ConfigError
 from longwatch.runtime.loop import Bells, Fifos
 from longwatch.runtime.world import World
+from longwatch.store.fleet import Fleet
+from longwatch.store.journal import Journal
 
 SERVERS = ("postgresql", "postgres")
 
@@ -44,6 +48,24 @@ def shown(state: str) -> str:
 def open_state(settings: Settings, world: World) -> State:
     """Open the state, or make it, and bring it to this code's schema. Errors: StoreUnavailable, ConfigError."""
     return _on_server(settings, world) if is_remote(settings.state) else _in_file(settings, world)
+
+
+def open_limiter(settings: Settings, database: Database, journal: Journal, joined: Fleet, world: World) -> Limiter:
+    """What decides about calls: the state's own engine, or the one that is named. Errors: StoreUnavailable, ConfigError."""
+    if not settings.admission:
+        return Limiter(database, journal, settings.limits)
+    try:
+        from longwatch.admission.redis import Link, RedisLimiter
+    except ImportError as error:
+        hint = "pip install 'longwatch[redis]'"
+        raise ConfigError(f"the driver of Redis is not installed ({error})", hint=hint) from error
+    own = hashlib.sha256(joined.redaction_key.encode()).hexdigest()[:12]  # fleets of one name may share a server
+    link = Link(settings.admission, f"{joined.name}:{own}")
+    limiter = RedisLimiter(
+        database, journal, settings.limits, link=link, clock=world, new_token=lambda: world.new_id("engine")
+    )
+    link.renew()
+    return limiter
 
 
 def _in_file(settings: Settings, world: World) -> State:

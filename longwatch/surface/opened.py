@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from longwatch import config as configuration
-from longwatch.admission.limiter import Limiter
 from longwatch.config import Settings
 from longwatch.db.connection import Database
 from longwatch.errors import ConfigError
@@ -30,7 +29,7 @@ from longwatch.store.runs import Runs
 from longwatch.store.steps import Steps
 from longwatch.store.tasks import Tasks
 from longwatch.store.workers import Workers
-from longwatch.surface.engines import identity, open_state
+from longwatch.surface.engines import identity, open_limiter, open_state
 
 SECRET_ENDINGS = ("_API_KEY", "_SECRET", "_TOKEN", "_PASSWORD")
 
@@ -53,7 +52,10 @@ class Opened:
     def close(self) -> None:
         self.parts.leases.close()
         self.parts.edits.close()
-        self.parts.database.close()
+        try:
+            self.parts.calls.limiter.close()
+        finally:
+            self.parts.database.close()
 
 
 _opened: dict[str, Opened] = {}
@@ -139,7 +141,7 @@ def assemble(
         runs=Runs(database, journal),
         steps=Steps(database, journal),
         workers=Workers(database, journal),
-        calls=Calls(world, sleeper, Limiter(database, journal, settings.limits)),
+        calls=Calls(world, sleeper, open_limiter(settings, database, journal, joined, world)),
         leases=leases,
         edits=edits,
         bells=bells,

@@ -63,11 +63,10 @@ class RedisLimiter(Limiter):
         new_token: Callable[[], str],
         rules: int = 0,
         given: bool = False,
-        pending: Callable[[], None] = lambda: None,
     ) -> None:
-        """clock: of the machine. given: decide by it, not by the server's. pending: there is something to `flush`."""
+        """clock: of the machine. given: decide by it, not by the server's."""
         super().__init__(database, journal, limits, rules=rules)
-        self.link, self.pending = link, pending
+        self.link = link
         self._clock, self._given = clock, given
         self._records = Records(database, Book(self._ledger), self._run, lambda: self.pending())
         self._memory = Memory(database, journal, link, new_token, self._now, rules=rules)
@@ -303,12 +302,21 @@ class RedisLimiter(Limiter):
     # -- looking after calls ---------------------------------------------------------------------------------------------
 
     def beat(self, owner: str) -> int:
+        return _unless_away(lambda: self._beat(owner))
+
+    def expire(self, *, limit: int = PAGE) -> int:
+        return _unless_away(lambda: self._expire_due(limit))
+
+    def bury(self, owner: str) -> int:
+        return _unless_away(lambda: self._bury_all(owner))
+
+    def _beat(self, owner: str) -> int:
         _, said, _ = self._run("beat", {"owner": owner, "hold": HOLD_MS})
         self._records.flush()
         super().beat(owner)
         return int(said["n"])
 
-    def expire(self, *, limit: int = PAGE) -> int:
+    def _expire_due(self, limit: int) -> int:
         expired = sum(
             self._end(call, "expire", None, {}, {}) for call in self._listed({"which": "due", "limit": limit})
         )
@@ -317,7 +325,7 @@ class RedisLimiter(Limiter):
         self._records.flush()
         return expired
 
-    def bury(self, owner: str) -> int:
+    def _bury_all(self, owner: str) -> int:
         calls = self._listed({"owner": owner})
         now_us = self._fleet_ms() * 1000
         for call in calls:
@@ -334,6 +342,10 @@ class RedisLimiter(Limiter):
         return [known(text(each["id"]), each["c"], shift_us) for each in said["calls"] or () if each.get("c")]
 
     # -- writing down --------------------------------------------------------------------------------------------------
+
+    @property
+    def unwritten(self) -> int:
+        return len(self._records.book)
 
     def flush(self) -> bool:
         return self._records.flush()
@@ -363,3 +375,13 @@ class RedisLimiter(Limiter):
             self._records.flush()
         finally:
             self.link.close()
+
+
+def _unless_away(look: Callable[[], int]) -> int:
+    """While the engine is away nobody's calls are looked after: their deadlines stay, and the next look finds them."""
+    try:
+        return look()
+    except StoreUnavailable as error:
+        if error.waits:
+            return 0
+        raise

@@ -23,7 +23,7 @@ from longwatch.runtime.world import format_id
 
 START: Final = datetime(2026, 11, 2, 9, 0, tzinfo=UTC)  # a Monday morning: no window of a budget begins soon
 STEADY_MS = 1_000  # the steady clock when the calendar says START
-SLEEPS_MOST = 100_000  # of one test: who sleeps more often waits for what never comes
+SLEEPS_MOST = 30_000  # between two calls of `advance`: who sleeps more often waits for what never comes
 STUCK_S = 60.0  # of real time, for a thread beside to come to rest
 
 

@@ -19,17 +19,18 @@ class Effects:
 
     def __init__(self, file: Path) -> None:
         self.file = file
-        self._done: Callable[[str], None] = lambda what: None
+        self._at: Callable[[str], None] = lambda place: None
 
     def add(self, what: Any) -> None:
         """It has happened, and cannot be undone. what: a word, or anything that JSON can say."""
         line = to_json(what, what="an effect")
+        self._at(f"this was about to be done: {_told(line)}")
         descriptor = os.open(self.file, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             os.write(descriptor, line.encode() + b"\n")
         finally:
             os.close(descriptor)
-        self._done(_told(line))
+        self._at(f"this had just been done: {_told(line)}")
 
     def all(self) -> list[Any]:
         """Everything that has happened, in order."""
@@ -43,9 +44,9 @@ class Effects:
         """Nothing has happened."""
         self.file.unlink(missing_ok=True)
 
-    def tell(self, done: Callable[[str], None]) -> None:
-        """Call it after each."""
-        self._done = done
+    def tell(self, at: Callable[[str], None]) -> None:
+        """Call it just before and just after each."""
+        self._at = at
 
     def made(self) -> Counter[str]:
         """How often each thing has happened."""
@@ -56,4 +57,4 @@ class Effects:
 
 
 def _told(line: str) -> str:
-    return f"the effect {line}"
+    return f"effect {line}"

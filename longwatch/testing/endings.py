@@ -12,8 +12,8 @@ SHOWN = 6  # places, and differences of one sort, that are named one by one
 LONGEST = 400  # characters of an error
 
 AGAIN = (
-    "What is done outside of a step is done again by every run, and a step by every run until its result is stored: "
-    "send its call.key along, or, to a service that knows no keys, use run.once."
+    "It was done again: code outside of steps is run by every run, a step by every run until its result is stored. "
+    "Put it in a step and send call.key along; for a service that knows no keys take run.once."
 )
 UNDONE = "It was lost: what has not been done yet may not be taken for done."
 WRITTEN = "Write files with run.edit: in a step they are published together with its result, once."
@@ -51,13 +51,11 @@ class Ending:
     def _done_again(self, found: "Ending") -> list[str]:
         known = set(self.outside)
         more = [(what, n) for what, n in found.outside.items() if what in known and n > self.outside[what]]
-        return [f"{what} is there {_times(n)} instead of {_times(self.outside[what])}. {AGAIN}" for what, n in more]
+        return [f"{what}: {n} instead of {self.outside[what]}. {AGAIN}" for what, n in more]
 
     def _not_done(self, found: "Ending") -> list[str]:
         less = [(what, n, found.outside.get(what, 0)) for what, n in self.outside.items()]
-        return [
-            f"{what} is there {_times(n)} instead of {_times(usual)}. {UNDONE}" for what, usual, n in less if n < usual
-        ]
+        return [f"{what}: {n} instead of {usual}. {UNDONE}" for what, usual, n in less if n < usual]
 
     def _other_files(self, found: "Ending") -> list[str]:
         other = [path for path, digest in self.files.items() if found.files.get(path) != digest]
@@ -83,12 +81,13 @@ def files_below(root: Path) -> dict[str, str]:
 
 
 def report(kind: str, wrong: Sequence[tuple[str, list[str]]], *, of: int) -> str:
-    """wrong: places, and what differs there; of: how many were tried. Places of one consequence stand together."""
-    groups: dict[tuple[str, ...], list[str]] = {}
+    """wrong: places, and what differs there; of: how many were tried. What differs is told once, with its places."""
+    places_of: dict[str, list[str]] = {}
     for place, differences in wrong:
-        groups.setdefault(tuple(differences), []).append(place)
+        for difference in differences:
+            places_of.setdefault(difference, []).append(place)
     head = f"{kind} does not survive a crash at {len(wrong)} of its {of} places."
-    return "\n".join([head, *(_group(differences, places) for differences, places in groups.items())])
+    return "\n".join([head, *(_told(difference, places) for difference, places in places_of.items())])
 
 
 def in_short(error: BaseException) -> str:
@@ -96,15 +95,11 @@ def in_short(error: BaseException) -> str:
     return _shortened(f"{name}: {error}" if str(error) else name)
 
 
-def _group(differences: tuple[str, ...], places: list[str]) -> str:
-    listed = [f"    {place}" for place in places[:SHOWN]]
-    if len(places) > SHOWN:
-        listed.append(f"    and {len(places) - SHOWN} more")
-    return "\n".join([*(f"\n  {difference}" for difference in differences), "  It does when killed in:", *listed])
-
-
-def _times(n: int) -> str:
-    return {0: "not at all", 1: "once", 2: "twice"}.get(n, f"{n} times")
+def _told(difference: str, places: list[str]) -> str:
+    more = [f"    and {len(places) - SHOWN} more"] if len(places) > SHOWN else []
+    return "\n".join(
+        [f"\n  {difference}", "  So it is when killed at:", *(f"    {one}" for one in places[:SHOWN]), *more]
+    )
 
 
 def _shortened(text: str | None) -> str:

@@ -37,8 +37,8 @@ class Outside(Protocol):
         """How often each thing was done."""
         ...
 
-    def tell(self, done: Callable[[str], None]) -> None:
-        """Call it, in this process, after each thing that is done, if that can be told."""
+    def tell(self, at: Callable[[str], None]) -> None:
+        """Call it, in this process, before and after each thing that is done, if that can be told, and with what."""
         ...
 
 

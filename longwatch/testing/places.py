@@ -58,9 +58,11 @@ WORDS = {
     "before the end": "the handler had returned, before the task's end was stored",
     "after the end": "the task's end had been stored",
     "after run.started": "the run had just begun",
-    "after call.settled": "a call had been settled",
-    "after call.released": "a call had been released",
-    "after call.unknown": "the outcome of a call had been lost",
+}
+WRITTEN = {
+    "call.settled": "a call had been settled",
+    "call.released": "a call had been released",
+    "call.unknown": "the outcome of a call had been lost",
 }
 
 
@@ -77,8 +79,8 @@ class Place:
         where = f"step {self.step!r}" if self.step else "outside of a step"
         if self.step.startswith("edit "):
             where = f"the edit of {self.step.removeprefix('edit ').rpartition(' #')[0]}"
-        said = WORDS.get(self.what, self.what.replace("after ", "after the record ", 1))
-        return f"{where}, when {said}" if self.what in WORDS else f"{where}, {said}"
+        nth = f" ({self.nth})" if self.nth > 1 and not self.step else ""
+        return f"{where}, when {WORDS.get(self.what, self.what)}{nth}"
 
 
 class Watch:
@@ -103,10 +105,6 @@ class Watch:
     def around(self, database: Database) -> "Watched":
         """The same, and its commits are places."""
         return Watched(database, self)
-
-    def effect(self, what: str) -> None:
-        """The handler has done something outside that cannot be undone."""
-        self.reach(f"just after {what}")
 
     def mark(self, mark: str) -> None:
         """runtime.world.World.reach"""
@@ -156,7 +154,7 @@ class Watched:
         elif "run.started" in told.records:
             self._watch.reach("after run.started")
         elif current_run.get() is not None and told.records and not set(told.records) & set(ABSENT):
-            self._watch.reach(f"after {told.records[0]}")
+            self._watch.reach(WRITTEN.get(told.records[0], f"the record {told.records[0]} had been written"))
 
     def read(self) -> contextlib.AbstractContextManager[Transaction]:
         return self._real.read()

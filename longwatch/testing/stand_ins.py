@@ -34,7 +34,7 @@ class Around:
 
     def made(self) -> Mapping[str, int]:
         effects = self._sandbox.effects()
-        return {f"a row of {kind} in the sandbox": len(effects[kind]) for kind in COUNTED if effects[kind]}
+        return {f"{kind} in the sandbox": len(effects[kind]) for kind in COUNTED if effects[kind]}
 
-    def tell(self, done: Callable[[str], None]) -> None:
+    def tell(self, at: Callable[[str], None]) -> None:
         """It cannot be told: the sandbox is another process. The call that it is part of is a place."""

@@ -193,6 +193,7 @@ class Search:
     ends_as: dict[str, object]
     tries: int = 0
     longest: list[Event] = field(default_factory=list[Event])
+    seen: set[tuple[frozenset[int], str]] = field(default_factory=set[tuple[frozenset[int], str]])
 
     def explain(self, left: list[Event], state: Ledger, held: Held, order: list[Event]) -> list[Event] | None:
         if len(order) > len(self.longest):
@@ -200,6 +201,10 @@ class Search:
         if not left:
             ends = {name: plain(task, START_MS) for name, task in state.tasks.items()}
             return order if ends == self.ends_as else None
+        been = frozenset(event.begun for event in left), str(vars(state))
+        if been in self.seen:
+            return None  # another order of the same acts has led here, and nowhere
+        self.seen.add(been)
         first_end = min(event.ended for event in left)
         for event in left:
             if event.begun > first_end:

@@ -186,7 +186,7 @@ def test_a_connection_cut_inside_a_transaction_undoes_it(stores: Stores, url: st
     def broken() -> None:
         with stores.database.transaction() as tx:
             stores.journal.append(tx, "note.a", "a")
-            cut(tx._link)
+            cut(tx.link)
             tx.one("tasks.by_id", id="a")
 
     with pytest.raises(StoreUnavailable, match="connection was lost") as told:
@@ -202,6 +202,7 @@ from test_postgres_faults import Stores
 stores = Stores({url!r})
 with stores.database.transaction() as tx:
     stores.journal.append(tx, "note.held", "a")
+    assert tx.now_ms  # it begins with what it first asks
     print("holding", flush=True)
     os.kill(os.getpid(), signal.SIGSTOP)
 """

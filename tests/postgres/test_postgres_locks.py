@@ -85,10 +85,12 @@ def test_who_is_alone_waits_for_all_and_keeps_all_out(url: str, part: str) -> No
     order: list[str] = []
 
     def alone() -> None:
-        with other.database.transaction():
+        with other.database.transaction() as tx:
+            assert tx.now_ms
             order.append("alone")
 
-    with one.database.transaction(part="tasks" if part == "tasks" else "calls"):
+    with one.database.transaction(part="tasks" if part == "tasks" else "calls") as tx:
+        assert tx.now_ms  # it begins with what it first asks
         waits = beside(alone)
         waits.join(0.3)
         order.append("shared")
@@ -107,9 +109,9 @@ def test_the_instant_is_read_after_the_lock_was_waited_for(url: str) -> None:
             seen.append(tx.now_ms)
 
     with one.database.transaction() as tx:
+        held_ms = tx.now_ms
         waits = beside(later)
         time.sleep(0.4)
-        held_ms = tx.now_ms
     waits.join(10)
     assert seen[0] - held_ms >= 390
     one.database.close()

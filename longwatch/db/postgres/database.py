@@ -20,14 +20,14 @@ import os
 import weakref
 from collections.abc import Generator, Sequence
 
-from longwatch.db.connection import Clock, Part, Row, Value
+from longwatch.db.connection import Clock, Part
 from longwatch.db.postgres import dialect
 from longwatch.db.postgres.bells import ListenBells
 from longwatch.db.postgres.clock import GivenInstants, Instants, ServerInstants
 from longwatch.db.postgres.link import Answer, Link, Lost, Request, ServerError
 from longwatch.db.postgres.pool import Pool
 from longwatch.db.postgres.refusals import lost, refused, unavailable
-from longwatch.db.tables import Table, encode
+from longwatch.db.postgres.transaction import ROLL_BACK, Begun, PostgresTransaction
 from longwatch.errors import StoreUnavailable
 
 STATE, CALLS = 1, 3  # advisory locks; the first of their two numbers is the schema's
@@ -36,68 +36,24 @@ LOOKS = 20  # at a transaction that is still going on after its connection was l
 BEGIN = Request(b"begin isolation level read committed read write")
 BEGIN_READING = Request(b"begin isolation level repeatable read read only")
 NOT_DURABLE = Request(b"set local synchronous_commit = off")
-COMMIT, ROLL_BACK = Request(b"commit"), Request(b"rollback")
+COMMIT = Request(b"commit")
 ALONE = b"select pg_advisory_xact_lock(cast($1 as integer), cast($2 as integer))"
 SHARED = b"select pg_advisory_xact_lock_shared(cast($1 as integer), cast($2 as integer))"
-CLOCK = b"cast(floor(extract(epoch from clock_timestamp()) * 1000) as bigint) as server_ms"
 NUMBER = b"cast(pg_current_xact_id() as text) as number"
-OFFSET = b"coalesce((select offset_ms from fleet), 0) as offset_ms"
+NO_NUMBER = b"'' as number"
+SERVER_MS = b"cast(floor(extract(epoch from clock_timestamp()) * 1000) as bigint)"
+OFFSET_MS = b"coalesce((select offset_ms from fleet), 0)"
+INSTANTS = b"""
+select server_ms, offset_ms, number, set_config('longwatch.wall_ms', cast(server_ms as text), true) as wall,
+       set_config('longwatch.now_ms', cast(greatest(server_ms + offset_ms, $1) as text), true) as now
+  from (select %s as server_ms, %s as offset_ms, %s offset 0) as clock
+"""
+GIVEN = b"""
+select 0 as server_ms, 0 as offset_ms, set_config('longwatch.now_ms', cast($1 as text), true) as now,
+       set_config('longwatch.wall_ms', cast($2 as text), true) as wall, %s
+"""
 FATE = b"select pg_xact_status(cast($1 as xid8)) as fate"
 SET_FORWARDS = b"update fleet set offset_ms = offset_ms + $1"
-
-
-class PostgresTransaction:
-    """Statements by name on one connection, between begin and commit.
-
-    What has no answer to wait for is sent together with what follows.
-    """
-
-    def __init__(self, link: Link, statements: dict[str, dialect.Statement], instants: tuple[int, int]) -> None:
-        self.now_ms, self.wall_ms = instants
-        self._link, self._statements = link, statements
-        self.queued: list[Request] = []
-
-    def one(self, statement: str, /, **values: Value) -> Row | None:
-        rows = self._run(statement, values).rows
-        return rows[0] if rows else None
-
-    def all(self, statement: str, /, **values: Value) -> list[Row]:
-        return self._run(statement, values).rows
-
-    def count(self, statement: str, /, **values: Value) -> int:
-        if not self._statements[statement].waits:
-            self.queued.append(self._request(statement, values))
-            return 1
-        return self._run(statement, values).changed
-
-    def plain(self, sql: str, *values: Value) -> list[tuple[Value, ...]]:
-        """One statement of a copy: see db/tables.py."""
-        queued, self.queued = self.queued, []
-        return [tuple(row) for row in self._link.ask(*queued, Request(sql.encode(), values))[-1].rows]
-
-    def fill(self, table: Table, rows: Sequence[Sequence[Value]]) -> None:
-        """Add the rows of a copy. What the server numbers itself goes on behind the last of them."""
-        names = ", ".join(f'"{name}"' for name, _ in table.columns)
-        values = ", ".join(
-            f"cast(value ->> {place:d} as {'bigint' if whole else 'text'})"
-            for place, (_, whole) in enumerate(table.columns)
-        )
-        elements = "jsonb_array_elements(cast($1 as jsonb)) as listed (value)"
-        self.plain(f'insert into "{table.name}" ({names}) select {values} from {elements}', encode(rows).decode())
-        if table.numbered:
-            key = table.key[0]
-            self.plain(
-                f'select setval(pg_get_serial_sequence(\'"{table.name}"\', \'{key}\'), max("{key}")) from "{table.name}"'
-            )
-
-    def _run(self, statement: str, values: dict[str, Value]) -> Answer:
-        queued, self.queued = self.queued, []
-        return self._link.ask(*queued, self._request(statement, values))[-1]
-
-    def _request(self, statement: str, values: dict[str, Value]) -> Request:
-        values["now_ms"], values["wall_ms"] = self.now_ms, self.wall_ms
-        found = self._statements[statement]
-        return Request(found.sql, [values[name] for name in found.names], found.nulls)
 
 
 class PostgresDatabase:
@@ -150,44 +106,52 @@ class PostgresDatabase:
     @contextlib.contextmanager
     def transaction(self, *, durable: bool = True, part: Part = "all") -> Generator[PostgresTransaction]:
         self._usable()
-        link, number, instants = self._begin(durable=durable, part=part)
-        try:
-            with self._translated():
-                tx = PostgresTransaction(link, dialect.load(reading=False), instants)
-                try:
-                    yield tx
-                except BaseException:
-                    self._roll_back(link)
-                    raise
-                self._commit(link, tx, number)
-        finally:
-            self._pool.give(link)
+        settings = () if durable and self._syncs else (NOT_DURABLE,)
+        opening = (BEGIN, *settings, *self._locks(part))
+        tx = PostgresTransaction(lambda first: self._begin(opening, first, NUMBER), dialect.load(reading=False))
+        with self._ended(tx):
+            yield tx
+            self._commit(tx)
 
     @contextlib.contextmanager
     def read(self) -> Generator[PostgresTransaction]:
         self._usable()
-        link, instants = self._begin_reading()
+        opening = (BEGIN_READING,)
+        tx = PostgresTransaction(lambda first: self._begin(opening, first, NO_NUMBER), dialect.load(reading=True))
+        with self._ended(tx):
+            yield tx
+
+    @contextlib.contextmanager
+    def _ended(self, tx: PostgresTransaction) -> Generator[None]:
+        """Give the connection back, with nothing left of the transaction unless it was committed."""
         try:
             with self._translated():
-                try:
-                    yield PostgresTransaction(link, dialect.load(reading=True), instants)
-                finally:
-                    self._roll_back(link)
+                yield
         finally:
-            self._pool.give(link)
+            if tx.begun is not None:
+                self._roll_back(tx.begun.link)
+                self._pool.give(tx.begun.link)
 
-    def _begin(self, *, durable: bool, part: Part) -> tuple[Link, str, tuple[int, int]]:
-        """A connection in a new transaction, the transaction's number, and its instants. Nothing was sent before."""
-        settings = () if durable and self._syncs else (NOT_DURABLE,)
+    def _begin(self, opening: Sequence[Request], first: Sequence[Request], number: bytes) -> Begun:
+        """Begin, and ask what is first asked. Nothing of it can have landed, so that it may be done again."""
         for last in (False, True):
-            link, answer = self._started(BEGIN, *settings, *self._locks(part), self._clock_with(NUMBER))
-            row = answer.rows[0]
+            clock = self._clock(number)
+            link, answers = self._started(*opening, clock, *first)
+            row = answers[len(opening)].rows[0]
             if last or not self._instants.went_back(row.server_ms, row.offset_ms):
-                return link, row.number, self._instants.told(row.server_ms, row.offset_ms)
+                instants = self._instants.told(row.server_ms, row.offset_ms)
+                return Begun(link, row.number, *instants, answers[len(opening) + 1 :])
             self._roll_back(link)
             self._pool.give(link)
             self._set_forwards()
         raise AssertionError("the last round returns")
+
+    def _clock(self, number: bytes) -> Request:
+        """Fixes the transaction's instants, behind its locks."""
+        if not self._instants.asks:
+            return Request(GIVEN % number, self._instants.told(0, 0))
+        offset_ms = OFFSET_MS if self._entered else b"0"
+        return Request(INSTANTS % (SERVER_MS, offset_ms, number), (self._known.last_ms,))
 
     def _locks(self, part: Part) -> list[Request]:
         state, calls = (self.server.place, STATE), (self.server.place, CALLS)
@@ -195,22 +159,12 @@ class PostgresDatabase:
             return [Request(ALONE, state)]
         return [Request(SHARED, state), *([Request(ALONE, calls)] if part == "calls" else [])]
 
-    def _begin_reading(self) -> tuple[Link, tuple[int, int]]:
-        link, answer = self._started(BEGIN_READING, self._clock_with())
-        row = answer.rows[0]
-        return link, self._instants.told(row.server_ms, row.offset_ms)
-
-    def _clock_with(self, *columns: bytes) -> Request:
-        clock = CLOCK if self._instants.asks else b"0 as server_ms"
-        offset = OFFSET if self._instants.asks and self._entered else b"0 as offset_ms"
-        return Request(b"select " + b", ".join((clock, offset, *columns)))
-
-    def _started(self, *requests: Request) -> tuple[Link, Answer]:
-        """The answer to the last request. A connection that was kept may be dead: then another one is taken."""
+    def _started(self, *requests: Request) -> tuple[Link, list[Answer]]:
+        """The answers on a connection in a new transaction. One that was kept may be dead: then another one is taken."""
         for last in (False, True):
             link = self._pool.take()
             try:
-                return link, link.ask(*requests)[-1]
+                return link, link.ask(*requests)
             except BaseException as error:
                 self._roll_back(link)
                 self._pool.give(link)
@@ -224,8 +178,8 @@ class PostgresDatabase:
     def _set_forwards(self) -> None:
         """The server's clock was set back: let the fleet's go on, unless another process has seen to it."""
         known = self._known
-        link, answer = self._started(BEGIN, Request(ALONE, (self.server.place, STATE)), self._clock_with())
-        row = answer.rows[0]
+        link, answers = self._started(BEGIN, Request(ALONE, (self.server.place, STATE)), self._clock(NO_NUMBER))
+        row = answers[-1].rows[0]
         try:
             with self._translated():
                 missing_ms = known.should_be_ms() - row.server_ms - row.offset_ms
@@ -234,14 +188,14 @@ class PostgresDatabase:
         finally:
             self._pool.give(link)
 
-    def _commit(self, link: Link, tx: PostgresTransaction, number: str) -> None:
+    def _commit(self, tx: PostgresTransaction) -> None:
+        if tx.begun is None and not tx.queued:
+            return  # nothing was asked
+        begun = tx.started()
         try:
-            link.ask(*tx.queued, COMMIT)
-        except ServerError:
-            self._roll_back(link)
-            raise
+            begun.link.ask(*tx.queued, COMMIT)
         except Lost as error:
-            if not self._landed(number, error):
+            if not self._landed(begun.number, error):
                 raise lost(self.place, error) from error
 
     def _landed(self, number: str, error: Lost) -> bool:

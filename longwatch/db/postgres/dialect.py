@@ -3,6 +3,7 @@
 In statements:
 
 - `:name` becomes `$1`, `$2`, ... in the order of first use; quoted text, comments and `::` are left alone.
+- `:now_ms` and `:wall_ms` are read from the transaction's settings, see transaction.py.
 - `json_each(:list)` becomes the elements, as text, of a JSON list. Lists of numbers need a cast, and so an override.
 - A transaction that only reads leaves out the locking clause (`for update ...`) at the end of a statement.
 
@@ -34,6 +35,7 @@ WORDS = (
 )
 
 
+INSTANTS = ("now_ms", "wall_ms")
 INT, TEXT = 20, 25  # oids of bigint and text
 NUMBERS = re.compile(r".*_(ms|us)|before|after|told_money|told_tokens")  # parameters whose null is one of a number
 UNASKED = frozenset(
@@ -84,6 +86,8 @@ def translated(text: str, *, reading: bool = False) -> Statement:
 
     def numbered(found: re.Match[str]) -> str:
         name = found["name"]
+        if name in INSTANTS:
+            return f"cast(current_setting('longwatch.{name}') as bigint)"
         return found[0] if name is None else f"${names.setdefault(name, len(names) + 1)}"
 
     text = LISTED.sub(r"jsonb_array_elements_text(cast(\1 as jsonb))", text.strip())

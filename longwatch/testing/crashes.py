@@ -65,6 +65,7 @@ def survives_crashes(lw: Longwatch, task: Bound[R], *, check: Check[R] | None = 
     it raises, or answers False, when something is wrong. Afterwards everything is as the undisturbed run left it.
     Errors: AssertionError that names the places and what differed; ConfigError.
     """
+    __tracebackhide__ = True
     return Trials(virtual(lw, "survives_crashes"), task, check).run()
 
 
@@ -78,6 +79,7 @@ class Trials(Generic[R]):
         self.root = Path(lw.opened.settings.root)
 
     def run(self) -> Survived:
+        __tracebackhide__ = True
         with tempfile.TemporaryDirectory(prefix="longwatch-crashes-") as folder:
             self.kept = Path(folder)
             self._close()
@@ -89,6 +91,7 @@ class Trials(Generic[R]):
                 self._open()
 
     def _run(self, began_ms: int) -> Survived:
+        __tracebackhide__ = True
         places, first = self._undisturbed(began_ms)
         _, again = self._undisturbed(began_ms)
         usual = first.what_is_steady(again)
@@ -101,6 +104,7 @@ class Trials(Generic[R]):
         return Survived(tuple(map(str, places)), sum(state == "unknown" for _, state, _ in ended))
 
     def _undisturbed(self, began_ms: int) -> tuple[list[Place], Ending]:
+        __tracebackhide__ = True
         self._put_back(began_ms)
         said = self._live(None)
         if "error" in said:

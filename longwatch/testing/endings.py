@@ -10,6 +10,7 @@ from longwatch.policy.paths import OWN
 
 SHOWN = 6  # places, and differences of one sort, that are named one by one
 LONGEST = 400  # characters of an error
+SHORT = 60  # bytes of a file that are told in full
 
 AGAIN = (
     "It was done again: code outside of steps is run by every run, a step by every run until its result is stored. "
@@ -21,7 +22,7 @@ WRITTEN = "Write files with run.edit: in a step they are published together with
 
 @dataclass(frozen=True)
 class Ending:
-    """result: its JSON. files: a digest by path below the root. outside: how often each thing was done. once: it has some."""
+    """result: its JSON. files: what each holds, by its path. outside: how often what was done. once: it has some."""
 
     state: str
     result: str | None
@@ -59,7 +60,10 @@ class Ending:
 
     def _other_files(self, found: "Ending") -> list[str]:
         other = [path for path, digest in self.files.items() if found.files.get(path) != digest]
-        return [f"{path} {'differs' if path in found.files else 'is not there'}. {WRITTEN}" for path in other[:SHOWN]]
+        return [
+            f"{path} {found.files.get(path, 'is not there')}, undisturbed it {self.files[path]}. {WRITTEN}"
+            for path in other
+        ]
 
     def _other_result(self, found: "Ending") -> list[str]:
         if not self.steady or found.result == self.result:
@@ -68,7 +72,7 @@ class Ending:
 
 
 def files_below(root: Path) -> dict[str, str]:
-    """A digest of every file, by its path; Longwatch's own apart."""
+    """What every file holds, by its path; Longwatch's own apart."""
     found: dict[str, str] = {}
     for folder, folders, names in os.walk(root):
         if folder == str(root):
@@ -76,8 +80,15 @@ def files_below(root: Path) -> dict[str, str]:
         for name in names:
             path = Path(folder, name)
             content = os.readlink(path).encode() if path.is_symlink() else path.read_bytes()
-            found[path.relative_to(root).as_posix()] = hashlib.sha256(content).hexdigest()
+            found[path.relative_to(root).as_posix()] = _holds(content)
     return found
+
+
+def _holds(content: bytes) -> str:
+    """What a file holds, in words: all of it while that is short."""
+    if len(content) <= SHORT:
+        return f"holds {content.decode(errors='backslashreplace')!r}"
+    return f"holds {len(content)} bytes (sha256 {hashlib.sha256(content).hexdigest()[:12]})"
 
 
 def report(kind: str, wrong: Sequence[tuple[str, list[str]]], *, of: int) -> str:

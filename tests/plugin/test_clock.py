@@ -3,7 +3,7 @@
 import asyncio
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -19,7 +19,7 @@ PACED = {"service": {"api": {"rate": "1/min", "burst": 1}}}
 
 
 @contextmanager
-def taking(clock: Clock, at_least: timedelta, *, really_most_s: float = 20) -> Iterator[None]:
+def taking(clock: Clock, at_least: timedelta, *, really_most_s: float = 20) -> Generator[None]:
     """The block passes this much of the clock's time, within so much of the real one."""
     before, really = clock.now(), time.monotonic()
     yield

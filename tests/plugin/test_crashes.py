@@ -188,7 +188,7 @@ def test_a_write_that_cannot_be_repeated_is_found(lw: VirtualFleet, tmp_path: Pa
         run.step("count", add_one)
 
     said = failing(lw, bad.bind())
-    assert "count.json differs" in said
+    assert "count.json holds '2', undisturbed it holds '1'" in said
     assert "step 'count', when its function had returned, before its result was stored" in said
 
 

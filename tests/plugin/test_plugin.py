@@ -5,7 +5,6 @@ import os
 import subprocess
 import sys
 import tomllib
-from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -79,9 +78,7 @@ def test_testing_needs_no_pytest(tmp_path: Path) -> None:
 
 def test_a_stranger_tests_a_handler_in_a_folder_of_his_own(tmp_path: Path) -> None:
     (tmp_path / "test_greet.py").write_text(STRANGER, "utf-8")
-    loaded = [point.value for point in metadata.entry_points(group="pytest11")]
-    plugin = [] if NAME in loaded else ["-p", NAME]
-    ended = python("-m", "pytest", *plugin, "-W", "error", "--strict-markers", "-p", "no:cacheprovider", cwd=tmp_path)
+    ended = python("-m", "pytest", "-W", "error", "--strict-markers", "-p", "no:cacheprovider", cwd=tmp_path)
     assert "2 passed" in ended.stdout, ended.stdout + ended.stderr
     assert "1 failed" in ended.stdout, ended.stdout + ended.stderr
     assert 'effect "mail": 2 instead of 1' in ended.stdout, ended.stdout

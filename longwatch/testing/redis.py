@@ -54,7 +54,7 @@ class Server:
 
     @property
     def url(self) -> str:
-        return f"unix://{self.socket}"
+        return f"redis://{self.socket}"
 
     @classmethod
     def start(cls, *options: str) -> "Server":

@@ -12,6 +12,7 @@ from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from importlib.resources import files
 from typing import Any
+from urllib.parse import urlsplit
 
 import msgspec
 from redis import exceptions
@@ -38,14 +39,14 @@ class Link:
         """tag: of the fleet, in its keys' names. Errors: ConfigError for an address that is none."""
         try:
             self._pool = ConnectionPool.from_url(
-                url,
+                _driven(url),
                 retry=Retry(NoBackoff(), 0),
                 socket_connect_timeout=timeout_s,
                 socket_timeout=timeout_s,
                 protocol=2,
             )
         except ValueError as error:
-            hint = "Write redis://:PASSWORD@HOST:PORT/NUMBER, rediss://... or unix:///path/to/socket."
+            hint = "Write redis://:PASSWORD@HOST:PORT/NUMBER, rediss://... or redis:///path/to/socket."
             raise ConfigError(f"the address of the admission engine cannot be read: {error}", hint=hint) from error
         self.place = _place(self._pool.connection_kwargs)
         self.greet: Callable[[str], None] = lambda run: None
@@ -198,6 +199,15 @@ class Link:
         )
         found.waits = isinstance(error, (*GONE, exceptions.BusyLoadingError))
         return found
+
+
+def _driven(url: str) -> str:
+    """As the driver wants it: a path without a host is a socket of this machine."""
+    parts = urlsplit(url)
+    path = parts.path.strip("/")
+    if parts.hostname is None and path and not path.isdigit():
+        return "unix" + url.removeprefix(parts.scheme)
+    return url
 
 
 def _place(address: Mapping[str, Any]) -> str:

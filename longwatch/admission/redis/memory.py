@@ -58,7 +58,7 @@ class Memory:
         return f"@{found.epoch}"
 
     def _is(self, run: str, generation: str) -> bool:
-        kept = self.link.run("state", self.now())["st"]
+        kept = self.link.run("state", self.now()).get("st")
         return bool(kept) and text(kept["run"]) == run and text(kept["gen"]) == generation
 
     def _begin(self, tx: Transaction, run: str, *, fresh: bool) -> None:

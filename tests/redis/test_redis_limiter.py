@@ -1,0 +1,320 @@
+"""What only Redis can do to a fleet: be unfit, go away, forget, and be looked after by somebody else than who called."""
+
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+
+import pytest
+
+from longwatch.admission.calls import HOLD_MS, Admitted, CallRequest
+from longwatch.admission.redis import Link, RedisLimiter
+from longwatch.admission.redis.memory import GRACE_MS
+from longwatch.db.migrate import migrate
+from longwatch.db.sqlite import SqliteDatabase
+from longwatch.errors import BudgetExceeded, ConfigError, StoreUnavailable
+from longwatch.policy.admission import Later
+from longwatch.policy.limits import Budget, Cap, Limits, Rate, Service
+from longwatch.policy.redact import Redactor
+from longwatch.runtime.call import Caller, Calls
+from longwatch.runtime.loop import Threads
+from longwatch.runtime.world import Machine
+from longwatch.store import fleet
+from longwatch.store.journal import Journal
+from longwatch.testing.play import HandClock
+from longwatch.testing.redis import Server
+
+NUMBERS = count()
+TOLD_S = 5.0  # until somebody is told what is wrong with the engine
+LIMITS = Limits(
+    services={
+        "api": Service("api", rates={"requests": Rate(10, 1_000, 10)}, concurrency=3),
+        "brisk": Service("brisk", rates={"requests": Rate(10, 1_000, 10)}),
+        "free": Service("free", key_memory_ms=86_400_000),
+    },
+    budgets={"small": Budget("small", {"money": (Cap(1_000, "total"),)}, (0.5,))},
+)
+
+
+@dataclass
+class Opened:
+    clock: HandClock
+    server: Server
+    database: SqliteDatabase
+    tag: str
+
+    def limiter(self) -> RedisLimiter:
+        """As another process of the fleet has it."""
+        return RedisLimiter(
+            self.database,
+            Journal(self.database, Redactor(b"key")),
+            LIMITS,
+            link=Link(self.server.url, self.tag, timeout_s=1.0),
+            clock=self.clock,
+            new_token=lambda: f"generation-{next(NUMBERS)}",
+            given=True,
+        )
+
+    def advance(self, ms: int) -> None:
+        self.clock.steady += ms
+        self.clock.wall += ms
+
+    def spent(self) -> int:
+        return self.limiter().peek().caps[0].spent
+
+
+def opened(server: Server, path: Path) -> Opened:
+    clock = HandClock()
+    database = SqliteDatabase(str(path / "s.db"), clock)
+    migrate(database)
+    fleet.enter(database, clock, name="shop", redaction_key="00")
+    return Opened(clock, server, database, f"test-{next(NUMBERS)}")
+
+
+@pytest.fixture
+def shop(server: Server, tmp_path: Path) -> Iterator[Opened]:
+    made = opened(server, tmp_path)
+    yield made
+    made.database.close()
+
+
+@pytest.fixture
+def frail(own_server: Server, tmp_path: Path) -> Iterator[Opened]:
+    """On a server that the test may kill."""
+    made = opened(own_server, tmp_path)
+    yield made
+    made.database.close()
+
+
+def request(service: str = "free", *, money: int = 0, owner: str = "me", key: str | None = None) -> CallRequest:
+    call = f"call_{next(NUMBERS):06}"
+    return CallRequest(call, key or call, service, "agent", owner, budget="small", money=money)
+
+
+# -- unfit and away --------------------------------------------------------------------------------------------------------
+
+
+def told(url: str) -> Exception:
+    begun = time.monotonic()
+    with pytest.raises((StoreUnavailable, ConfigError)) as caught:
+        Link(url, "t").renew()
+    assert time.monotonic() - begun < TOLD_S
+    return caught.value
+
+
+def test_a_server_that_evicts_keys_is_refused() -> None:
+    evicting = Server.start("--maxmemory", "50mb", "--maxmemory-policy", "allkeys-lru")
+    try:
+        assert "allkeys-lru" in str(told(evicting.url))
+    finally:
+        evicting.stop()
+
+
+def test_a_replica_is_refused_and_its_primary_named() -> None:
+    replica = Server.start("--replicaof", "127.0.0.1", "1")
+    try:
+        assert "127.0.0.1:1" in str(told(replica.url))
+    finally:
+        replica.stop()
+
+
+def test_a_wrong_password_is_told_as_one() -> None:
+    locked = Server.start("--requirepass", "right")
+    try:
+        for url in (locked.url, locked.url.replace("redis://", "redis://:wrong@")):
+            error = told(url)
+            assert "password" in str(error)
+            assert "wrong" not in str(error).replace("invalid username-password pair or user is disabled", "")
+            assert not getattr(error, "waits", True)
+        Link(locked.url.replace("redis://", "redis://:right@"), "t").renew()
+    finally:
+        locked.stop()
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["redis://localhost:notaport", "redis://localhost/one", "redis://127.0.0.1:1", "redis://no.such.host.invalid"],
+)
+def test_an_address_with_nobody_behind_it_is_told_soon(url: str) -> None:
+    assert str(told(url))
+
+
+def test_a_server_that_does_not_answer_is_told_soon() -> None:
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        error = told(f"redis://127.0.0.1:{silent.getsockname()[1]}")
+    assert isinstance(error, StoreUnavailable)
+    assert error.waits
+
+
+@pytest.fixture
+def calling(own_server: Server, tmp_path: Path) -> Iterator[tuple[RedisLimiter, Calls]]:
+    """By the machine's own clock, and the server's."""
+    world = Machine()
+    database = SqliteDatabase(str(tmp_path / "s.db"), world)
+    migrate(database)
+    fleet.enter(database, world, name="shop", redaction_key="00")
+    journal = Journal(database, Redactor(b"key"))
+    link = Link(own_server.url, "calling", timeout_s=1.0)
+    limiter = RedisLimiter(database, journal, LIMITS, link=link, clock=world, new_token=lambda: world.new_id("engine"))
+    yield limiter, Calls(world, Threads(world.steady_ms), limiter)
+    database.close()
+
+
+ME = Caller("agent", "me", "small")
+
+
+def test_a_call_waits_for_an_engine_that_is_away_as_long_as_it_may(
+    own_server: Server, calling: tuple[RedisLimiter, Calls]
+) -> None:
+    _, calls = calling
+    own_server.kill()
+    begun = time.monotonic()
+    with pytest.raises(StoreUnavailable, match="away"), calls.call("free", caller=ME, wait_ms=300):
+        pass
+    assert 0.3 <= time.monotonic() - begun < 0.3 + TOLD_S
+
+
+def test_a_call_goes_on_when_the_engine_is_back_and_settles_what_ended_meanwhile(
+    own_server: Server, calling: tuple[RedisLimiter, Calls]
+) -> None:
+    limiter, calls = calling
+    with calls.call("free", caller=ME, money="0.0001 USD") as first:
+        limiter.flush()
+        own_server.kill()  # and the block is left while nobody is there
+    entered = threading.Thread(target=lambda: calls.call("free", caller=ME, wait_ms=30_000).__enter__())
+    entered.start()
+    own_server.launch()
+    entered.join(30)
+    assert not entered.is_alive()
+    calls.owed.pay()
+    assert limiter.find(first.id).phase == "settled"
+
+
+# -- forgetting ----------------------------------------------------------------------------------------------------------
+
+
+def restarted_empty(frail: Opened) -> None:
+    frail.server.kill()
+    frail.server.launch()
+
+
+def test_meters_begin_spent_after_a_loss_of_memory(frail: Opened) -> None:
+    limiter = frail.limiter()
+    while isinstance(answer := limiter.admit(request("brisk")), Admitted):
+        latest_ms = answer.slot_ms
+    restarted_empty(frail)
+    assert isinstance(limiter.admit(request("brisk")), Later)
+    frail.advance(GRACE_MS)
+    answers = [limiter.admit(request("brisk")) for _ in range(20)]
+    now_ms = frail.clock.steady + frail.database.offset_ms
+    at_once = [answer for answer in answers if isinstance(answer, Admitted) and answer.slot_ms <= now_ms]
+    assert 0 < len(at_once) <= (now_ms - latest_ms) * 10 // 1_000, "more than has refilled since the last slot given"
+
+
+def test_open_calls_keep_their_places_over_a_loss_of_memory(frail: Opened) -> None:
+    limiter = frail.limiter()
+    kept = [request("api") for _ in range(3)]
+    for each in kept:
+        assert isinstance(limiter.admit(each), Admitted)
+    limiter.flush()
+    restarted_empty(frail)
+    limiter.admit(request("api"))
+    frail.advance(GRACE_MS + 10_000)
+    answer = limiter.admit(request("api"))
+    assert isinstance(answer, Later)
+    assert answer.reason == "concurrency"
+    limiter.settle(kept[0].id, owner="me")
+    assert isinstance(limiter.admit(request("api")), Admitted)
+
+
+def test_money_of_calls_that_nobody_wrote_down_counts_as_spent(frail: Opened) -> None:
+    lost = frail.limiter()
+    for _ in range(3):
+        assert isinstance(lost.admit(request(money=300)), Admitted)
+    restarted_empty(frail)  # and the process that knew of them is gone as well
+    other = frail.limiter()
+    other.admit(request(money=300))
+    frail.advance(GRACE_MS)
+    with pytest.raises(BudgetExceeded):
+        other.admit(request(money=300))
+    assert 900 <= frail.spent() <= 1_000
+    assert other.journal.latest(kind="engine.forgot")
+    assert other.journal.latest(kind="budget.parked")
+
+
+def test_what_every_process_wrote_down_is_not_parked_beyond_its_allotment(frail: Opened) -> None:
+    limiter = frail.limiter()
+    each = request(money=10)
+    limiter.admit(each)
+    limiter.settle(each.id, owner="me", money=10)
+    limiter.flush()
+    restarted_empty(frail)
+    limiter.admit(request())
+    frail.advance(GRACE_MS)
+    limiter.admit(request())
+    assert 10 <= frail.spent() <= 10 + 5 * 10
+
+
+# -- somebody else's calls -----------------------------------------------------------------------------------------------
+
+
+def test_calls_of_a_dead_process_are_found_in_redis_and_written_down(shop: Opened) -> None:
+    dead, heir = shop.limiter(), shop.limiter()
+    open_call, ended = request("api", money=100, owner="dead"), request(money=50, owner="dead")
+    dead.admit(open_call)
+    dead.admit(ended)
+    dead.settle(ended.id, owner="dead", money=40)  # nothing of it is in the ledger
+    assert heir.bury("dead") == 1
+    assert (heir.find(open_call.id).phase, heir.find(ended.id).phase) == ("unknown", "settled")
+    assert shop.spent() == 140
+
+
+def test_calls_of_a_silent_process_are_unknown_in_the_end(shop: Opened) -> None:
+    silent, other = shop.limiter(), shop.limiter()
+    each = request(money=100, owner="silent")
+    silent.admit(each)
+    shop.advance(HOLD_MS)
+    assert other.expire() == 1
+    assert other.find(each.id).phase == "unknown"
+    silent.settle(each.id, owner="silent", money=30)  # it was only slow
+    assert silent.find(each.id).money == 30
+    assert shop.spent() == 30
+
+
+def test_two_processes_together_never_pass_a_cap(shop: Opened) -> None:
+    limiters = [shop.limiter(), shop.limiter()]
+    admitted = 0
+    with pytest.raises(BudgetExceeded):
+        for place in range(40):
+            limiter = limiters[place % 2]
+            each = request(money=70)
+            limiter.admit(each)
+            limiter.settle(each.id, owner="me")
+            admitted += 1
+    for limiter in limiters:
+        limiter.flush()
+    assert admitted == 14
+    assert shop.spent() == 980
+
+
+def test_a_call_with_a_key_is_charged_once_over_two_processes(shop: Opened) -> None:
+    one, other = shop.limiter(), shop.limiter()
+    first, again = request(money=200, key="k"), request(money=200, key="k", owner="you")
+    one.admit(first)
+    one.settle(first.id, owner="me", money=200)
+    other.admit(again)
+    other.settle(again.id, owner="you", money=200)
+    assert shop.spent() == 200
+    assert isinstance(other.admit(request(money=800)), Admitted), "Redis has charged it twice"
+
+
+def test_a_repeated_admission_changes_nothing(shop: Opened) -> None:
+    limiter, each = shop.limiter(), request("api", money=100)
+    first = limiter.admit(each)
+    assert limiter.admit(each) == first
+    assert limiter.peek().caps[0].held == 100

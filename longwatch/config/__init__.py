@@ -2,6 +2,7 @@
 
 from longwatch.config.agent_forms import Command, Restart
 from longwatch.config.document import FILE_NAME, find
+from longwatch.config.in_force import Shown, in_force
 from longwatch.config.load import load, show
 from longwatch.config.schema import schema
 from longwatch.config.secret import Secret, reveal
@@ -31,7 +32,9 @@ __all__ = [
     "Secret",
     "ServiceSettings",
     "Settings",
+    "Shown",
     "find",
+    "in_force",
     "load",
     "reveal",
     "schema",

@@ -7,7 +7,7 @@ from typing import Any, TypeVar, cast
 from longwatch.config.forms import Context, Misplaced, Raw, render
 from longwatch.config.keys import Key, Table, Tables, fields_of, rivals_of
 from longwatch.config.lines import KeyPath, dotted
-from longwatch.config.secret import HINT
+from longwatch.config.secret import HINT, masked
 from longwatch.errors import ConfigError, nearest
 from longwatch.policy.redact import secret_kind
 
@@ -84,12 +84,12 @@ class Reader:
         shown = dotted(path)
         if path in self.overrides:
             value, self.origin[shown] = self.overrides[path]
-            self.written[shown] = render(value)
+            self.written[shown] = render(masked(value))
             return value
         raw = section.table.get(key.name, key.default)
         place = section.places.get(key.name, path)
         self.origin[shown] = self.source.at(place) if key.name in section.table else "default"
-        self.written[shown] = render(raw)
+        self.written[shown] = render(masked(raw))
         if raw is None and key.name not in section.table:
             return None
         try:

@@ -17,6 +17,7 @@ from longwatch.policy.redact import secret_kind
 KINDS = ("env", "file", "command")
 HINT = 'Name where it is: { env = "NAME" }, { file = "PATH" } (mode 0600), { command = ["CMD", "ARG"] } or "client".'
 VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}", re.ASCII)
+SECRET_NAME = re.compile(r"(KEY|SECRET|TOKEN|PASSWORD|PASSWD|CREDENTIALS?)$", re.IGNORECASE)
 LONGEST = 64 * 1024  # bytes of a secret in a file
 
 
@@ -81,6 +82,16 @@ def without_password(url: str) -> str:
     return re.sub(
         r"(?<=://)[^/?#]*@|(?<=[?&]password=)[^&#]*", lambda found: "***@" if found[0][-1:] == "@" else "***", url
     )
+
+
+def masked(raw: object) -> object:
+    """The value as it may be shown: without what says by its name that it is a secret."""
+    if isinstance(raw, Mapping):
+        table = cast("Mapping[str, object]", raw)
+        return {name: "***" if SECRET_NAME.search(name) else masked(value) for name, value in table.items()}
+    if isinstance(raw, list | tuple):
+        return [masked(element) for element in cast("Sequence[object]", raw)]
+    return raw
 
 
 def _looks_random(part: str) -> bool:

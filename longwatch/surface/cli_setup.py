@@ -10,7 +10,9 @@ from click.shell_completion import get_completion_class
 from rich.console import RenderableType
 
 from longwatch import config as configuration
-from longwatch.errors import ConfigError, NotFound
+from longwatch.config import Shown
+from longwatch.errors import ConfigError, LongwatchError, NotFound
+from longwatch.policy.limits import Limits
 from longwatch.runtime import backup as backups
 from longwatch.runtime.backup import Plan
 from longwatch.runtime.transfer import Progress, copy_state
@@ -33,14 +35,46 @@ def config() -> None:
 @config.command("show")
 @pass_session
 def show_config(session: Session) -> None:
-    """Every value, and where it came from. Secrets show where they are, never what."""
-    rows = configuration.show(session.settings)
+    """Every value that counts, and where it is from.
+
+    That is FILE:LINE, argument, environment NAME, default, or state. Limits are kept with the state: where the file
+    says something else by now, that is shown beside it, and comes into force when a program opens the fleet alone.
+    Secrets show where they are, never what.
+    """
+    kept, unread = _kept_limits(session)
+    rows = configuration.in_force(session.settings, kept)
     file = session.settings.file
     data = {
         "file": None if file is None else str(file),
-        "values": [{"key": key, "value": value, "from": origin} for key, value, origin in rows],
+        "values": [_value_json(row) for row in rows],
+        "state_unread": unread,
     }
-    session.out.answer(data, table(("key", "value", "from"), rows, empty=""))
+    words = [(row.key, row.value, _origin(row)) for row in rows]
+    said: list[RenderableType] = [f"the state could not be asked what is in force: {unread}"] if unread else []
+    session.out.answer(data, table(("key", "value", "from"), words, empty=""), *said)
+
+
+def _kept_limits(session: Session) -> tuple[Limits | None, str | None]:
+    """What the state has in force, or why it could not be asked; neither while there is no state. None is made."""
+    place = session.settings.state
+    if not is_remote(place) and not Path(place).exists():
+        return None, None
+    try:
+        return session.limits, None
+    except LongwatchError as error:
+        return None, error.message
+
+
+def _value_json(row: Shown) -> Json:
+    instead = None if row.instead_of is None else {"value": row.instead_of[0], "from": row.instead_of[1]}
+    return {"key": row.key, "value": row.value, "from": row.origin, "instead_of": instead}
+
+
+def _origin(row: Shown) -> str:
+    if row.instead_of is None:
+        return row.origin
+    value, origin = row.instead_of
+    return f"{row.origin} ({origin}: {value or 'nothing'})"
 
 
 @config.command("check")

@@ -19,6 +19,7 @@ NOT_FACTS = ("agent", "task")  # columns of every record
 MEANINGS = {
     "batch.submitted": "a batch was opened; its tasks follow",
     "budget.broken": "ended calls cost more than the cap: a hold was too small. P4 is broken, and it is told, not hidden",
+    "budget.parked": "the admission engine lost its memory: what it had been allotted and nobody wrote down counts as spent",
     "budget.warned": "what was spent has reached a `warn` fraction of the cap, once per window",
     "call.admitted": "a call has its slot, its meters have advanced, its money is held",
     "call.late": "the caller woke too late for its slot and was given another one",
@@ -29,6 +30,7 @@ MEANINGS = {
     "config.changed": "other limits and budgets are in force from here on",
     "edit.applied": "every file of the commit is in its place",
     "edit.committed": "the instant at which the edit happened; the files follow, by this process or the next one",
+    "engine.forgot": "the admission engine has lost its memory, and is filled again from the state",
     "lease.expired": "it ran out, or its owner was confirmed dead (`reason`)",
     "lease.overtaken": "somebody (`by`) took what a run-out lease covered",
     "lease.released": "given back",

@@ -2,14 +2,23 @@
 
 import tempfile
 from collections.abc import Callable
+from itertools import count
 from pathlib import Path
 
+from longwatch.admission.redis import Link, RedisLimiter
+from longwatch.admission.redis.link import SCRIPT
+from longwatch.db.connection import Database
 from longwatch.db.migrate import migrate
 from longwatch.db.postgres import PostgresDatabase
 from longwatch.db.sqlite import SqliteDatabase
+from longwatch.policy.limits import Limits
 from longwatch.runtime.world import Machine
-from longwatch.testing.play import HandClock, MakeEngine
+from longwatch.store.journal import Journal
+from longwatch.testing import redis
+from longwatch.testing.play import Beside, HandClock, MakeEngine
 from longwatch.testing.postgres import shared
+
+NUMBERS = count()
 
 
 def in_memory(clock: HandClock) -> SqliteDatabase:
@@ -34,6 +43,18 @@ class Dropped(PostgresDatabase):
         shared().drop(self.place)
 
 
+def beside_redis(clock: HandClock, *, script: bytes = SCRIPT) -> Beside:
+    """A state in memory, whose calls Redis decides about, with keys of its own."""
+    tag = f"conformance-{next(NUMBERS)}"
+
+    def limiter(database: Database, journal: Journal, limits: Limits) -> RedisLimiter:
+        link = Link(redis.shared().url, tag, script=script)
+        token = f"generation-{tag}"
+        return RedisLimiter(database, journal, limits, link=link, clock=clock, new_token=lambda: token, given=True)
+
+    return Beside(in_memory(clock), limiter)
+
+
 def on_server(clock: HandClock) -> PostgresDatabase:
     """Every state is a new database of one server, which ends with the tests."""
     return Dropped(shared().new_database(), Machine(), clock=clock)
@@ -48,4 +69,5 @@ ENGINES: dict[str, Callable[[Path], MakeEngine]] = {
     "sqlite in memory": lambda folder: in_memory,
     "sqlite on a file": on_file,
     "postgres": lambda folder: on_server,
+    "redis": lambda folder: beside_redis,
 }

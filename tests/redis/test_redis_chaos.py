@@ -77,7 +77,7 @@ class Fleet:
 
     def spent(self) -> int:
         with longwatch.open(config=str(self.config)) as lw:
-            caps = lw.parts.calls.limiter.peek().caps
+            caps = lw._parts.calls.limiter.peek().caps
         return next(cap.spent + cap.held for cap in caps if cap.purse == "budget:growth")
 
     def judge(self) -> None:

@@ -1,0 +1,45 @@
+"""Faults that somebody could make in the script that decides: each of them has to part Redis from the model."""
+
+from functools import partial
+
+import pytest
+from engines import beside_redis
+
+from longwatch.admission.redis.link import SCRIPT
+from longwatch.testing import conformance
+
+ENOUGH, LENGTH = 1_500, 30
+
+FAULTS: dict[str, tuple[str, str]] = {
+    "a cap is passed by the held": ("w[3] + w[4] + cap.need > cap.cap", "w[3] + cap.need > cap.cap"),
+    "what is spent waits": ("if w[3] + cap.need > cap.cap then", "if w[3] > cap.cap then"),
+    "one place more": (".open >= a.most", ".open > a.most"),
+    "a place is not given back": ("was_open and -1 or 0", "0"),
+    "a hold is not given back": ("was_open and less(NONE, c.h) or NONE", "NONE"),
+    "a call settled twice costs twice": ("counted(c.s) and c.ch or NONE", "NONE"),
+    "an unknown call costs nothing": ("return state == 'settled' or state == 'unknown'", "return state == 'settled'"),
+    "a meter forgets the slot": ("max(meter[1], slot) + span(gauge.w", "meter[1] + span(gauge.w"),
+    "a meter gives back what has refilled": ("min(meter[1], max(moved, behind))", "min(meter[1], moved)"),
+    "nothing is given back": ("if used == (before and before[1] or 0) then return end", "if used < 1e15 then return end"),
+    "the horizon is left out": ("if slot > now + a.horizon then", "if false then"),
+    "a caller's patience is left out": ("if a.until_us and slot >", "if false and slot >"),
+    "too heavy a call waits for ever": ("if gauge.w > gauge.most then", "if false then"),
+    "outdated limits decide": ("if a.rules ~= st.rules then", "if false then"),
+    "a beat does not push the hold": ("c.un = max(c.un, floor(now / 1000) + a.hold)", "c.un = c.un"),
+    "a hold never expires": ("'ZRANGEBYSCORE', KEYS[4], 0, floor(now / 1000) * 1000 + 999", "'ZRANGEBYSCORE', KEYS[4], 0, 0"),
+    "a new window begins at nothing": ("{wanted.from, wanted.to, wanted.spent, 0,", "{wanted.from, wanted.to, 0, 0,"),
+    "a new window forgets the held": ("if c.s == 'open' then w[4], w[5] =", "if false then w[4], w[5] ="),
+    "a late call keeps its slot": ("c.sl = common(a.gauges, found)", "common(a.gauges, found)"),
+    "the calendar stands still": ("minute > st.cal then", "false then"),
+    "what the released cost stays": ("if to == 'released' then told = NONE end", ""),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_a_planted_fault_of_the_script_is_found(name: str) -> None:
+    right, wrong = FAULTS[name]
+    text = SCRIPT.decode()
+    assert text.count(right) >= 1, name
+    make = partial(beside_redis, script=text.replace(right, wrong).encode())
+    found = conformance.search(make, range(ENOUGH), LENGTH, "decisions")
+    assert found is not None, f"{name}: not found in {ENOUGH} programs of {LENGTH} acts"

@@ -42,8 +42,10 @@ class Clock(Protocol):
 class Transaction(Protocol):
     """All or nothing. Usable only inside the block that opened it, by one thread."""
 
-    now_ms: int
-    wall_ms: int
+    @property
+    def now_ms(self) -> int: ...
+    @property
+    def wall_ms(self) -> int: ...
 
     def one(self, statement: str, /, **values: Value) -> Row | None:
         """The first row of the named statement ("tasks.by_id"), or None."""

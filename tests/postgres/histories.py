@@ -2,14 +2,20 @@
 
 Every client plays a program of its own, made from the seed, against the same state. The model then looks for an order of all
 acts that keeps the order in which they really followed each other, and in which it would have given the same answers.
+
+One liberty: a claim passes over what another one is about to take, and may not have taken yet when others look.
 """
 
+import contextlib
 import itertools
 import random
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from copy import copy
 from dataclasses import dataclass, field
+from typing import cast
+
+import msgspec
 
 from longwatch.db.connection import Database
 from longwatch.errors import LongwatchError
@@ -191,6 +197,7 @@ class Search:
     """Looks for an order of the events that the model would answer, and that ends in this state."""
 
     ends_as: dict[str, object]
+    events: list[Event]
     tries: int = 0
     longest: list[Event] = field(default_factory=list[Event])
     seen: set[tuple[frozenset[int], str]] = field(default_factory=set[tuple[frozenset[int], str]])
@@ -209,14 +216,41 @@ class Search:
         for event in left:
             if event.begun > first_end:
                 continue  # another one had ended before it began
-            self.tries += 1
-            after, after_held = copied(state), dict(held)
-            if answered(event.act, on_model(after), after_held) == event.answer:
-                rest = [other for other in left if other is not event]
-                found = self.explain(rest, after, after_held, [*order, event])
+            rest = [other for other in left if other is not event]
+            for passed_over in self._passed_over(event):
+                self.tries += 1
+                after, after_held = copied(state), dict(held)
+                with hidden(after, passed_over):
+                    answer = answered(event.act, on_model(after), after_held)
+                found = self.explain(rest, after, after_held, [*order, event]) if answer == event.answer else None
                 if found is not None:
                     return found
         return None
+
+    def _passed_over(self, event: Event) -> list[frozenset[str]]:
+        """Nothing; for a claim also what claims at the same time took."""
+        if not event.said.startswith("claim"):
+            return [frozenset()]
+        beside = [other for other in self.events if other.begun < event.ended and event.begun < other.ended]
+        taken = {name for other in beside if other is not event for name in claimed(other)}
+        return [frozenset(), frozenset(taken)] if taken else [frozenset()]
+
+
+def claimed(event: Event) -> set[str]:
+    """The tasks that a claim gave out, as `plain` shows runs."""
+    if not event.said.startswith("claim") or isinstance(event.answer, str):
+        return set()
+    runs = cast("list[tuple[object, ...]]", event.answer)
+    return {str(run[1]) for run in runs}
+
+
+@contextlib.contextmanager
+def hidden(state: Ledger, names: frozenset[str]) -> Generator[None]:
+    """Keep these tasks from being claimed."""
+    before = {name: state.tasks[name] for name in names & state.tasks.keys()}
+    state.tasks.update({name: msgspec.structs.replace(task, kind="passed over") for name, task in before.items()})
+    yield
+    state.tasks.update(before)
 
 
 def copied(state: Ledger) -> Ledger:
@@ -233,7 +267,7 @@ def explained(events: list[Event], ends_as: dict[str, object]) -> list[Event] | 
 def search_of(events: list[Event], ends_as: dict[str, object]) -> tuple[list[Event] | None, Search]:
     state = Ledger(lambda: START_MS)
     first_tasks(on_model(state))
-    search = Search(ends_as)
+    search = Search(ends_as, events)
     return search.explain(sorted(events, key=lambda event: event.begun), state, {}, []), search
 
 

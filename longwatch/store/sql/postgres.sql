@@ -11,9 +11,9 @@ update fleet set epoch = case when :boot_id like 'server %' and boot_id <> :boot
                  fence = case when :boot_id like 'server %' and boot_id <> :boot_id then 0 else fence end,
                  boot_id = :boot_id, offset_ms = :offset_ms;
 
--- tasks.come_due: others may be at it, too
+-- tasks.come_due: who comes second waits, in the order of locks, and then finds them ready
 update task set state = 'ready'
- where seq in (select seq from task where state = 'scheduled' and ready_ms <= :now_ms order by seq for update skip locked);
+ where seq in (select seq from task where state = 'scheduled' and ready_ms <= :now_ms order by seq for update);
 
 -- tasks.ready_of_kind: what somebody else is about to take is skipped
 select lane, seq from task where state = 'ready' and kind = :kind order by lane, seq limit :limit for update skip locked;

@@ -31,6 +31,7 @@ from typing import Any, Generic, NoReturn, TypeVar
 
 from longwatch.errors import ConfigError, TaskFailed
 from longwatch.runtime.handler import Bound
+from longwatch.store.look import Look
 from longwatch.surface.api import Longwatch
 from longwatch.surface.handles import Task
 from longwatch.testing.endings import Ending, files_below, in_short, report
@@ -134,7 +135,7 @@ class Trials(Generic[R]):
         differences = usual.compared_with(ending)
         if problem is not None and not (differences and isinstance(problem, TaskFailed)):
             differences.append(f"check: {in_short(problem)}{UNKNOWN if ending.state == 'unknown' else ''}")
-        return ending.state, differences
+        return "unknown" if ending.unknown > usual.unknown else ending.state, differences
 
     # -- looking, in this process --------------------------------------------------------------------------------------
 
@@ -144,7 +145,8 @@ class Trials(Generic[R]):
             task: Task[Any] = self.lw.get(self.id)
             result = task._result if task.state == "done" else None
             outside = {what: n for each in self.lw.bench.outside for what, n in each.made().items()}
-            ending = Ending(task.state, result, task.error, files_below(self.root), outside, said["once"])
+            unknown = Look(self.lw.opened.parts.database).counts().get("unknown", 0)
+            ending = Ending(task.state, result, task.error, files_below(self.root), outside, said["once"], unknown)
             return ending, self._checked(task)
         finally:
             self._close()
@@ -172,6 +174,8 @@ class Trials(Generic[R]):
         if pid == 0:
             self._child(told, deadly)
         status = _waited(pid)
+        if status is None:
+            return {"error": f"it had not come to an end after {PATIENCE_S} s"}
         if os.WIFSIGNALED(status):
             return {"killed": os.WTERMSIG(status), "error": f"its process died of signal {os.WTERMSIG(status)}"}
         if not told.exists():
@@ -235,15 +239,17 @@ class Trials(Generic[R]):
             each.reset()
 
 
-def _waited(pid: int) -> int:
-    """Its exit status; a process that does not end within PATIENCE_S is killed."""
+def _waited(pid: int) -> int | None:
+    """Its exit status; None: it did not end within PATIENCE_S, and was ended."""
     descriptor = os.pidfd_open(pid)
     try:
-        if not select.select([descriptor], [], [], PATIENCE_S)[0]:
+        late = not select.select([descriptor], [], [], PATIENCE_S)[0]
+        if late:
             signal.pidfd_send_signal(descriptor, signal.SIGKILL)
-        return os.waitpid(pid, 0)[1]
+        status = os.waitpid(pid, 0)[1]
     finally:
         os.close(descriptor)
+    return None if late else status
 
 
 def _at_once(descriptor: int) -> None:

@@ -22,7 +22,10 @@ WRITTEN = "Write files with run.edit: in a step they are published together with
 
 @dataclass(frozen=True)
 class Ending:
-    """result: its JSON. files: what each holds, by its path. outside: how often what was done. once: it has some."""
+    """result: its JSON. files: what each holds, by its path. outside: how often what was done.
+
+    once: whether there was any. unknown: how many tasks of the fleet ended so.
+    """
 
     state: str
     result: str | None
@@ -30,6 +33,7 @@ class Ending:
     files: Mapping[str, str]
     outside: Mapping[str, int]
     once: bool
+    unknown: int
     steady: bool = True  # whether two undisturbed runs have the same result
 
     def what_is_steady(self, other: "Ending") -> "Ending":
@@ -43,7 +47,8 @@ class Ending:
 
     def compared_with(self, found: "Ending") -> list[str]:
         """What is different in a run that was killed, self being what is usual; nothing: all is well."""
-        if found.state == "unknown" and self.once:
+        killed_under_way = self.once and found.unknown > self.unknown
+        if killed_under_way and found.state in (self.state, "unknown"):
             return self._done_again(found)
         if found.state != self.state:
             return [f"the task ends {found.state}: {found.error}", *self._done_again(found)]

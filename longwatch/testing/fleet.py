@@ -6,7 +6,7 @@ import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Protocol, Self, TypeVar
+from typing import Any, Protocol, Self, TypeVar, overload
 
 from longwatch import config as configuration
 from longwatch.config import Settings
@@ -15,8 +15,9 @@ from longwatch.errors import ConfigError, WaitTimeout
 from longwatch.policy.duration import Duration
 from longwatch.store import fleet
 from longwatch.surface.api import Longwatch
+from longwatch.surface.awaitable import Aio
 from longwatch.surface.engines import open_state
-from longwatch.surface.handles import Report
+from longwatch.surface.handles import Report, Task
 from longwatch.surface.opened import Opened, acquire, agree, assemble, secrets_of
 from longwatch.testing.clock import STEADY_MS, Clock, ClockSleeper, ClockWorld
 
@@ -69,6 +70,11 @@ class VirtualFleet(Longwatch):
         self._opened.handles += 1
         return VirtualFleet(self._opened, self.bench, agent=name, budget=budget or self._budget)
 
+    @property
+    def aio(self) -> "VirtualAio":
+        """The methods of this handle, awaitable."""
+        return VirtualAio(self)
+
     def work(
         self,
         *,
@@ -96,6 +102,19 @@ class VirtualFleet(Longwatch):
             f"{what} has not ended, and nobody works on it",
             hint="In a test work first: lw.work(until_idle=True), or longwatch.testing.drain(lw) for what is due later.",
         )
+
+
+class VirtualAio(Aio):
+    """`lw.aio`, by a virtual clock."""
+
+    @overload
+    async def wait(self, task: Task[R], *, timeout: Duration | None = None) -> Task[R]: ...
+    @overload
+    async def wait(self, task: str, *, timeout: Duration | None = None) -> Task[Any]: ...
+    async def wait(self, task: Task[Any] | str, *, timeout: Duration | None = None) -> Task[Any]:
+        """As `VirtualFleet.wait`."""
+        name = task if isinstance(task, str) else task.id
+        return await asyncio.to_thread(self._lw.wait, name, timeout=timeout)
 
 
 def settings_in(folder: Path, config: str | Path | Mapping[str, Any] | None) -> Settings:

@@ -151,6 +151,21 @@ def test_waiting_for_what_nobody_works_on_says_so_at_once(lw: VirtualFleet) -> N
         lw.agent("seo").wait(task)
 
 
+def test_awaiting_what_nobody_works_on_says_so_at_once(lw: VirtualFleet) -> None:
+    @lw.task()
+    def seven(run: Run) -> int:
+        return 7
+
+    async def submitted() -> int:
+        task = await lw.aio.submit(seven.bind())
+        with pytest.raises(WaitTimeout, match="nobody works on it"):
+            await lw.aio.wait(task)
+        lw.work(until_idle=True)
+        return (await lw.aio.wait(task)).result
+
+    assert asyncio.run(submitted()) == 7
+
+
 @pytest.mark.longwatch(config={"service": {"api": {"concurrency": 1}}})
 def test_a_wait_without_an_end_is_an_error_and_no_hang(
     lw: VirtualFleet, clock: Clock, monkeypatch: pytest.MonkeyPatch

@@ -3,7 +3,9 @@
 import json
 import os
 import re
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
@@ -13,7 +15,7 @@ import pytest
 import longwatch
 from longwatch import AsyncRun, Bound, ConfigError, GiveUp, Longwatch, RetryLater, Run, Task
 from longwatch.sandbox import Sandbox
-from longwatch.testing import Clock, Effects, VirtualFleet, survives_crashes
+from longwatch.testing import Clock, Effects, VirtualFleet, crashes, survives_crashes
 
 R = TypeVar("R")
 COUNT = "count.json"
@@ -144,6 +146,32 @@ def test_retries_and_their_waits_are_part_of_it(lw: VirtualFleet, clock: Clock) 
 
     places = survives_crashes(lw, late.bind(), check=lambda lw, task: task.result == 7).places
     assert "step 'try 1', when its result had been stored" in places
+
+
+def test_threads_of_a_handler_and_tasks_that_it_submits_are_part_of_it(lw: VirtualFleet, effects: Effects) -> None:
+    @lw.task()
+    def part(run: Run, n: int) -> int:
+        run.once("effect", effects.add, n)
+        return n
+
+    @lw.task()
+    def whole(run: Run) -> list[str]:
+        def look(n: int) -> int:
+            with lw.call("site"):
+                return n
+
+        with ThreadPoolExecutor(3) as pool:
+            assert sum(pool.map(look, range(4))) == 6
+        return [lw.submit(part.bind(n), key=f"{run.task}-{n}").id for n in range(2)]
+
+    def check(lw: Longwatch, task: Task[list[str]]) -> None:
+        parts = [lw.get(id) for id in task.result]
+        assert {part.state for part in parts} <= {"done", "unknown"}
+        assert all(effects.count(part.args["n"]) == 1 for part in parts if part.state == "done")
+
+    survived = survives_crashes(lw, whole.bind(), check=check)
+    assert any("step 'effect'" in place for place in survived.places)
+    assert survived.unknown
 
 
 def test_a_result_that_is_never_the_same_is_not_compared(lw: VirtualFleet) -> None:
@@ -328,6 +356,22 @@ def test_a_task_that_fails_anyway_is_no_test_of_crashes(lw: VirtualFleet) -> Non
         raise GiveUp("no such customer")
 
     assert "ends failed, even undisturbed: GiveUp: no such customer" in failing(lw, bad.bind())
+
+
+@pytest.mark.slow
+def test_a_handler_that_hangs_is_ended_and_told(
+    lw: VirtualFleet, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(crashes, "PATIENCE_S", 10)
+
+    @lw.task()
+    def hangs(run: Run) -> None:
+        if run.attempt > 1 and not (tmp_path / "begun").exists():
+            time.sleep(60)
+        run.step("one", (tmp_path / "begun").touch)
+
+    said = failing(lw, hangs.bind())
+    assert "it could not go on: it had not come to an end after 10 s" in said
 
 
 def test_a_fleet_whose_time_is_real_is_refused(tmp_path: Path) -> None:

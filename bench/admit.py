@@ -7,7 +7,7 @@ with 15 processes, the busiest doing at most twice the work of the least busy.
 The second round stops one process (SIGSTOP) at a random instant. If it stands inside the turnstile it is killed after a
 second; the others must go on either way.
 
-    python -m bench admit [--processes 15] [--seconds 10] [--open 0]
+    python -m bench admit [--processes 15] [--seconds 10] [--open 0] [--admission redis [--peers]]
 """
 
 import argparse
@@ -18,6 +18,8 @@ import signal
 import sys
 import tempfile
 import time
+from collections.abc import Generator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from multiprocessing.process import BaseProcess
 from multiprocessing.queues import Queue
@@ -36,7 +38,7 @@ from longwatch.store import fleet
 from longwatch.store.journal import Journal
 
 WIDE = 10**9
-BAR_PAIRS, BAR_RATIO = 2_500, 2.0
+BAR_PAIRS, BAR_PAIRS_REDIS, BAR_RATIO = 2_500, 3_000, 2.0
 PATIENCE_S = 120  # for all processes to start on a loaded machine
 STAND_STILL_BAR_S = 3.0  # a second until the stopped holder is killed, and as much again for a loaded machine
 
@@ -59,12 +61,21 @@ def limits() -> Limits:
     )
 
 
-def open_limiter(path: Path) -> Limiter:
+def open_limiter(path: Path, url: str = "", decided: Limits | None = None) -> Limiter:
+    """url: of the Redis that decides; empty, the state does."""
     world = Machine()
     database = SqliteDatabase(str(path), world)
     migrate(database)
     fleet.enter(database, world, name="bench", redaction_key="00")
-    return Limiter(database, Journal(database, Redactor(b"bench")), limits())
+    journal = Journal(database, Redactor(b"bench"))
+    if not url:
+        return Limiter(database, journal, decided or limits())
+    from longwatch.admission.redis import Link, RedisLimiter
+
+    link = Link(url, "bench")
+    return RedisLimiter(
+        database, journal, decided or limits(), link=link, clock=world, new_token=lambda: world.new_id("engine")
+    )
 
 
 def request(world: Machine, owner: str) -> CallRequest:
@@ -82,8 +93,8 @@ class Work:
     cpu_s: float
 
 
-def work(path: Path, start: Barrier, seconds: float, answers: "Queue[Work]") -> None:
-    limiter, world = open_limiter(path), Machine()
+def work(path: Path, url: str, start: Barrier, seconds: float, answers: "Queue[Work]") -> None:
+    limiter, world = open_limiter(path, url), Machine()
     owner = world.new_id("owner")
     took_ms: list[float] = []
     start.wait(PATIENCE_S)
@@ -93,6 +104,7 @@ def work(path: Path, start: Barrier, seconds: float, answers: "Queue[Work]") -> 
         assert isinstance(limiter.admit(asked), Admitted)
         limiter.settle(asked.id, owner=owner, money=900, tokens=1_000)
         took_ms.append((time.monotonic() - begun) * 1000)
+    limiter.flush()  # what is decided and not written down yet counts as work too
     answers.put(Work(len(took_ms), took_ms, time.process_time() - cpu_s))
 
 
@@ -114,11 +126,11 @@ class Round:
     killed: int
 
 
-def measure(path: Path, *, processes: int, seconds: float, stop_one: bool) -> Round:
+def measure(path: Path, url: str, *, processes: int, seconds: float, stop_one: bool) -> Round:
     context = multiprocessing.get_context("spawn")
     answers: Queue[Work] = context.Queue()
     start = context.Barrier(processes + 1)
-    workers = [context.Process(target=work, args=(path, start, seconds, answers)) for _ in range(processes)]
+    workers = [context.Process(target=work, args=(path, url, start, seconds, answers)) for _ in range(processes)]
     for worker in workers:
         worker.start()
     start.wait(PATIENCE_S)
@@ -161,11 +173,12 @@ def summary(works: list[Work], *, seconds: float, what: str, killed: int) -> Rou
     )
 
 
-def hold_open(path: Path, amount: int) -> None:
+def hold_open(path: Path, url: str, amount: int) -> None:
     """So many calls open beside the measured ones: their holds are summed in every decision."""
-    limiter, world = open_limiter(path), Machine()
+    limiter, world = open_limiter(path, url), Machine()
     for _ in range(amount):
         limiter.admit(request(world, "holder"))
+    limiter.close()
     limiter.database.close()
 
 
@@ -174,27 +187,47 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--processes", type=int, default=15)
     parser.add_argument("--seconds", type=float, default=10.0)
     parser.add_argument("--open", type=int, default=0, help="calls held open beside the measured ones")
+    parser.add_argument("--admission", choices=("state", "redis"), default="state", help="who decides")
+    parser.add_argument("--peers", action="store_true", help="single meters beside other limiters on the same Redis")
     given = parser.parse_args(arguments)
-    with tempfile.TemporaryDirectory() as folder:
+    with engine(given.admission) as url, tempfile.TemporaryDirectory() as folder:
+        if given.peers:
+            from bench._admit_peers import compare
+
+            return compare(url, Path(folder), processes=given.processes, seconds=given.seconds)
         path = Path(folder) / "longwatch.db"
-        open_limiter(path).database.close()
-        hold_open(path, given.open)
+        open_limiter(path, url).close()
+        hold_open(path, url, given.open)
         rounds = [
-            measure(path, processes=given.processes, seconds=given.seconds, stop_one=stop_one)
+            measure(path, url, processes=given.processes, seconds=given.seconds, stop_one=stop_one)
             for stop_one in (False, True)
         ]
-    report(rounds)
-    good = rounds[0].pairs_per_s >= BAR_PAIRS and all(found.ratio <= BAR_RATIO for found in rounds)
+    bar = BAR_PAIRS if given.admission == "state" else BAR_PAIRS_REDIS
+    report(rounds, bar=bar, name="admit" if given.admission == "state" else f"admit_{given.admission}")
+    good = rounds[0].pairs_per_s >= bar and all(found.ratio <= BAR_RATIO for found in rounds)
     return 0 if good and rounds[1].max_ms <= STAND_STILL_BAR_S * 1000 else 1
 
 
-def report(rounds: list[Round]) -> None:
+@contextmanager
+def engine(admission: str) -> Generator[str]:
+    """The address of a Redis for the length of the block; empty when the state decides."""
+    if admission == "state":
+        yield ""
+        return
+    from longwatch.testing.redis import Server
+
+    server = Server.start()
+    try:
+        yield server.url
+    finally:
+        server.stop()
+
+
+def report(rounds: list[Round], *, bar: int, name: str) -> None:
     columns = ("round", "processes", "pairs/s", "p50 ms", "p99 ms", "max ms", "max/min", "cpu us", "killed")
-    title = f"admit + settle; bar: {BAR_PAIRS} pairs/s, max/min at most {BAR_RATIO:.0f}"
+    title = f"admit + settle; bar: {bar} pairs/s, max/min at most {BAR_RATIO:.0f}"
     harness.table(title, columns, [tuple(asdict(found).values()) for found in rounds])
-    harness.keep(
-        "admit", {"bar": {"pairs_per_s": BAR_PAIRS, "ratio": BAR_RATIO}, "rounds": [asdict(r) for r in rounds]}
-    )
+    harness.keep(name, {"bar": {"pairs_per_s": bar, "ratio": BAR_RATIO}, "rounds": [asdict(r) for r in rounds]})
 
 
 if __name__ == "__main__":

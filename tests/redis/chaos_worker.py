@@ -40,6 +40,7 @@ def main() -> None:
                 break
             except LongwatchError as error:
                 came[error.code] += 1
+                sys.stderr.write(f"{error.code}: {error}\n")
     sys.stdout.write(json.dumps({"came": came, "paid": paid}) + "\n")
 
 

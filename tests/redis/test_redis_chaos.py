@@ -110,4 +110,6 @@ def test_a_redis_that_is_killed_and_restarted_empty_costs_nothing(
         after = [at for end in ends for at in end["paid"] if at > restarted]
         print("came", came, "calls again after", round(min(after) - restarted, 2), "s")  # noqa: T201
         assert min(after) - restarted < RECOVERY_S
-        assert set(came) <= {"200", "spent"}, came
+        assert set(came) <= {"200", "spent"} | ({"wait_timeout"} if dying else set()), (
+            came
+        )  # what the dead hold is held

@@ -261,6 +261,27 @@ def test_what_every_process_wrote_down_is_not_parked_beyond_its_allotment(frail:
     assert 10 <= frail.spent() <= 10 + 5 * 10
 
 
+def test_what_is_written_down_late_is_not_spent_twice(frail: Opened) -> None:
+    late, other = frail.limiter(), frail.limiter()
+    ended, still_open = request(money=300), request(money=200)
+    for each in (ended, still_open):
+        assert isinstance(late.admit(each), Admitted)
+    late.settle(ended.id, owner="me", money=300)
+    restarted_empty(frail)
+    other.admit(request())
+    frail.advance(GRACE_MS)
+    other.admit(request())
+    before = frail.spent()
+    assert before >= 500
+    late.flush()  # it stood still for longer than the others waited
+    cap = other.peek().caps[0]
+    assert cap.spent + cap.held == before
+    frail.advance(HOLD_MS)
+    assert other.expire() >= 1
+    assert other.find(still_open.id).phase == "unknown"
+    assert other.peek().caps[0].spent == before
+
+
 # -- somebody else's calls -----------------------------------------------------------------------------------------------
 
 

@@ -77,9 +77,12 @@ class Book:
         adjusts: list[Adjust] = []
         spent: dict[tuple[tuple[str | None, ...], int], tuple[Row, Charge]] = {}
         tx.count("spend.turn", at_ms=max(call.calendar_ms for call in calls))
+        engine = tx.one("allotment.generation")
         for call in calls:
             row = rows.get(call.id)
             if row is None:
+                if call.generation and engine is not None and call.generation != engine.generation:
+                    self._unpark(tx, call)
                 row = self._add(tx, call, spent)
             if row is not None and row.version < call.version:
                 self._change(tx, row, call, adjusts)
@@ -109,6 +112,17 @@ class Book:
             amounts = Charge(before.money + told.money, before.calls + told.calls, before.tokens + told.tokens)
             spent[place] = written.as_open(), amounts
         return None
+
+    def _unpark(self, tx: Transaction, call: Known) -> None:
+        """It was admitted before the engine lost its memory, and counts as spent already if it was not written by then."""
+        who = call.who
+        purses = encode(purses_of(service=who.service, budget=who.budget, agent=who.agent)).decode()
+        charge = call.hold if call.state == "open" else call.told
+        for row in tx.all("allotment.parked", purses=purses, at_ms=call.calendar_ms):
+            back = min(int(row.parked), int(getattr(charge, row.dimension)))
+            window = {"purse": row.purse, "ends_ms": row.ends_ms, "dimension": row.dimension, "per": row.per}
+            tx.count("allotment.park", amount=-back, **window)
+            tx.count("allotment.remember", amount=-back, **window)
 
     def _sharing(self, tx: Transaction, call: Known) -> int:
         return keys.sharing(keys.used(tx, request_of(call))) if call.who.keyed else APART

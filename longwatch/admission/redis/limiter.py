@@ -9,7 +9,7 @@ from longwatch.admission.limiter import PAGE, Limiter, no_such_call
 from longwatch.admission.listing import Standings, standings
 from longwatch.admission.redis.book import Book
 from longwatch.admission.redis.link import Link
-from longwatch.admission.redis.memory import Memory, forgot
+from longwatch.admission.redis.memory import Memory, forgot, undecided
 from longwatch.admission.redis.records import Records
 from longwatch.admission.redis.values import (
     Caps,
@@ -174,7 +174,7 @@ class RedisLimiter(Limiter):
                 case _:
                     if not self._memory.adopt(self.rules):
                         return refusals.overruled()
-        raise StoreUnavailable(f"the admission engine at {self.link.place} has not decided after {ROUNDS} rounds")
+        raise undecided(self.link, ROUNDS)
 
     def _caps_of(self, prepared: Prepared) -> Caps:
         found = self._caps.get(id(prepared))
@@ -185,7 +185,7 @@ class RedisLimiter(Limiter):
         return found[1]
 
     def _admitted(self, request: CallRequest, prepared: Prepared, said: Said, shift_us: int) -> Admitted:
-        call = admitted_of(prepared, request, said, shift_us)
+        call = admitted_of(prepared, request, said, shift_us, generation=self._memory.generation)
         if len(self._recent) >= REMEMBERED:
             self._recent.pop(next(iter(self._recent)), None)
         self._recent[request.id] = call
@@ -320,10 +320,19 @@ class RedisLimiter(Limiter):
         expired = sum(
             self._end(call, "expire", None, {}, {}) for call in self._listed({"which": "due", "limit": limit})
         )
+        expired += self._expire_written(limit)
         for call in self._listed({"which": "loose", "limit": PAGE}):
             self._records.keep(call)
         self._records.flush()
         return expired
+
+    def _expire_written(self, limit: int) -> int:
+        """Those that only the ledger knows: their process wrote them down after the engine had lost its memory."""
+        with self.database.read() as tx:
+            rows = [tx.one("allotment.by_id", id=row.id) for row in tx.all("call.overdue", limit=limit)]
+        written = [known(row.id, said_of(row, 0), 0) for row in rows if row.id not in self._records.book]
+        here = {text(id) for id in self._run("look", {"ids": True})[1].get("ids") or ()} if written else set[str]()
+        return sum(self._end(call, "expire", None, {}, {}) for call in written if call.id not in here)
 
     def _bury_all(self, owner: str) -> int:
         calls = self._listed({"owner": owner})

@@ -97,6 +97,7 @@ class Memory:
             if missing > 0:
                 window = {"purse": row.purse, "ends_ms": row.ends_ms, "dimension": row.dimension, "per": row.per}
                 tx.count("allotment.park", amount=missing, **window)
+                tx.count("allotment.remember", amount=missing, **window)
                 facts = {"dimension": row.dimension, "per": row.per, "amount": missing}
                 self.journal.append(tx, "budget.parked", row.purse, **facts)
 
@@ -175,6 +176,15 @@ def forgot(link: Link) -> StoreUnavailable:
     """Another process has noticed that Redis lost its memory, before this one did."""
     found = StoreUnavailable(
         f"the admission engine at {link.place} has lost its memory", hint="It is rebuilt from the state: ask again."
+    )
+    found.waits = True
+    return found
+
+
+def undecided(link: Link, rounds: int) -> StoreUnavailable:
+    """Others used up what this process had raised the ceilings for, every time."""
+    found = StoreUnavailable(
+        f"the admission engine at {link.place} has not decided in {rounds} rounds", hint="Ask again: it is busy."
     )
     found.waits = True
     return found

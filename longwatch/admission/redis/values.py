@@ -73,7 +73,7 @@ class Move(NamedTuple):
 class Known:
     """A call as the engine has it. Instants are the fleet's: slot in microseconds, the others in milliseconds.
 
-    told: what it costs by itself. moves: those that the ledger has not been told of.
+    told: what it costs by itself. generation: of the engine's memory, if this process was told of the admission. moves: those that the ledger has not been told of.
     """
 
     id: str
@@ -90,6 +90,7 @@ class Known:
     told: Charge
     weights: Weights
     moves: tuple[Move, ...] = field(default=())
+    generation: str = ""
 
     def who_row(self) -> Who:
         """What of a row tells the scope of a call."""
@@ -97,7 +98,9 @@ class Known:
 
     def after(self, before: "Known | None") -> "Known":
         """With the moves that the ledger has not been told of yet."""
-        return self if before is None else replace(self, moves=before.moves + self.moves)
+        if before is None:
+            return self
+        return replace(self, moves=before.moves + self.moves, generation=before.generation)
 
 
 def known(id: str, said: Said, shift_us: int, *moves: Move) -> Known:
@@ -175,7 +178,7 @@ def asked_of(prepared: Prepared, request: CallRequest, *, rules: int, dry: bool)
     }
 
 
-def admitted_of(prepared: Prepared, request: CallRequest, said: Said, shift_us: int) -> Known:
+def admitted_of(prepared: Prepared, request: CallRequest, said: Said, shift_us: int, *, generation: str) -> Known:
     """A call that the script has admitted, now or before."""
     hold, shift_ms = Charge(*said["h"]), shift_us // 1000
     return Known(
@@ -192,6 +195,7 @@ def admitted_of(prepared: Prepared, request: CallRequest, said: Said, shift_us: 
         hold=hold,
         told=hold,
         weights=weights(said["w"]),
+        generation=generation,
     )
 
 

@@ -25,6 +25,15 @@ select a.purse, a.ends_ms, a.dimension, a.per, a.starts_ms, a.amount, s.settled
 update spend set settled = settled + :amount
  where purse = :purse and ends_ms = :ends_ms and dimension = :dimension and per = :per;
 
+-- remember: how much of what is spent is parked
+update allotment set parked = parked + :amount
+ where purse = :purse and ends_ms = :ends_ms and dimension = :dimension and per = :per;
+
+-- parked: windows of these purses that hold an instant, and have something parked
+select purse, ends_ms, dimension, per, parked
+  from allotment
+ where purse in (select value from json_each(:purses)) and ends_ms > :at_ms and starts_ms <= :at_ms and parked > 0;
+
 -- several: calls as they are kept here
 select id, key, state, service, model, agent, budget, owner, task, run, step, lane, slot_us, admitted_ms, calendar_ms,
        until_ms, ended_ms, weights, money, calls, tokens, held_money, held_calls, held_tokens, sharing, version

@@ -8,6 +8,7 @@ create table allotment (
   per text not null,
   starts_ms bigint not null,
   amount bigint not null,         -- the engine may let spent and held together reach it
+  parked bigint not null default 0,  -- of what is spent: was allotted when the engine lost its memory, and not written down
   primary key (purse, ends_ms, dimension, per)
 ) without rowid;
 

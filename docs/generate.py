@@ -93,10 +93,10 @@ caps `"50 GBP/month"` or `"5 GBP total"`, sizes `"1500 MiB"`. An unknown key, se
 line and the nearest name. As soon as a service is named, an unknown service is refused; likewise for budgets.
 
 An argument goes before the environment (`LONGWATCH_CONFIG`, `LONGWATCH_STATE`, `LONGWATCH_AGENT`, `LONGWATCH_BUDGET`), that
-before the file, that before the default. Limits and caps are kept with the state, and a changed file waits until a program opens
-the fleet alone. `longwatch config show` tells where each value that counts is from: a line of the file, an argument, the
-environment, the default, or the state. `longwatch config check` says what is wrong, `longwatch config schema` prints the JSON
-schema for editors.
+before the file, that before the default. Limits and caps are kept with the state, and a changed file waits until a program
+opens the fleet alone. `longwatch config show` tells where each value that counts is from: a line of the file, an argument,
+the environment, the default, or the state. `longwatch config check` says what is wrong, `longwatch config schema` prints
+the JSON schema for editors.
 
 A secret is named, never written: `{ env = "NAME" }`, `{ file = "PATH" }` (mode 0600) or `{ command = [...] }`.
 

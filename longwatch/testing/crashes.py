@@ -76,6 +76,8 @@ class Trials(Generic[R]):
     def __init__(self, lw: VirtualFleet, task: Bound[R], check: Check[R] | None) -> None:
         self.lw, self.check = lw, check
         self.kind, self.clock = task.kind, lw.bench.clock
+        if self.kind not in lw.opened.registry.handlers:
+            raise ConfigError(f"nobody runs {self.kind} here", hint="Add its handler first: lw.include(handler).")
         self.id = lw.submit(task).id
         self.root = Path(lw.opened.settings.root)
 

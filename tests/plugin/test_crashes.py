@@ -358,6 +358,11 @@ def test_a_task_that_fails_anyway_is_no_test_of_crashes(lw: VirtualFleet) -> Non
     assert "ends failed, even undisturbed: GiveUp: no such customer" in failing(lw, bad.bind())
 
 
+def test_a_handler_that_the_fleet_does_not_have_is_told_so(lw: VirtualFleet) -> None:
+    with pytest.raises(ConfigError, match="nobody runs invoice"):
+        survives_crashes(lw, invoice.bind("acme"))
+
+
 @pytest.mark.slow
 def test_a_handler_that_hangs_is_ended_and_told(
     lw: VirtualFleet, monkeypatch: pytest.MonkeyPatch, tmp_path: Path

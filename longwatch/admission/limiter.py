@@ -212,6 +212,10 @@ class Limiter:
         with self.database.read() as tx:
             return [call_of(row, tx.now_ms) for row in tx.all("call.of_task", task=task, limit=limit)]
 
+    def engine(self) -> str:
+        """Which engine beside the state decides, in words; empty when the state does. Errors: StoreUnavailable."""
+        return ""
+
     @property
     def unwritten(self) -> int:
         """Calls that `flush` has to write down."""

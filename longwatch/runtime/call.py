@@ -190,7 +190,10 @@ class Call:
                 raise self._entered_before()
             try:
                 return self._attempt()
-            except BaseException:
+            except BaseException as error:
+                away = isinstance(error, StoreUnavailable) and error.waits
+                if away and self._calls.world.steady_ms() < self._until_ms():
+                    return self._soon()
                 self.abandon()
                 raise
 
@@ -200,14 +203,12 @@ class Call:
             self._begun_ms = self._calls.world.steady_ms()
         if self._admitted is None:
             answer = self._ask()
-            if isinstance(answer, Retry):
-                return answer
             if isinstance(answer, Later):
                 return self._in_line(answer)
             self._take(answer)
         return self._until_slot()
 
-    def _ask(self) -> Admitted | Later | Retry:
+    def _ask(self) -> Admitted | Later:
         request = self._request
         if self._wait_ms is not None:
             request = replace(request, until_ms=self._until_ms() + self._offset_ms())
@@ -218,8 +219,6 @@ class Call:
             self._asked = isinstance(answer, Admitted)
         except LongwatchError as error:
             self._asked = isinstance(error, StoreUnavailable)
-            if isinstance(error, StoreUnavailable) and error.waits and self._calls.world.steady_ms() < self._until_ms():
-                return self._soon()
             raise
         return answer
 
@@ -249,9 +248,9 @@ class Call:
         return self._admitted
 
     def _take_another_slot(self) -> int:
-        self._reslots += 1
         self._calls.world.reach("call.late")
         self._admitted = persist(lambda: self._calls.limiter.reslot(self.id, owner=self.owner))
+        self._reslots += 1
         return self._admitted.slot_ms - self._offset_ms()
 
     def _in_line(self, later: Later) -> Retry:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from longwatch.db import statements
+from longwatch.errors import StoreUnavailable
 from longwatch.policy.difference import difference
 from longwatch.policy.duration import format_ms
 from longwatch.policy.limits import Limits
@@ -46,6 +47,7 @@ def examine(parts: Parts, state: Path | str, configured: Limits) -> list[Finding
     alive = [worker for worker in workers if not parts.is_dead(worker)]
     return [
         *(_server(parts, state) if isinstance(state, str) else [_state(parts, state), *examine_place(state)]),
+        *_admission(parts),
         _clock(parts),
         _workers(parts, workers, alive),
         _config(parts, configured, alive),
@@ -119,6 +121,17 @@ def _mode(state: Path) -> Finding:
         hint = f"chmod 600 {state}"
         return Finding("permissions", "notice", f"other users may read or write the state (mode {mode:o})", hint)
     return Finding("permissions", "ok", f"only its owner may read the state (mode {mode:o})")
+
+
+def _admission(parts: Parts) -> Iterator[Finding]:
+    """The engine that decides about calls, where the state does not. An opened fleet has one that is fit."""
+    try:
+        engine = parts.calls.limiter.engine()
+    except StoreUnavailable as error:
+        yield Finding("admission", "wrong", error.message, error.hint)
+        return
+    if engine:
+        yield Finding("admission", "ok", engine)
 
 
 def _clock(parts: Parts) -> Finding:

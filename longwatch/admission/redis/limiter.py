@@ -352,6 +352,10 @@ class RedisLimiter(Limiter):
 
     # -- writing down --------------------------------------------------------------------------------------------------
 
+    def engine(self) -> str:
+        self._run("look", {"ids": True})
+        return f"Redis {self.link.version} at {self.link.place} decides"
+
     @property
     def unwritten(self) -> int:
         return len(self._records.book)

@@ -73,16 +73,26 @@ class Memory:
 
     def fill(self) -> None:
         """The time for everybody to write down what he has is over: what is not in the ledger now was lost."""
-        with self.link.pin(), self.database.transaction(part="calls") as tx:
-            shift_us = self.shift_us(tx, self.link.run("state", self.now())["now"])
-            self._park(tx)
-            calls = [{"id": row.id, "c": said_of(row, shift_us)} for row in tx.all("allotment.open")]
-            meters = {
-                row.name: [row.free_us - shift_us, row.last_us - shift_us, row.total, 1]
-                for row in tx.all("meter.every")
-            }
-            filling = {"gen": self.generation, "calls": calls, "meters": meters, "horizon": HORIZON_US}
-        self.link.run("fill", self.now() | filling)
+        with self.link.pin():
+            with self.database.transaction(part="calls") as tx:
+                if self._is_empty():
+                    self._park(tx)  # for good, before anybody can be allotted anything again
+            with self.database.transaction(part="calls") as tx:
+                if self._is_empty():
+                    self._fill(tx)
+
+    def _is_empty(self) -> bool:
+        """Nobody has filled it before: asked while nobody else can."""
+        kept = self.link.run("state", self.now()).get("st")
+        return bool(kept) and text(kept["gen"]) == self.generation and not kept["ready"]
+
+    def _fill(self, tx: Transaction) -> None:
+        shift_us = self.shift_us(tx, self.link.run("state", self.now())["now"])
+        calls = [{"id": row.id, "c": said_of(row, shift_us)} for row in tx.all("allotment.open")]
+        meters = {
+            row.name: [row.free_us - shift_us, row.last_us - shift_us, row.total, 1] for row in tx.all("meter.every")
+        }
+        self._run("fill", {"calls": calls, "meters": meters, "horizon": HORIZON_US})
 
     def shift_us(self, tx: Transaction, now_us: int) -> int:
         """What the engine's clock needs added to read as the fleet's."""

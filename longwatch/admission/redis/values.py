@@ -73,7 +73,8 @@ class Move(NamedTuple):
 class Known:
     """A call as the engine has it. Instants are the fleet's: slot in microseconds, the others in milliseconds.
 
-    told: what it costs by itself. generation: of the engine's memory, if this process was told of the admission. moves: those that the ledger has not been told of.
+    told: what it costs by itself. generation: of the engine's memory, if this process was told of the admission.
+    moves: those that the ledger has not been told of.
     """
 
     id: str

@@ -34,7 +34,7 @@ from longwatch.policy.difference import limits_from_json
 from longwatch.policy.redact import Redactor
 from longwatch.runtime.parts import Parts
 from longwatch.runtime.process import Child
-from longwatch.runtime.world import Machine, World, start_ticks
+from longwatch.runtime.world import Machine, World, pids_of, start_ticks
 from longwatch.store import backup as store
 from longwatch.store import fleet
 from longwatch.store.backup import Carried, Found
@@ -203,7 +203,7 @@ def refuse_in_use(world: World, state: Path, present: Found | None) -> None:
     """Errors: ConfigError that names the processes that have the state open, or work on it."""
     pids = set(_openers(state))
     for worker in present.workers if present is not None else ():
-        if worker.boot_id == world.boot_id() and start_ticks(worker.pid) == worker.start_ticks:
+        if worker.boot_id == pids_of(world.boot_id()) and start_ticks(worker.pid) == worker.start_ticks:
             pids.add(worker.pid)
     if pids:
         named = ", ".join(str(pid) for pid in sorted(pids))

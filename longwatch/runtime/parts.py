@@ -7,7 +7,7 @@ from longwatch.runtime.call import Calls
 from longwatch.runtime.files import Edits
 from longwatch.runtime.lease import Leases
 from longwatch.runtime.loop import Bell, Bells, Sleeper
-from longwatch.runtime.world import World, own_process, start_ticks
+from longwatch.runtime.world import World, own_process, pids_of, start_ticks
 from longwatch.store.journal import Journal
 from longwatch.store.runs import Runs
 from longwatch.store.steps import Steps
@@ -56,7 +56,12 @@ class Parts:
     def enrol(self, owner: str, agent: str | None, *, name: str | None = None) -> None:
         pid, ticks = own_process()
         self.workers.enrol(
-            owner, agent=agent or self.agent, pid=pid, start_ticks=ticks, boot_id=self.world.boot_id(), name=name
+            owner,
+            agent=agent or self.agent,
+            pid=pid,
+            start_ticks=ticks,
+            boot_id=pids_of(self.world.boot_id()),
+            name=name,
         )
 
     def dismiss(self, owner: str) -> None:
@@ -87,5 +92,5 @@ class Parts:
         return len(dead)
 
     def is_dead(self, worker: Enrolled) -> bool:
-        """Certain, or False: a process of this host and boot that the kernel no longer knows."""
-        return worker.boot_id == self.world.boot_id() and start_ticks(worker.pid) != worker.start_ticks
+        """Certain, or False: a process of this host, boot and container that the kernel no longer knows."""
+        return worker.boot_id == pids_of(self.world.boot_id()) and start_ticks(worker.pid) != worker.start_ticks

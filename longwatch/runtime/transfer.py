@@ -18,7 +18,7 @@ from longwatch.errors import ConfigError, StoreUnavailable
 from longwatch.policy.difference import limits_from_json
 from longwatch.policy.redact import Redactor
 from longwatch.runtime.backup import until_nothing
-from longwatch.runtime.world import World, start_ticks
+from longwatch.runtime.world import World, pids_of, start_ticks
 from longwatch.store import backup, fleet
 from longwatch.store.journal import Journal
 from longwatch.store.look import Look
@@ -131,6 +131,6 @@ def _refuse_at_work(world: World, old: End, source: str) -> None:
 
 def _is_at_work(world: World, worker: Enrolled, now_ms: int) -> bool:
     """For certain, where it is a process of this host; else by its last beat."""
-    if worker.boot_id == world.boot_id():
+    if worker.boot_id == pids_of(world.boot_id()):
         return start_ticks(worker.pid) == worker.start_ticks
     return now_ms - worker.beat_ms < SILENT_MS

@@ -76,6 +76,14 @@ def start_ticks(pid: int) -> int:
     return 0 if fields[0] in ("Z", "X") else int(fields[19])
 
 
+def pids_of(boot_id: str) -> str:
+    """Names where this process's pids mean something: the boot, and the namespace. Containers share the first only."""
+    try:
+        return f"{boot_id}/{os.readlink('/proc/self/ns/pid')}"
+    except OSError:
+        return boot_id
+
+
 def own_process() -> tuple[int, int]:
     """(pid, start ticks) of this process."""
     return os.getpid(), start_ticks(os.getpid())

@@ -33,7 +33,7 @@ class Kind(msgspec.Struct, frozen=True):
 
 
 class Enrolled(msgspec.Struct, frozen=True):
-    """A worker process. (pid, start_ticks, boot_id) name it for ever; owner is random. name: of which only one may work."""
+    """A worker process. (pid, start_ticks, boot_id) name it for ever: boot_id with the pid namespace. owner is random. name: of which only one may work."""
 
     owner: str
     agent: str

@@ -1,5 +1,6 @@
 """Workers as real processes: killed, stopped, told to stop, past their time, imported from a user's script."""
 
+import contextlib
 import os
 import re
 import signal
@@ -11,6 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+
+import longwatch
 
 SCRIPT = Path(__file__).parent / "pool_script.py"
 PATIENCE_S = 30
@@ -90,8 +93,9 @@ def program(tmp_path: Path) -> Generator[Program]:
         process.kill()
         process.communicate()
     for pid in {int(pid) for line in made.log() if line.startswith("pids ") for pid in re.findall(r"\d+", line)}:
-        if alive(pid) and SCRIPT.name in Path(f"/proc/{pid}/environ").read_bytes().decode(errors="replace"):
-            os.kill(pid, signal.SIGKILL)
+        with contextlib.suppress(OSError):
+            if alive(pid) and SCRIPT.name in Path(f"/proc/{pid}/environ").read_bytes().decode(errors="replace"):
+                os.kill(pid, signal.SIGKILL)
 
 
 def test_spawned_workers_share_the_work_and_end_when_idle(program: Program) -> None:
@@ -209,6 +213,23 @@ def test_a_worker_that_stands_still_for_good_is_killed_and_replaced(program: Pro
     assert out.startswith("Report(done=1,"), err
     assert "stood still" in err
     assert program.show(task) == "done failures=0 crashes=1 "
+
+
+def test_a_worker_of_another_container_is_not_taken_for_dead(program: Program, tmp_path: Path) -> None:
+    """Its pids mean nothing here, although its kernel is ours."""
+    apart = ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc"]
+    if os.geteuid() != 0 or subprocess.run([*apart, "true"], check=False, capture_output=True).returncode:
+        pytest.skip("needs the right to make a namespace")
+    gate = tmp_path / "gate"
+    (task,) = program.submit("publish", name="page.txt", wait_for=gate)
+    work = [*apart, sys.executable, str(SCRIPT), str(program.state), "work"]
+    with subprocess.Popen(work, cwd=program.state.parent, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as parent:
+        program.until(r"staged \d+ attempt 1")
+        with longwatch.open(program.state, config={"fleet": {"root": str(program.state.parent)}}) as lw:
+            assert lw.opened.parts.bury_the_dead() == 0
+        gate.touch()
+        assert parent.communicate(timeout=PATIENCE_S)[0].startswith(b"Report(done=1,")
+    assert program.show(task) == "done failures=0 crashes=0 "
 
 
 def test_a_script_that_cannot_be_imported_is_refused_in_one_line(tmp_path: Path) -> None:

@@ -33,7 +33,10 @@ class Kind(msgspec.Struct, frozen=True):
 
 
 class Enrolled(msgspec.Struct, frozen=True):
-    """A worker process. (pid, start_ticks, boot_id) name it for ever: boot_id with the pid namespace. owner is random. name: of which only one may work."""
+    """A worker process. owner: random. (pid, start_ticks, boot_id) name it for ever.
+
+    boot_id: of the machine, and where its pids count. name: of which only one may work.
+    """
 
     owner: str
     agent: str

@@ -116,7 +116,7 @@ GARBAGE = st.recursive(
 )
 
 
-@settings(max_examples=400)
+@settings(max_examples=400, deadline=None)
 @given(st.data())
 def test_whatever_a_key_holds_is_taken_or_refused_with_its_place(data: st.DataObject) -> None:
     path = data.draw(st.sampled_from(list(_all_keys(FileSettings, ()))))

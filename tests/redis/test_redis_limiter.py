@@ -205,7 +205,7 @@ def restarted_empty(frail: Opened) -> None:
 
 
 def test_meters_begin_spent_after_a_loss_of_memory(frail: Opened) -> None:
-    limiter = frail.limiter()
+    limiter, latest_ms = frail.limiter(), 0
     while isinstance(answer := limiter.admit(request("brisk")), Admitted):
         latest_ms = answer.slot_ms
     restarted_empty(frail)

@@ -280,8 +280,7 @@ class RedisLimiter(Limiter):
 
     def _kept(self, call: str, owner: str) -> Known:
         """Whose call it is and what it is of: as this process knows it, or else the ledger. Errors: NotFound."""
-        found = self._recent.get(call) or self._records.book.find(call)
-        if found is None:
+        if (found := self._recent.get(call) or self._records.book.find(call)) is None:
             self._records.flush()
             with self.database.read() as tx:
                 row = tx.one("allotment.by_id", id=call)
@@ -330,7 +329,8 @@ class RedisLimiter(Limiter):
         """Those that only the ledger knows: their process wrote them down after the engine had lost its memory."""
         with self.database.read() as tx:
             rows = [tx.one("allotment.by_id", id=row.id) for row in tx.all("call.overdue", limit=limit)]
-        written = [known(row.id, said_of(row, 0), 0) for row in rows if row.id not in self._records.book]
+        found = [known(row.id, said_of(row, 0), 0) for row in rows if row is not None]
+        written = [call for call in found if call.id not in self._records.book]
         here = {text(id) for id in self._run("look", {"ids": True})[1].get("ids") or ()} if written else set[str]()
         return sum(self._end(call, "expire", None, {}, {}) for call in written if call.id not in here)
 

@@ -58,7 +58,7 @@ class Memory:
         return f"@{found.epoch}"
 
     def _is(self, run: str, generation: str) -> bool:
-        kept = self.link.run("state", self.now()).get("st")
+        kept: Said = self.link.run("state", self.now()).get("st") or {}
         return bool(kept) and text(kept["run"]) == run and text(kept["gen"]) == generation
 
     def _begin(self, tx: Transaction, run: str, *, fresh: bool) -> None:
@@ -83,7 +83,7 @@ class Memory:
 
     def _is_empty(self) -> bool:
         """Nobody has filled it before: asked while nobody else can."""
-        kept = self.link.run("state", self.now()).get("st")
+        kept: Said = self.link.run("state", self.now()).get("st") or {}
         return bool(kept) and text(kept["gen"]) == self.generation and not kept["ready"]
 
     def _fill(self, tx: Transaction) -> None:

@@ -251,8 +251,8 @@ class RedisLimiter(Limiter):
             raise ConfigError(f"{kept.id} is {text(said['s'])}: it cannot be changed by {move} any more")
         if text(said["k"]) == "same":
             return False
-        ended = known(kept.id, said["c"], shift_us)
-        self._records.keep(known(kept.id, said["c"], shift_us, Move(move, ended.state, ended.told.money)))
+        ended = known(kept.id, said["c"], shift_us, Move(move, text(said["c"]["s"]), said["c"]["ch"][0]))
+        self._records.keep(ended)
         if ended.who.keyed:
             self._records.flush()
         return True

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from math import gcd
 from typing import Any, NamedTuple
 
@@ -205,15 +206,19 @@ def admitted_of(prepared: Prepared, request: CallRequest, said: Said, shift_us: 
 
 def gauge(of: Gauge, **more: int) -> Said:
     """A rate as a fraction in lowest terms: p microseconds for q units. b: units that may leave at once."""
-    rate = of.rate
-    p, q = fraction(rate)
-    return {"n": of.meter, "p": p, "q": q, "b": meter.usable_burst(rate), "most": meter.ceiling(rate)} | more
+    return {"n": of.meter} | _figures(of.rate) | more
 
 
-def fraction(rate: Rate) -> tuple[int, int]:
+@lru_cache(maxsize=1024)
+def _figures(rate: Rate) -> Said:
     per_us = rate.per_ms * 1000
     common = gcd(per_us, rate.amount)
-    return per_us // common, rate.amount // common
+    return {
+        "p": per_us // common,
+        "q": rate.amount // common,
+        "b": meter.usable_burst(rate),
+        "most": meter.ceiling(rate),
+    }
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,8 @@
 """Single-meter decisions of several limiters on one Redis: limits, throttled-py, pyrate-limiter, and Longwatch's.
 
 One rate, wide enough never to refuse, asked for by real processes. A Longwatch decision is one `admit`: it also keeps the
-call, so that a repeated one changes nothing and a dead caller is noticed, and writes it into the ledger. The script alone
-(`longwatch, script`) is the decision without the ledger. Rounds are interleaved; the figures are medians.
+call, so that a repeated one changes nothing and a dead caller is noticed, and writes it into the ledger; the others count.
+Rounds are interleaved; the figures are medians.
 
     python -m bench admit --admission redis --peers
 """

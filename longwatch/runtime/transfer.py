@@ -74,27 +74,27 @@ def copy_state(world: World, old: End, new: End, *, source: str, target: str, pr
     """Errors: ConfigError while the fleet is at work, or when the target is not empty; StoreUnavailable. All or nothing."""
     _refuse_at_work(world, old, source)
     found: dict[str, Sum] = {}
-    with old.database.read() as reading, new.database.transaction() as writing:
+    with old.database.read() as reading, new.database.transaction() as tx:
         kept = reading.one("fleet.found")
         assert kept is not None
-        if writing.one("fleet.found") is not None:
+        if tx.one("fleet.found") is not None:
             raise ConfigError(f"{target} holds a fleet already", hint="Copy into a state that nobody has used yet.")
         names = every_table()
         progress.total = sum(tables.count(cast("Plain", reading), table) for table in names)
         for table in names:
             progress.next(table.name)
-            found[table.name] = _copied(reading, writing, table, progress.told, target)
+            found[table.name] = _copied(reading, tx, table, progress.told, target)
         journal = Journal(new.database, Redactor(kept.redaction_key.encode()))
         epoch = int(kept.epoch) + 1
-        ended = backup.overtake_in(writing, journal, epoch=epoch, reason="state copied")
-        journal.append(writing, "state.copied", "fleet", source=source, epoch=epoch, leases=ended)
-        writing.count("tasks.end_all_leases")
+        ended = backup.overtake_in(tx, journal, epoch=epoch, reason="state copied")
+        journal.append(tx, "state.copied", "fleet", source=source, epoch=epoch, leases=ended)
+        tx.count("tasks.end_all_leases")
     world.reach("state.copied")
     return Copied(epoch, found, _settled(new, journal))
 
 
-def _copied(reading: Transaction, writing: Transaction, table: Table, told: Callable[[int], None], target: str) -> Sum:
-    new = cast("Filled", writing)
+def _copied(reading: Transaction, tx: Transaction, table: Table, told: Callable[[int], None], target: str) -> Sum:
+    new = cast("Filled", tx)
     read = tables.copy(cast("Plain", reading), new, table, told)
     if tables.summed(new, table) != read:
         raise StoreUnavailable(

@@ -172,7 +172,7 @@ class Away:
         self.database, self.patch = database, monkeypatch
 
     def __enter__(self) -> None:
-        def refuse(*, durable: bool = True) -> None:
+        def refuse(**_: object) -> None:
             raise StoreUnavailable("away")
 
         self.patch.setattr(self.database, "transaction", refuse)

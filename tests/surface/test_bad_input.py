@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 from shell import Said, Shell, shop
 
+from longwatch.db import statements
+
 STATE = ".longwatch/longwatch.db"
 
 
@@ -92,7 +94,7 @@ def test_a_state_that_is_no_database_is_refused_and_left_alone(shell: Shell) -> 
 def test_a_state_of_a_newer_version_is_refused_and_left_alone(shell: Shell) -> None:
     set_schema(shell.folder / STATE, 999)
     refused(shell("status"), 1, "schema is number 999", "Upgrade Longwatch")
-    set_schema(shell.folder / STATE, 3)
+    set_schema(shell.folder / STATE, statements.migrations()[-1][0])
     assert shell.tasks() == {"ready": 1}
 
 

@@ -182,7 +182,7 @@ class SqliteDatabase:
             raise
 
     def _connect(self, name: str) -> apsw.Connection:
-        connection = apsw.Connection(name, statementcachesize=256)
+        connection = apsw.Connection(name, statementcachesize=512)  # the most that it takes
         connection.set_busy_timeout(BUSY_MS)
         # Plans may not depend on bound values: beside partial indexes SQLite would compile a statement anew whenever
         # one of them, such as the instant, has changed. No plan here needs it: what partial indexes ask for is literal.

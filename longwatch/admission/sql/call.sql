@@ -56,16 +56,16 @@ select id, key, state, service, model, agent, budget, owner, task, run, step, la
        sharing
   from call where state = 'open' and until_ms <= :now_ms order by until_ms, seq limit :limit;
 
--- owned: open calls of one owner
+-- owned: open calls of one owner (`+ 0`: else SQLite would read all calls in their order, and not the few that are open)
 select id, key, state, service, model, agent, budget, owner, task, run, step, lane, slot_us, admitted_ms, calendar_ms,
        until_ms, ended_ms, weights, money, calls, tokens, held_money, held_calls, held_tokens,
        sharing
-  from call where state = 'open' and owner = :owner order by seq limit :limit;
+  from call where state = 'open' and owner = :owner order by seq + 0 limit :limit;
 
 -- open: every open call, oldest first, of a service if one is named
 select id, key, state, service, model, agent, budget, owner, task, run, step, lane, slot_us, admitted_ms, calendar_ms,
        until_ms, ended_ms, weights, money, calls, tokens, held_money, held_calls, held_tokens
-  from call where state = 'open' and (:service is null or service = :service) order by seq limit :limit;
+  from call where state = 'open' and (:service is null or service = :service) order by seq + 0 limit :limit;
 
 -- of_task: every call of one task, oldest first
 select id, key, state, service, model, agent, budget, owner, task, run, step, lane, slot_us, admitted_ms, calendar_ms,

@@ -1,5 +1,6 @@
 """Four connections at once: some order of what they did explains all that they were told, and the state it left."""
 
+import os
 import random
 
 import pytest

@@ -192,7 +192,7 @@ def copy(session: Session, source: str, target: str) -> None:
         "from": shown(source),
         "to": shown(target),
         "epoch": done.epoch,
-        "tables": {name: {"rows": sum.rows, "sha256": sum.digest} for name, sum in done.tables.items()},
+        "tables": {name: {"rows": held.rows, "sha256": held.digest} for name, held in done.tables.items()},
         "tasks": dict(done.tasks),
     }
     counted = f"{done.rows} rows in {len(done.tables)} tables"

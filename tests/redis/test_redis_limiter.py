@@ -296,6 +296,25 @@ def test_calls_of_a_dead_process_are_found_in_redis_and_written_down(shop: Opene
     assert shop.spent() == 140
 
 
+@pytest.mark.parametrize("written", [False, True], ids=["not a word of it", "its beginning"])
+def test_what_a_call_cost_is_known_although_its_process_died_before_it_could_write_that_down(
+    shop: Opened, written: bool
+) -> None:
+    dead, heir = shop.limiter(), shop.limiter()
+    ended = request(money=50, owner="dead")
+    dead.admit(ended)
+    if written:
+        dead.flush()
+    dead.settle(ended.id, owner="dead", money=40)
+    heir.bury("dead")
+    found = heir.find(ended.id)
+    assert (found.phase, found.money) == ("settled", 40)
+    assert shop.spent() == 40
+    with shop.database.read() as tx:
+        told = [row.kind for row in tx.all("journal.latest", kind=None, agent=None, since_ms=None, limit=10)]
+    assert sorted(told) == ["call.admitted", "call.settled"]
+
+
 def test_calls_of_a_silent_process_are_unknown_in_the_end(shop: Opened) -> None:
     silent, other = shop.limiter(), shop.limiter()
     each = request(money=100, owner="silent")

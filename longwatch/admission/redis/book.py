@@ -12,7 +12,7 @@ from longwatch.admission import keys
 from longwatch.admission.calls import CallRequest
 from longwatch.admission.keys import APART, TOGETHER, Charge
 from longwatch.admission.ledger import COUNTED, NOTHING, Ledger, spent_on
-from longwatch.admission.redis.values import Known
+from longwatch.admission.redis.values import CANONICAL, Known
 from longwatch.admission.standing import encode, keep_meters_later
 from longwatch.db.connection import Row, Transaction
 from longwatch.policy.call import moved
@@ -20,7 +20,6 @@ from longwatch.policy.meter import Meter
 from longwatch.policy.scope import purses_of
 
 BATCH = 200  # calls of one transaction
-CANONICAL = {"settled": "settle", "released": "release", "unknown": "lose"}
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ from longwatch.admission.redis.values import (
     is_heavy,
     is_keyed,
     known,
+    listed,
     meters_of,
     said_of,
     text,
@@ -286,11 +287,7 @@ class RedisLimiter(Limiter):
                 row = tx.one("allotment.by_id", id=call)
             found = None if row is None else known(call, said_of(row, 0), 0)
         if found is None:
-            kind, said, shift_us = self._run("list", {"owner": owner, "ended": True})
-            assert kind == "calls"
-            found = next(
-                (known(call, each["c"], shift_us) for each in said["calls"] or () if text(each["id"]) == call), None
-            )
+            found = next((each for each in self._listed({"owner": owner, "ended": True}) if each.id == call), None)
         if found is None or found.owner != owner:
             raise no_such_call(call)
         return found
@@ -348,7 +345,7 @@ class RedisLimiter(Limiter):
 
     def _listed(self, which: Said) -> list[Known]:
         _, said, shift_us = self._run("list", which)
-        return [known(text(each["id"]), each["c"], shift_us) for each in said["calls"] or () if each.get("c")]
+        return [listed(each, shift_us) for each in said["calls"] or () if each.get("c")]
 
     # -- writing down --------------------------------------------------------------------------------------------------
 

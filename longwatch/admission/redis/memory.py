@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from longwatch.admission.redis.link import Link
 from longwatch.admission.redis.values import Caps, Said, cap_of, said_of, text
-from longwatch.admission.standing import encode, held_by
+from longwatch.admission.standing import encode, held_by, holding
 from longwatch.db.connection import Database, Row, Transaction
 from longwatch.errors import StoreUnavailable
 from longwatch.policy.admission import HORIZON_US
@@ -102,7 +102,7 @@ class Memory:
         """What was allotted and is not in the ledger counts as spent."""
         groups = tx.all("call.groups")
         for row in tx.all("allotment.current", at_ms=self._calendar(tx)):
-            held, _ = held_by(groups, row.purse, row.dimension, starts_ms=row.starts_ms, ends_ms=row.ends_ms)
+            held, _ = held_by(groups, holding(row.purse, row.dimension), starts_ms=row.starts_ms, ends_ms=row.ends_ms)
             missing = row.amount - row.settled - held
             if missing > 0:
                 window = {"purse": row.purse, "ends_ms": row.ends_ms, "dimension": row.dimension, "per": row.per}
@@ -138,7 +138,7 @@ class Memory:
         }
         row = tx.one("spend.open", starts_ms=window.starts_ms, **place) or tx.one("allotment.standing", **place)
         assert row is not None
-        held, _ = held_by(groups, cap.purse, cap.dimension, starts_ms=window.starts_ms, ends_ms=window.ends_ms)
+        held, _ = held_by(groups, holding(cap.purse, cap.dimension), starts_ms=window.starts_ms, ends_ms=window.ends_ms)
         base = int(row.settled) + held
         return {"spent": row.settled, "ceiling": self._raise(tx, cap, window, base + cap.cap.amount // SHARE)}
 

@@ -127,6 +127,17 @@ def known(id: str, said: Said, shift_us: int, *moves: Move) -> Known:
     )
 
 
+CANONICAL = {"settled": "settle", "released": "release", "unknown": "lose"}
+
+
+def listed(said: Said, shift_us: int) -> Known:
+    """A call of a listing. Of one that has ended nobody has told the ledger how: in the end, as it stands."""
+    call = known(text(said["id"]), said["c"], shift_us)
+    if call.state == "open":
+        return call
+    return replace(call, moves=(Move(CANONICAL[call.state], call.state, call.told.money),))
+
+
 def weights(said: Any) -> Weights:
     """An empty table is an empty list in Lua."""
     return {text(name): (units, total) for name, (units, total) in said.items()} if said else {}

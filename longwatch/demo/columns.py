@@ -1,5 +1,6 @@
 """The two programs as columns: how each is set up, read and asked what it believes."""
 
+import contextlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -9,7 +10,9 @@ from pathlib import Path
 import longwatch
 from longwatch.demo import booking, catalogue, stage
 from longwatch.demo.column import Column, Ledgers, Name
+from longwatch.demo.engines import Engines
 from longwatch.demo.programs import Programs
+from longwatch.errors import StoreUnavailable
 from longwatch.store.look import Look
 
 CHARTER = """\
@@ -25,6 +28,8 @@ keep index, ledger and pages in agreement. Spend nothing beyond your budgets. Ne
 class Longwatch(Column):
     """Four programs, one for each agent, and the processes that they start."""
 
+    engines: Engines = field(default_factory=Engines)
+
     name: Name = field(default="longwatch", init=False)
     title: str = field(default="Longwatch", init=False)
 
@@ -38,8 +43,10 @@ class Longwatch(Column):
         for agent in self.modules:
             (self.folder / "charters" / f"{agent}.md").write_text(CHARTER.format(name=agent.capitalize()), "utf-8")
         charters = {agent: f"charters/{agent}.md" for agent in self.modules}
-        self.config.write_text(stage.longwatch_toml(charters, self.caps, live=live), "utf-8")
+        where = self.engines.write_into(self.folder)
+        self.config.write_text(stage.longwatch_toml(charters, self.caps, live=live, engines=where), "utf-8")
         (self.folder / "shares.json").write_text(json.dumps({a: list(m) for a, m in self.modules.items()}), "utf-8")
+        self._fleet.opened  # noqa: B018 - whatever is wrong with a server is said before anything is started
 
     def start(self, started: Programs) -> None:
         each, more = divmod(self.processes, len(self.modules))
@@ -67,7 +74,20 @@ class Longwatch(Column):
 
     def close(self) -> None:
         if "_fleet" in self.__dict__:
+            if self.engines.admission is not None:
+                forget(self._fleet)
             self._fleet.close()
+
+
+def forget(fleet: longwatch.Longwatch) -> None:
+    """Leave nothing in a Redis that others may use too."""
+    from longwatch.admission.redis import RedisLimiter
+
+    limiter = fleet.opened.parts.calls.limiter
+    if isinstance(limiter, RedisLimiter):
+        with contextlib.suppress(StoreUnavailable):
+            limiter.flush()
+            limiter.link.forget()
 
 
 @dataclass

@@ -1,6 +1,7 @@
 """The whole demo: the folder, the columns one after the other, the verdict, the report and the picture."""
 
 import contextlib
+import functools
 import json
 import signal
 import sys
@@ -14,6 +15,7 @@ from longwatch.demo.audit import Outcome, judge
 from longwatch.demo.checks import commands, shown
 from longwatch.demo.column import Column, inherited
 from longwatch.demo.columns import HomeMade, Longwatch
+from longwatch.demo.engines import Engines, engines
 from longwatch.demo.options import AGENTS, Options, opened
 from longwatch.demo.report import as_data, as_words
 from longwatch.demo.screen import Screen, screen
@@ -38,7 +40,8 @@ def conduct(options: Options, *, before: Before | None = None) -> int:
         try:
             with contextlib.ExitStack() as stack:
                 stack.callback(view.close)
-                columns = _columns(options, folder, stack)
+                fleet = stack.enter_context(engines(options, folder))
+                columns = _columns(options, folder, fleet, stack)
                 for column in columns:
                     _play(column, options, view, before)
                 view.close()
@@ -48,7 +51,7 @@ def conduct(options: Options, *, before: Before | None = None) -> int:
                 }
                 _draw(columns, outcomes, folder, options)
                 _report(outcomes, checks, options, seconds=time.monotonic() - began)
-                _say_where(folder, options)
+                _say_where(folder, fleet, options)
                 _wait_for_enter(options)
         except KeyboardInterrupt:
             sys.stderr.write(f"\nInterrupted. Nothing is left running; what there is lies in {shown(folder)}.\n")
@@ -56,18 +59,19 @@ def conduct(options: Options, *, before: Before | None = None) -> int:
     return BROKEN if outcomes["longwatch"].broken else OK
 
 
-def _columns(options: Options, folder: Path, stack: contextlib.ExitStack) -> list[Column]:
+def _columns(options: Options, folder: Path, fleet: Engines, stack: contextlib.ExitStack) -> list[Column]:
     modules = material.choose(options.tasks)
     columns: list[Column] = []
     if options.home_made:
         some = material.spread(modules, max(1, round(len(modules) * HOME_MADE_SHARE)))
         columns.append(_column(HomeMade, folder / "home-made", some, options, stack))
-    columns.append(_column(Longwatch, folder / "longwatch", modules, options, stack))
+    ours = functools.partial(Longwatch, engines=fleet)
+    columns.append(_column(ours, folder / "longwatch", modules, options, stack))
     return columns
 
 
 def _column(
-    kind: type[Longwatch] | type[HomeMade],
+    kind: Callable[..., Column],
     place: Path,
     modules: list[str],
     options: Options,
@@ -85,8 +89,8 @@ def _column(
         sandbox=_sandbox(stack, place),
         seed=options.seed,
     )
-    column.prepare(live=options.live)
     stack.callback(column.close)
+    column.prepare(live=options.live)
     return column
 
 
@@ -137,8 +141,11 @@ def _report(
         console.print(line, soft_wrap=True)
 
 
-def _say_where(folder: Path, options: Options) -> None:
+def _say_where(folder: Path, fleet: Engines, options: Options) -> None:
     picture_path = options.svg or folder / "demo.svg"
+    if fleet.state is not None and (fleet.lasting or options.hold):
+        config = shown(folder / "longwatch" / "longwatch.toml")
+        sys.stderr.write(f"\nThe state is at {fleet.title}.\nLook at it: longwatch --config {config} status\n")
     sys.stderr.write(f"\nEverything lies in {shown(folder)}; the picture is {shown(picture_path)}.\n")
 
 

@@ -4,15 +4,17 @@ import contextlib
 import fcntl
 import os
 import shutil
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from longwatch.errors import ConfigError
+from longwatch.errors import ConfigError, nearest
 
 MARKER = ".longwatch-demo"
 AGENTS = ("ada", "grace", "edsger", "barbara")
 DEFAULT_FOLDER = Path("demo-out")
+STATES, STATE_SCHEMES = ("sqlite", "postgresql"), ("postgresql", "postgres")
+ADMISSIONS, ADMISSION_SCHEMES = ("state", "redis"), ("redis", "rediss")
 
 
 @dataclass(frozen=True)
@@ -21,7 +23,8 @@ class Options:
 
     svg: where else the picture goes. live, money: summaries by the real Claude, which may cost `money` ("0.50 USD").
     folder: left out, ./demo-out, or the first free of ./demo-out-2 and so on when a demo is running there. hold: keep
-    the stand-in services up until Enter is pressed.
+    the stand-in services up until Enter is pressed. state: sqlite, postgresql (a private server, for as long as the demo
+    takes) or a postgresql:// address; admission: state (its own engine), redis (a private one) or a redis:// address.
     """
 
     only: bool = False
@@ -35,6 +38,13 @@ class Options:
     money: str | None = None
     folder: Path | None = None
     hold: bool = False
+    state: str = "sqlite"
+    admission: str = "state"
+
+    @property
+    def private(self) -> tuple[str, ...]:
+        """The servers that the demo starts for itself."""
+        return tuple(name for name in ("postgresql", "redis") if name in (self.state, self.admission))
 
     @property
     def home_made(self) -> bool:
@@ -43,6 +53,8 @@ class Options:
 
     def check(self) -> None:
         """Errors: ConfigError for what cannot be asked for."""
+        _check_engine("--state", self.state, STATES, STATE_SCHEMES)
+        _check_engine("--admission", self.admission, ADMISSIONS, ADMISSION_SCHEMES)
         if not 1 <= self.agents <= len(AGENTS):
             raise ConfigError(f"{self.agents} agents is not between 1 and {len(AGENTS)}", hint="Use --agents 4.")
         if not 2 * self.agents <= self.processes <= 64:
@@ -58,6 +70,16 @@ class Options:
             raise ConfigError("--live needs to know what it may cost", hint='Add --money "0.50 USD".')
         if self.money is not None and not self.live:
             raise ConfigError("--money is of the real Claude only", hint="Add --live, or leave --money out.")
+
+
+def _check_engine(option: str, said: str, words: Sequence[str], schemes: Sequence[str]) -> None:
+    """One of the words, or an address with one of the schemes."""
+    scheme, separator, rest = said.partition("://")
+    if said in words or (separator and scheme in schemes and rest):
+        return
+    shown = f"{scheme}://" if separator else repr(said)  # an address may hold a password
+    hint = f"Use {', '.join(words)}, or an address: {option} {schemes[0]}://..."
+    raise ConfigError(f"{option} {shown} is no engine of the demo{nearest(scheme, [*words, *schemes])}", hint=hint)
 
 
 @contextlib.contextmanager

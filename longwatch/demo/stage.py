@@ -83,8 +83,8 @@ SANDBOX_BURST = (
 )
 
 
-def longwatch_toml(agents: dict[str, str], caps: Purses, *, live: bool) -> str:
-    """The fleet's configuration. agents: charter file by name."""
+def longwatch_toml(agents: dict[str, str], caps: Purses, *, live: bool, engines: str) -> str:
+    """The fleet's configuration. agents: charter file by name. engines: where state and admission are, as lines."""
     return f"""\
 # Written by `longwatch demo`. These limits are shared by every process of every agent.
 [fleet]
@@ -93,7 +93,7 @@ currency = "USD"
 exchange = {{ GBP = "1.25 USD" }}
 money = "{dollars(caps.total)} USD total"
 lease = "{LEASE_S}s"
-
+{engines}
 [service.anthropic]
 key = {{ env = "ANTHROPIC_API_KEY" }}
 rate = {LIVE_RATE if live else SANDBOX_RATE}

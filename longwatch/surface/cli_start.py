@@ -158,6 +158,20 @@ def _findings(session: Session) -> list[Finding]:
 @click.option(
     "--folder", type=click.Path(file_okay=False, path_type=Path), metavar="PATH", help="Instead of ./demo-out."
 )
+@click.option(
+    "--state",
+    default=Options.state,
+    metavar="ENGINE",
+    show_default=True,
+    help="sqlite, postgresql (a private server) or postgresql://...",
+)
+@click.option(
+    "--admission",
+    default=Options.admission,
+    metavar="ENGINE",
+    show_default=True,
+    help="state (its own engine), redis (a private server) or redis://...",
+)
 @click.option("--hold", is_flag=True, help="Keep the stand-in services up until Enter is pressed.")
 @click.option("--live", is_flag=True, help="Summaries by the real Claude, with the key in ANTHROPIC_API_KEY.")
 @click.option("--money", metavar="AMOUNT", help='With --live, the most it may cost: "0.50 USD".')

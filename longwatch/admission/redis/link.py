@@ -52,8 +52,8 @@ class Link:
         self.greet: Callable[[str], None] = lambda run: None
         self.script = script
         digest = hashlib.sha1(script, usedforsecurity=False).hexdigest()
-        names = [f"{{longwatch:{tag}}}:{name}" for name in KEYS]
-        self._head = _packed("EVALSHA", digest, str(len(names)), *names)
+        self._names = [f"{{longwatch:{tag}}}:{name}" for name in KEYS]
+        self._head = _packed("EVALSHA", digest, str(len(self._names)), *self._names)
         self._idle: list[Any] = []
         self._guard, self._local = threading.Lock(), threading.local()
         self.version = ""
@@ -172,6 +172,17 @@ class Link:
         self._drop_all()
         with self.pin():
             pass
+
+    def forget(self) -> None:
+        """Delete the fleet's keys: the fleet is over. Errors: StoreUnavailable."""
+        with self.pin():
+            connection = self._pinned()
+            try:
+                connection.send_command("DEL", *self._names)
+                connection.read_response()
+            except (*GONE, exceptions.RedisError) as error:
+                connection.disconnect()
+                raise self.away(error) from error
 
     def close(self) -> None:
         self._drop_all()

@@ -53,9 +53,12 @@ class Opened:
         self.parts.leases.close()
         self.parts.edits.close()
         try:
-            self.parts.calls.limiter.close()
+            self.parts.calls.owed.pay()  # nobody would end these calls before their holds run out
         finally:
-            self.parts.database.close()
+            try:
+                self.parts.calls.limiter.close()
+            finally:
+                self.parts.database.close()
 
 
 _opened: dict[str, Opened] = {}

@@ -82,7 +82,12 @@ class Server:
         return server
 
     def launch(self, *options: str) -> None:
-        """Start the process over the same data. options: as `name=value`."""
+        """Start the process over the same data, and wait until it answers. options: as `name=value`."""
+        self.begin(*options)
+        self.wait_until_up()
+
+    def begin(self, *options: str) -> None:
+        """As `launch`, without waiting: after a crash it has to recover first."""
         given = [part for option in (*OPTIONS, *options) for part in ("-c", option)]
         command = [str(self.programs / "postgres"), "-D", str(self.folder / "data"), "-h", "", "-k", str(self.folder)]
         with (self.folder / "log").open("ab") as log:
@@ -97,7 +102,6 @@ class Server:
                 extra_groups=GROUPS,
             )
         self.started.append(process)
-        self.wait_until_up()
 
     def wait_until_up(self) -> None:
         until = time.monotonic() + PATIENCE_S

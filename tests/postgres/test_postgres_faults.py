@@ -129,6 +129,44 @@ def test_a_commit_whose_outcome_nobody_can_tell_says_so(stores: Stores, monkeypa
     assert [task.id for task in [stores.tasks.get("a")]] == ["a"]
 
 
+def test_a_number_that_was_given_again_after_a_crash_is_not_taken_for_the_lost_one(
+    own_server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = own_server.new_database()
+    stores, numbers = Stores(url), list[int]()
+
+    def crash(link: Link) -> None:
+        """Before the commit: nothing of the transaction is on the disk. Others are given its number then, and commit."""
+        (told,) = link.ask(Request(b"select cast(cast(pg_current_xact_id() as text) as bigint) as number"))
+        own_server.crash()
+        own_server.launch()
+        with psycopg.connect(url, autocommit=True) as connection:
+            while not numbers or numbers[-1] < told.rows[0].number:
+                (number,) = connection.execute("select cast(cast(pg_current_xact_id() as text) as bigint)").fetchall()[
+                    0
+                ]
+                numbers.append(number)
+
+    with losing(monkeypatch, crash, before=True), pytest.raises(StoreUnavailable) as caught:
+        stores.submit("a")
+    assert caught.value.maybe_committed or caught.value.undone
+    with losing(monkeypatch, crash, before=True):
+        persist(lambda: stores.submit("a"))
+    assert stores.tasks.get("a").state == "ready"
+    stores.database.close()
+
+
+def test_what_calls_commit_survives_a_crash_of_the_server(own_server: Server) -> None:
+    stores = Stores(own_server.new_database())
+    for number in range(5):
+        with stores.database.transaction(part="calls", durable=False) as tx:
+            stores.journal.append(tx, "note.call", f"call {number}")
+        own_server.crash()
+        own_server.launch()
+        assert len(stores.journal.latest(kind="note.call")) == number + 1
+    stores.database.close()
+
+
 def test_every_acknowledged_commit_survives_crashes_and_none_lands_twice(own_server: Server) -> None:
     stores = Stores(own_server.new_database())
     acknowledged: list[str] = []

@@ -12,7 +12,13 @@ for it: it moves only tasks that it holds or has locked, and never ends one badl
 
 A transaction that was undone (the connection went before its commit was sent, it lost against another one) raises
 `StoreUnavailable` with `.undone`. When the reply to a commit is lost, the server is asked, on a new connection, what
-became of the transaction's number; only if it does not come back in time is the outcome unknown (`.maybe_committed`).
+became of the transaction's number. The outcome is unknown (`.maybe_committed`) if it does not come back in time, or says
+that the number was committed and has been started anew since: a crash loses numbers that were not on its disk, and they
+are given again.
+
+What is not durable survives a crash of the server all the same if it is of calls: a limit that forgets what it let through
+would let it through twice, and a call whose end was forgotten would keep its place for as long as its process lives. They
+commit without waiting for the disk, so that others need not wait for the lock that long, and then wait for it.
 """
 
 import contextlib
@@ -24,7 +30,7 @@ from longwatch.db.connection import Clock, Part
 from longwatch.db.postgres import dialect
 from longwatch.db.postgres.bells import ListenBells
 from longwatch.db.postgres.clock import GivenInstants, Instants, ServerInstants
-from longwatch.db.postgres.link import Answer, Link, Lost, Request, ServerError
+from longwatch.db.postgres.link import WAIT_MS, WAIT_WRITING_MS, Answer, Link, Lost, Request, ServerError
 from longwatch.db.postgres.pool import Pool
 from longwatch.db.postgres.refusals import lost, refused, unavailable
 from longwatch.db.postgres.transaction import ROLL_BACK, Begun, PostgresTransaction
@@ -37,6 +43,7 @@ BEGIN = Request(b"begin isolation level read committed read write")
 BEGIN_READING = Request(b"begin isolation level repeatable read read only")
 NOT_DURABLE = Request(b"set local synchronous_commit = off")
 COMMIT = Request(b"commit")
+FLUSH = Request(b"select pg_logical_emit_message(true, 'longwatch', '')")  # waits for the disk, with all before it
 ALONE = b"select pg_advisory_xact_lock(cast($1 as integer), cast($2 as integer))"
 SHARED = b"select pg_advisory_xact_lock_shared(cast($1 as integer), cast($2 as integer))"
 NUMBER = b"cast(pg_current_xact_id() as text) as number"
@@ -108,10 +115,11 @@ class PostgresDatabase:
         self._usable()
         settings = () if durable and self._syncs else (NOT_DURABLE,)
         opening = (BEGIN, *settings, *self._locks(part))
+        ending = (COMMIT, FLUSH) if settings and self._syncs and part == "calls" else (COMMIT,)
         tx = PostgresTransaction(lambda first: self._begin(opening, first, NUMBER), dialect.load(reading=False))
         with self._ended(tx):
             yield tx
-            self._commit(tx)
+            self._commit(tx, ending)
 
     @contextlib.contextmanager
     def read(self) -> Generator[PostgresTransaction]:
@@ -136,7 +144,8 @@ class PostgresDatabase:
         """Begin, and ask what is first asked. Nothing of it can have landed, so that it may be done again."""
         for last in (False, True):
             clock = self._clock(number)
-            link, answers = self._started(*opening, clock, *first)
+            wait_ms = WAIT_WRITING_MS if number is NUMBER else WAIT_MS
+            link, answers = self._started(*opening, clock, *first, wait_ms=wait_ms)
             row = answers[len(opening)].rows[0]
             if last or not self._instants.went_back(row.server_ms, row.offset_ms):
                 instants = self._instants.told(row.server_ms, row.offset_ms)
@@ -159,10 +168,11 @@ class PostgresDatabase:
             return [Request(ALONE, state)]
         return [Request(SHARED, state), *([Request(ALONE, calls)] if part == "calls" else [])]
 
-    def _started(self, *requests: Request) -> tuple[Link, list[Answer]]:
+    def _started(self, *requests: Request, wait_ms: int = WAIT_WRITING_MS) -> tuple[Link, list[Answer]]:
         """The answers on a connection in a new transaction. One that was kept may be dead: then another one is taken."""
         for last in (False, True):
             link = self._pool.take()
+            link.wait_ms = wait_ms
             try:
                 return link, link.ask(*requests)
             except BaseException as error:
@@ -188,23 +198,23 @@ class PostgresDatabase:
         finally:
             self._pool.give(link)
 
-    def _commit(self, tx: PostgresTransaction) -> None:
+    def _commit(self, tx: PostgresTransaction, ending: Sequence[Request]) -> None:
         if tx.begun is None and not tx.queued:
             return  # nothing was asked
         begun = tx.started()
         try:
-            begun.link.ask(*tx.queued, COMMIT)
+            begun.link.ask(*tx.queued, *ending)
         except Lost as error:
-            if not self._landed(begun.number, error):
+            if not self._landed(begun, error):
                 raise lost(self.place, error) from error
 
-    def _landed(self, number: str, error: Lost) -> bool:
+    def _landed(self, begun: Begun, error: Lost) -> bool:
         """Whether the transaction whose commit got no reply was committed. Errors: StoreUnavailable when nobody can tell."""
         self._pool.forget_idle()
         reason = f"the connection was lost in a commit ({error}), and what became of it cannot be found out"
         try:
             for _ in range(LOOKS):
-                fate = self._fate(number)
+                fate = self._fate(begun.number, begun.link.life)
                 if fate in ("committed", "aborted"):
                     return fate == "committed"
                 if fate is None:
@@ -213,8 +223,11 @@ class PostgresDatabase:
             raise unavailable(self.place, reason, hint="Look up whether it landed.", maybe=True) from problem
         raise unavailable(self.place, reason, hint="Look up whether it landed.", maybe=True) from error
 
-    def _fate(self, number: str) -> str | None:
-        """committed, aborted, in progress; None: the server does not remember, or is another one."""
+    def _fate(self, number: str, life: str) -> str | None:
+        """committed, aborted, in progress; None: the server does not remember, or is another one.
+
+        life: of the server, when the number was given. In another one it may have been given again, and that committed.
+        """
         with self._pool.link() as link:
             if self._pool.who(link).history != self.server.history:
                 return None
@@ -222,7 +235,7 @@ class PostgresDatabase:
             fate: str | None = answer.rows[0].fate
             if fate == "in progress":
                 self._pool.pause()
-            return fate
+            return None if fate == "committed" and link.life != life else fate
 
     def _roll_back(self, link: Link) -> None:
         """When that fails the connection is closed, which rolls back as well."""

@@ -18,6 +18,7 @@ from longwatch.db.connection import Row, Value
 from longwatch.db.postgres.dialect import INT, TEXT
 
 WAIT_MS = 30_000  # for one answer; a server that is silent for longer is taken for lost
+WAIT_WRITING_MS = 12_000  # and by whoever writes, because others wait for him: more than a lock may take
 KEPT = 512  # prepared statements of one connection
 GOOD = (pq.ExecStatus.TUPLES_OK, pq.ExecStatus.COMMAND_OK)
 WHOLE = (20, 21, 23, 1700)  # oids of integers; every numeric here is a sum of integers
@@ -61,7 +62,13 @@ class Answer(NamedTuple):
 
 
 class Link:
-    """Usable by one thread at a time. Errors of every method: ServerError, Lost."""
+    """Usable by one thread at a time. Errors of every method: ServerError, Lost.
+
+    life: of the server, as it was when this was connected: another one after every start and every crash.
+    wait_ms: for one answer.
+    """
+
+    life, wait_ms = "", WAIT_MS
 
     def __init__(self, connection: psycopg.Connection[Any]) -> None:
         self._connection = connection
@@ -178,8 +185,8 @@ class Link:
 
     def _wait(self, events: int) -> None:
         self._poll.modify(self._pg.socket, events)
-        if not self._poll.poll(WAIT_MS):
-            raise Lost(f"the server has not answered for {WAIT_MS // 1000} s")
+        if not self._poll.poll(self.wait_ms):
+            raise Lost(f"the server has not answered for {self.wait_ms // 1000} s")
         self._pg.consume_input()
 
     # -- news ----------------------------------------------------------------------------------------------------------

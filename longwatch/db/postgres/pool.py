@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import psycopg
 
-from longwatch.db.postgres.link import Link, Lost, Request, ServerError
+from longwatch.db.postgres.link import WAIT_MS, Link, Lost, Request, ServerError
 from longwatch.db.postgres.refusals import OLDEST, check, is_starting, refused, shown, unavailable, unreachable
 from longwatch.errors import StoreUnavailable
 
@@ -15,16 +15,25 @@ MOST = 4  # a fleet of 15 processes stays below the 100 connections that a serve
 CONNECT_S = 4
 STARTING_MS, AWAY_MS = 3_000, 5_000  # how long a server that starts is waited for: at first, and once it was there
 PAUSE_S = 0.1  # between two tries
+SILENT_S = 3  # a peer that says nothing is asked whether it is there; three times that, and it is gone
 STILL_MS = 2_000  # a process that stands still inside a transaction is cut off, so that the others can go on
 LOCK_MS = 10_000
 
 SETTINGS = (
     f"set idle_in_transaction_session_timeout = {STILL_MS}",
     f"set lock_timeout = {LOCK_MS}",
+    f"set tcp_keepalives_idle = {SILENT_S}",
+    f"set tcp_keepalives_interval = {SILENT_S}",
+    "set tcp_keepalives_count = 2",
+    f"set tcp_user_timeout = {3 * SILENT_S * 1000}",
     "set jit = off",  # compiling a plan takes longer than any statement here
     "set enable_seqscan = off",  # a plan made while a table was small stays right when it has grown
     "select set_config('synchronous_commit', 'on', false) where current_setting('synchronous_commit') = 'off'",
 )
+LIFE = b"""
+select cast(pg_postmaster_start_time() as text) || ' ' || coalesce(cast(stats_reset as text), '') as life
+  from pg_stat_bgwriter
+"""  # its statistics begin anew when it has crashed, also if only one of its processes did
 WHO = b"""
 select current_setting('server_version_num') as version, pg_is_in_recovery() as standby,
        current_setting('transaction_read_only') = 'on' as reading,
@@ -95,6 +104,7 @@ class Pool:
             raise
 
     def give(self, link: Link) -> None:
+        link.wait_ms = WAIT_MS
         good = link.usable and not link.in_transaction() and not self.closed
         if not good:
             link.close()
@@ -149,12 +159,16 @@ class Pool:
             "connect_timeout": CONNECT_S,
             "application_name": "longwatch",
             "client_encoding": "utf8",
-            "tcp_user_timeout": 20_000,
+            "keepalives_idle": SILENT_S,
+            "keepalives_interval": SILENT_S,
+            "keepalives_count": 2,
+            "tcp_user_timeout": 3 * SILENT_S * 1000,
         }
         chosen = {name: value for name, value in options.items() if name not in self.parts}
         link = Link(psycopg.Connection[Any].connect(self.url, autocommit=True, **chosen))
         try:
-            link.ask(*(Request(setting.encode()) for setting in SETTINGS))
+            *_, told = link.ask(*(Request(setting.encode()) for setting in SETTINGS), Request(LIFE))
+            link.life = told.rows[0].life
         except BaseException:
             link.close()
             raise

@@ -173,15 +173,17 @@ class Ledger:
         before = spent_on(row)
         if charge == before:
             return
-        prepared = self.scopes(row)
         changed = tx.all(
             "spend.charge",
-            purses=prepared.purses,
+            agent=row.agent,
+            service=row.service,
+            budget=row.budget,
             calendar_ms=row.calendar_ms,
             money=charge.money - before.money,
             calls=charge.calls - before.calls,
             tokens=charge.tokens - before.tokens,
         )
+        prepared = self.scopes(row)
         for window in changed:
             cap, first = prepared.told.get((window.purse, window.dimension, window.per), (None, 0))
             if cap is not None and window.settled >= first:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from longwatch.admission.standing import held_by
+from longwatch.admission.standing import held_by, holding
 from longwatch.db.connection import Row, Transaction
 from longwatch.policy import meter
 from longwatch.policy.limits import Limits, Service
@@ -125,7 +125,7 @@ def _cap(cap: PurseCap, row: Row | None, groups: Sequence[Row], limits: Limits, 
         starts_ms, ends_ms = window_of(calendar_ms, cap.cap.window, zone_of(limits.timezone))
     else:
         starts_ms, ends_ms = row.starts_ms, row.ends_ms
-    held, calls = held_by(groups, cap.purse, cap.dimension, starts_ms=starts_ms, ends_ms=ends_ms)
+    held, calls = held_by(groups, holding(cap.purse, cap.dimension), starts_ms=starts_ms, ends_ms=ends_ms)
     return CapState(
         purse=cap.purse,
         dimension=cap.dimension,

@@ -6,6 +6,7 @@ calls made in it have cost already: a new cap, or one that was away, does not st
 """
 
 from collections.abc import Sequence
+from itertools import zip_longest
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
@@ -22,23 +23,58 @@ from longwatch.policy.window import calendar_at, calendar_minute, window_of
 encode = msgspec.json.Encoder().encode
 
 
+METERS = ("first", "second", "third")  # parameters of meter.several and meter.keep: as many as there are dimensions
+UNCHANGED: dict[str, str | int | None] = {
+    place + part: None for place in METERS for part in ("", "_free_us", "_last_us", "_total")
+}
+
+
+GROUPS = ("service", "budget", "agent", "calendar_ms", "places", "money", "calls", "tokens")  # columns of call.groups
+CALENDAR, PLACES = GROUPS.index("calendar_ms"), GROUPS.index("places")
+
+
+class Holding(NamedTuple):
+    """Where in the rows of call.groups to find what open calls hold of a purse.
+
+    charged: the column that says who is charged, None for everybody; name: who; amount: the column of the dimension.
+    """
+
+    charged: int | None
+    name: str
+    amount: int
+
+
+def holding(purse: str, dimension: str) -> Holding:
+    sort, _, name = purse.partition(":")
+    return Holding(None if sort == FLEET else GROUPS.index(sort), name, GROUPS.index(dimension))
+
+
+class Payer(NamedTuple):
+    """A cap with what is made from it once."""
+
+    cap: PurseCap
+    window: tuple[str, str, str]
+    holding: Holding
+
+
 class Prepared(NamedTuple):
-    """A scope with what is made from it once. meters, purses: JSON lists. told: by window, the cap and the least amount
-    spent in it that there is anything to tell of."""
+    """A scope with what is made from it once. meters: by the parameters of meter.several. told: by window, the cap and the
+    least amount spent in it that there is anything to tell of."""
 
     scope: Scope
     zone: ZoneInfo
-    meters: str
-    purses: str
+    meters: dict[str, str | None]
+    payers: tuple[Payer, ...]
     told: dict[tuple[str, str, str], tuple[PurseCap, int]]
 
 
 def prepare(scope: Scope, zone: ZoneInfo) -> Prepared:
-    meters = encode([gauge.meter for gauge in scope.gauges]).decode()
-    told = {
-        (cap.purse, cap.dimension, cap.cap.window): (cap, first_told(cap.warn, cap.cap.amount)) for cap in scope.caps
-    }
-    return Prepared(scope, zone, meters, encode(scope.purses).decode(), told)
+    names = [gauge.meter for gauge in scope.gauges]
+    payers = tuple(
+        Payer(cap, (cap.purse, cap.dimension, cap.cap.window), holding(cap.purse, cap.dimension)) for cap in scope.caps
+    )
+    told = {payer.window: (payer.cap, first_told(payer.cap.warn, payer.cap.cap.amount)) for payer in payers}
+    return Prepared(scope, zone, dict(zip_longest(METERS, names)), payers, told)
 
 
 class Read(NamedTuple):
@@ -52,11 +88,12 @@ def read(tx: Transaction, prepared: Prepared, request: CallRequest) -> Read:
     """The state of every limit of this call."""
     scope = prepared.scope
     most = scope.service.concurrency
-    groups = tx.all("call.groups") if scope.caps or most is not None else []
-    calendar_ms, windows = _windows(tx, prepared)
+    groups = tx.all("call.groups") if prepared.payers or most is not None else []
+    calendar_ms, windows = _windows(tx, prepared, request)
+    needs = {"money": request.money, "calls": request.calls, "tokens": request.tokens}
     purses = tuple(
-        Purse(_standing(tx, prepared, cap, groups, windows, calendar_ms), _need(request, cap.dimension))
-        for cap in scope.caps
+        Purse(_standing(tx, prepared.zone, payer, groups, windows, calendar_ms), needs[payer.cap.dimension])
+        for payer in prepared.payers
     )
     places = None if most is None else Places(_places(groups, scope.service.name), most)
     until_us = None if request.until_ms is None else request.until_ms * 1000
@@ -76,12 +113,17 @@ def meters(tx: Transaction, prepared: Prepared) -> dict[str, Meter]:
     """The meters of the scope that were ever used, by name."""
     if not prepared.scope.gauges:
         return {}
-    return {row[0]: Meter(row[1], row[2], row[3]) for row in tx.all("meter.several", names=prepared.meters)}
+    return {row[0]: Meter(*row[1:]) for row in tx.all("meter.several", **prepared.meters)}
 
 
 def keep_meters(tx: Transaction, changed: dict[str, Meter]) -> None:
+    """Of one call: at most one for each dimension."""
     if changed:
-        tx.count("meter.keep", meters=encode([(name, *meter) for name, meter in changed.items()]).decode())
+        values = dict(UNCHANGED)
+        for place, (name, found) in zip(METERS, changed.items(), strict=False):
+            values[place] = name
+            values[f"{place}_free_us"], values[f"{place}_last_us"], values[f"{place}_total"] = found
+        tx.count("meter.keep", **values)
 
 
 def keep_meters_later(tx: Transaction, changed: dict[str, Meter]) -> None:
@@ -95,12 +137,6 @@ def gauge_of(prepared: Prepared, dimension: str) -> Gauge | None:
     return next((gauge for gauge in prepared.scope.gauges if gauge.dimension == dimension), None)
 
 
-def _need(request: CallRequest, dimension: str) -> int:
-    if dimension == "money":
-        return request.money
-    return request.tokens if dimension == "tokens" else request.calls
-
-
 def _places(groups: Sequence[Row], service: str) -> int:
     return sum(group.places for group in groups if group.service == service)
 
@@ -111,26 +147,29 @@ Windows = dict[tuple[str, str, str], Row]
 """Rows of the present windows by (purse, dimension, per)."""
 
 
-def _windows(tx: Transaction, prepared: Prepared) -> tuple[int, Windows]:
+def _windows(tx: Transaction, prepared: Prepared, request: CallRequest) -> tuple[int, Windows]:
     """The budgets' calendar, moved on if a minute has passed, and the purses' windows that hold it."""
     minute_ms = calendar_minute(tx.wall_ms, steady_ms=tx.now_ms)
-    rows = tx.all("spend.current", purses=prepared.purses, minute_ms=minute_ms)
+    rows = tx.all(
+        "spend.current", agent=request.agent, service=request.service, budget=request.budget, minute_ms=minute_ms
+    )
     stored_ms = rows[0].at_ms
     calendar_ms = calendar_at(stored_ms, wall_ms=tx.wall_ms, steady_ms=tx.now_ms)
     if calendar_ms > stored_ms:
         tx.count("spend.turn", at_ms=calendar_ms)
-    return calendar_ms, {(row.purse, row.dimension, row.per): row for row in rows if row.purse is not None}
+    return calendar_ms, {row[1:4]: row for row in rows if row.purse is not None}
 
 
 def _standing(
-    tx: Transaction, prepared: Prepared, cap: PurseCap, groups: Sequence[Row], windows: Windows, calendar_ms: int
+    tx: Transaction, zone: ZoneInfo, payer: Payer, groups: Sequence[Row], windows: Windows, calendar_ms: int
 ) -> Standing:
-    row = windows.get((cap.purse, cap.dimension, cap.cap.window))
+    cap = payer.cap
+    row = windows.get(payer.window)
     if row is None:
-        starts_ms, ends_ms, spent = _open(tx, prepared.zone, cap, calendar_ms)
+        starts_ms, ends_ms, spent = _open(tx, zone, cap, calendar_ms)
     else:
-        starts_ms, ends_ms, spent = row.starts_ms, row.ends_ms, row.settled
-    held, places = held_by(groups, cap.purse, cap.dimension, starts_ms=starts_ms, ends_ms=ends_ms)
+        _, _, _, _, starts_ms, ends_ms, spent, _ = row
+    held, places = held_by(groups, payer.holding, starts_ms=starts_ms, ends_ms=ends_ms)
     return Standing(cap.purse, cap.dimension, cap.cap, starts_ms, ends_ms, spent, held, places)
 
 
@@ -148,12 +187,12 @@ def _open(tx: Transaction, zone: ZoneInfo, cap: PurseCap, calendar_ms: int) -> t
     return starts_ms, ends_ms, int(row.settled)
 
 
-def held_by(groups: Sequence[Row], purse: str, dimension: str, *, starts_ms: int, ends_ms: int) -> tuple[int, int]:
+def held_by(groups: Sequence[Row], holding: Holding, *, starts_ms: int, ends_ms: int) -> tuple[int, int]:
     """(amount, how many calls) that open calls made in this window hold of the purse. groups: rows of call.groups."""
-    sort, _, name = purse.partition(":")
-    mine = [
-        group
-        for group in groups
-        if (sort == FLEET or getattr(group, sort) == name) and starts_ms <= group.calendar_ms < ends_ms
-    ]
-    return sum(getattr(group, dimension) for group in mine), sum(group.places for group in mine)
+    charged, name, amount = holding
+    held = places = 0
+    for group in groups:
+        if (charged is None or group[charged] == name) and starts_ms <= group[CALENDAR] < ends_ms:
+            held += group[amount]
+            places += group[PLACES]
+    return held, places

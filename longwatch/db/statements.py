@@ -8,6 +8,7 @@ import re
 from functools import cache
 from importlib.resources import files
 
+TOKEN = re.compile(r"'(?:[^']|'')*'|--[^\n]*|::|:(?P<name>[a-z][a-z_]*)")
 HEADING = re.compile(r"^-- (?P<name>[a-z][a-z_.]*): .+$", re.MULTILINE)
 DIALECTS = ("sqlite", "postgres")
 ROOMS = ("longwatch.store", "longwatch.admission")
@@ -38,6 +39,20 @@ def load(dialect: str) -> dict[str, str]:
                 target = overrides if stem == dialect else common
                 target.update(split(file.read_text("utf-8"), prefix=stem))
     return common | overrides
+
+
+def numbered(text: str, mark: str) -> tuple[str, tuple[str, ...]]:
+    """The statement with numbered parameters, `mark` and the number, and their names in the order of first use.
+
+    Quoted text, comments and `::` are left alone.
+    """
+    names: dict[str, int] = {}
+
+    def number(found: re.Match[str]) -> str:
+        name = found["name"]
+        return found[0] if name is None else f"{mark}{names.setdefault(name, len(names) + 1)}"
+
+    return TOKEN.sub(number, text), tuple(names)
 
 
 @cache

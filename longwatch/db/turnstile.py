@@ -45,9 +45,13 @@ class Turnstile:
 
     def __enter__(self) -> None:
         try:
-            fcntl.flock(self.descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            self._queue()
+            try:
+                fcntl.flock(self.descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                self._queue()
+        except BaseException:  # an interrupt may come when the lock is held already
+            fcntl.flock(self.descriptor, fcntl.LOCK_UN)
+            raise
 
     def __exit__(self, *_: object) -> None:
         fcntl.flock(self.descriptor, fcntl.LOCK_UN)

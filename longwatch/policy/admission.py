@@ -10,7 +10,7 @@ Order: what can never be, what is spent, what others hold, and only then the clo
 from typing import Literal, NamedTuple
 
 from longwatch.policy import budget, meter
-from longwatch.policy.budget import Standing
+from longwatch.policy.budget import Standing, Verdict
 from longwatch.policy.limits import Rate
 from longwatch.policy.meter import Meter
 
@@ -86,7 +86,8 @@ Decision = Slot | Later | TooHeavy | Spent
 
 def decide(ask: Ask) -> Decision:
     """The one answer. Slot.at_us is never before now, nor after until_us."""
-    return _impossible(ask) or _spent(ask) or _held(ask) or _slot(ask)
+    verdicts = [budget.decide(*purse) for purse in ask.purses]
+    return _impossible(ask) or _spent(ask, verdicts) or _held(ask, verdicts) or _slot(ask)
 
 
 def _impossible(ask: Ask) -> TooHeavy | None:
@@ -96,19 +97,20 @@ def _impossible(ask: Ask) -> TooHeavy | None:
     return None
 
 
-def _spent(ask: Ask) -> Spent | None:
+def _spent(ask: Ask, verdicts: list[Verdict]) -> Spent | None:
     """Of several caps that are spent, the one that stays so the longest."""
-    spent = [Spent(*purse) for purse in ask.purses if budget.decide(*purse) == "exceeded"]
-    return max(spent, key=lambda found: found.standing.ends_ms) if spent else None
+    if "exceeded" not in verdicts:
+        return None
+    spent = [Spent(*purse) for purse, verdict in zip(ask.purses, verdicts, strict=True) if verdict == "exceeded"]
+    return max(spent, key=lambda found: found.standing.ends_ms)
 
 
-def _held(ask: Ask) -> Later | None:
+def _held(ask: Ask, verdicts: list[Verdict]) -> Later | None:
     if ask.places is not None and ask.places.used >= ask.places.most:
         return Later(None, "concurrency", "concurrency")
-    for purse in ask.purses:
-        if budget.decide(*purse) == "waits":
-            return Later(None, "budget", purse.standing.purse)
-    return None
+    if "waits" not in verdicts:
+        return None
+    return Later(None, "budget", ask.purses[verdicts.index("waits")].standing.purse)
 
 
 def _slot(ask: Ask) -> Slot | Later:

@@ -12,6 +12,7 @@ import logging
 import threading
 import traceback
 from collections.abc import Callable, Generator, Iterable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -47,6 +48,7 @@ DUE_SOON_MS = 60_000  # "idle" means that nothing is due within a minute
 AWAY_MOST_MS = 120_000  # a state that stays away longer ends the worker
 GRACE_MS = 30_000
 ERROR_MOST = 4_000  # characters of a traceback kept
+UNTIMED = contextlib.nullcontext()
 
 
 Overrun = Literal["timeout", "stop"]
@@ -228,13 +230,13 @@ class Worker:
             with self._held.guard:
                 self._held.current = None
 
-    @contextlib.contextmanager
-    def _timed(self, handler: Handler[Any, Any], run: Run) -> Generator[None]:
+    def _timed(self, handler: Handler[Any, Any], run: Run) -> AbstractContextManager[None]:
         """Give the run up when it passes its timeout, if it has one."""
         timeout_ms = run.claimed.task.timeout_ms or handler.options.timeout_ms
-        if not timeout_ms:
-            yield
-            return
+        return self._within(timeout_ms, handler, run) if timeout_ms else UNTIMED
+
+    @contextlib.contextmanager
+    def _within(self, timeout_ms: int, handler: Handler[Any, Any], run: Run) -> Generator[None]:
         over, until_ms = threading.Event(), self.parts.steady_ms() + timeout_ms
 
         def watch() -> None:

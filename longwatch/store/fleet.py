@@ -8,6 +8,7 @@ milliseconds, never run backwards over a boot, and never follow a jump of the wa
 from dataclasses import dataclass
 
 from longwatch.db.connection import Clock, Database, Row, Transaction
+from longwatch.policy.redact import Redactor
 from longwatch.store.journal import Journal
 
 EPOCH_BITS = 40
@@ -40,6 +41,9 @@ def enter(database: Database, clock: Clock, *, name: str, redaction_key: str) ->
             offset_ms = int(found.offset_ms)
         row = tx.one("fleet.found")
         assert row is not None
+        if found is not None and _fence(row) != _fence(found):
+            journal = Journal(database, Redactor(row.redaction_key.encode()))
+            journal.append(tx, "fleet.overtaken", "fleet", epoch=row.epoch, before=found.boot_id, now=row.boot_id)
     database.offset_ms = offset_ms
     return Fleet(row.name, row.redaction_key, row.config, rebooted)
 

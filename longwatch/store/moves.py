@@ -151,17 +151,32 @@ def move(
     return after
 
 
-def give_up(tx: Transaction, journal: Journal, task: Task, outcome: Outcome) -> Task:
+def finish(tx: Transaction, journal: Journal, run: Run, outcome: Finished) -> Task | None:
+    """The run's task has ended well; None when the run does not hold it any more. The commonest end, so one statement."""
+    task = run.task
+    if not tx.count("tasks.finish", seq=task.seq, fence=run.fence, result=outcome.result):
+        return None
+    tx.count("tasks.end_run", fence=run.fence, outcome=name_of(outcome), error=None)
+    journal.append(tx, "task.done", task.id, agent=task.agent, task=task.id, move="finish")
+    return msgspec.structs.replace(
+        task, state="done", result=outcome.result, error=None, cause=None, ended_ms=tx.now_ms, owner=None, until_ms=None
+    )
+
+
+def name_of(outcome: Outcome) -> str:
+    """As the run keeps it: as asked, whatever came of it, so that a repeated reply is found again."""
+    return type(outcome).__name__.lower()
+
+
+def give_up(tx: Transaction, journal: Journal, task: Task, outcome: Failed | Lost | HandedBack) -> Task:
     """Take a running task from its run, as the outcome says; with an effect left open, the outcome is not known."""
-    asked = type(outcome).__name__.lower()  # kept as asked: by this name a repeated reply is found again
-    opened = None if isinstance(outcome, Finished | Lost) else tx.one("tasks.open_once", task=task.id)
+    asked = name_of(outcome)
+    opened = None if isinstance(outcome, Lost) else tx.one("tasks.open_once", task=task.id)
     if opened is not None:
         outcome = Lost(f"the outcome of {opened.name!r} is not known: it was cut off, and it must not be repeated")
-    error = None if isinstance(outcome, Finished | HandedBack) else journal.redactor.clean(outcome.error)
+    error = None if isinstance(outcome, HandedBack) else journal.redactor.clean(outcome.error)
     tx.count("tasks.end_run", fence=task.fence, outcome=asked, error=error)
     match outcome:
-        case Finished(result):
-            return move(tx, journal, task, "finish", result=result, ended=True)
         case Failed(text, delay_ms, final):
             failures = task.failures + 1
             verdict = policy.after_failure(failures=failures, retries=task.retries, final=final)

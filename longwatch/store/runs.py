@@ -15,7 +15,7 @@ from longwatch.policy.task import Finished, Outcome, State
 from longwatch.store.dependants import tell_dependants
 from longwatch.store.fleet import take_fences
 from longwatch.store.journal import Journal
-from longwatch.store.moves import Run, Task, give_up, move, read_task, run_of, task_of
+from longwatch.store.moves import Run, Task, finish, give_up, move, name_of, read_task, run_of, task_of
 
 SWEEP = 100  # expired runs that one claim takes care of
 encode = msgspec.json.Encoder().encode
@@ -117,17 +117,21 @@ class Runs:
             return Concluded(state, started, runnable)
 
     def _conclude(self, tx: Transaction, run: Run, outcome: Outcome) -> tuple[State, int]:
-        held = tx.one("tasks.held", seq=run.task.seq, fence=run.fence)
-        if held is None:
+        ended = self._ended(tx, run, outcome)
+        if ended is None:
             return self._concluded_before(tx, run, outcome), 0
-        task = task_of(held)
-        ended = give_up(tx, self.journal, task, outcome)
         return ended.state, tell_dependants(tx, self.journal, ended)
+
+    def _ended(self, tx: Transaction, run: Run, outcome: Outcome) -> Task | None:
+        if isinstance(outcome, Finished):
+            return finish(tx, self.journal, run, outcome)
+        held = tx.one("tasks.held", seq=run.task.seq, fence=run.fence)
+        return None if held is None else give_up(tx, self.journal, task_of(held), outcome)
 
     def _concluded_before(self, tx: Transaction, run: Run, outcome: Outcome) -> State:
         """The first reply may have been lost: the same outcome again changes nothing and is no error."""
         told = tx.one("tasks.run_by_fence", fence=run.fence)
-        if told is None or told.task != run.task.id or told.outcome != type(outcome).__name__.lower():
+        if told is None or told.task != run.task.id or told.outcome != name_of(outcome):
             raise lost(run)
         return read_task(tx, run.task.id).state
 

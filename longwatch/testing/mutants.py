@@ -70,7 +70,9 @@ def answering(value: object) -> Callable[..., Any]:
 
 
 def no_fence() -> contextlib.AbstractContextManager[None]:
-    return reworded("tasks.held", "and fence = :fence", "")
+    return together(
+        reworded("tasks.held", "and fence = :fence", ""), reworded("tasks.finish", "and fence = :fence", "")
+    )
 
 
 def cap_off_by_one() -> contextlib.AbstractContextManager[None]:

@@ -36,7 +36,8 @@ def keep_reserved(self: Ledger, tx: Transaction, row: Row, used: Mapping[str, in
 
 def add_again(self: Ledger, tx: Transaction, row: Row, charge: Charge) -> None:
     amounts = {"money": charge.money, "calls": charge.calls, "tokens": charge.tokens}
-    tx.all("spend.charge", purses=self.scopes(row).purses, calendar_ms=row.calendar_ms, **amounts)
+    purses = {"agent": row.agent, "service": row.service, "budget": row.budget}
+    tx.all("spend.charge", calendar_ms=row.calendar_ms, **purses, **amounts)
 
 
 def of_anybody(self: Limiter, tx: Transaction, call: str, owner: str) -> Row:

@@ -147,8 +147,10 @@ def leases(name: str, text: str, right: str, wrong: str) -> Mutant:
 
 
 MUTANTS: tuple[Mutant, ...] = (
-    Mutant("no fence check when a run ends", statement("tasks.held", FENCE, "")),
-    Mutant("a run ends after its lease", statement("tasks.held", ALIVE, "")),
+    Mutant("no fence check when a run ends well", statement("tasks.finish", FENCE, "")),
+    Mutant("no fence check when a run is given up", statement("tasks.held", FENCE, "")),
+    Mutant("a run ends well after its lease", statement("tasks.finish", ALIVE, "")),
+    Mutant("a run is given up after its lease", statement("tasks.held", ALIVE, "")),
     Mutant("a run starts after its lease", statement("tasks.start", ALIVE, "")),
     Mutant("a run starts under another's fence", statement("tasks.start", FENCE, "")),
     Mutant("finish is not idempotent", function([runs.Runs], "_concluded_before", finish_once)),

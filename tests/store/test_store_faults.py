@@ -14,7 +14,8 @@ import apsw
 import pytest
 from stores import Stores, new_task, opened, started
 
-from longwatch.db import sqlite, statements
+from longwatch.db import statements
+from longwatch.db.sqlite import database as sqlite
 from longwatch.errors import LeaseLost, NotFound, StoreUnavailable
 from longwatch.policy.task import Failed
 from longwatch.store.moves import NewTask

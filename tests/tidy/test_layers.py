@@ -27,7 +27,7 @@ MAY_IMPORT: dict[str, set[str]] = {
 
 # What only some modules may import, because everybody else goes through them.
 ONLY_IN: dict[str, tuple[str, ...]] = {
-    "apsw": ("db/sqlite.py", "admission/sqlite.py", "store/backup.py"),
+    "apsw": ("db/sqlite/", "store/backup.py"),
     "psycopg": ("db/postgres/",),
     "redis": ("admission/redis/link.py",),
     "sqlite3": (),

@@ -1,17 +1,20 @@
 -- call.beat: the later of two instants is not called max
 update call set until_ms = greatest(until_ms, :now_ms + :hold_ms) where owner = :owner and state = 'open';
 
--- meter.keep: elements of a list are JSON
+-- meter.keep: what a list of values holds has to be said
 insert into meter (name, free_us, last_us, total)
-select value ->> 0, cast(value ->> 1 as bigint), cast(value ->> 2 as bigint), cast(value ->> 3 as bigint)
-  from jsonb_array_elements(cast(:meters as jsonb))
+select * from (values (cast(:first as text), cast(:first_free_us as bigint), cast(:first_last_us as bigint),
+                       cast(:first_total as bigint)),
+                      (:second, :second_free_us, :second_last_us, :second_total),
+                      (:third, :third_free_us, :third_last_us, :third_total)) as kept
+ where column1 is not null
 on conflict (name) do update set free_us = excluded.free_us, last_us = excluded.last_us, total = excluded.total;
 
 -- spend.current: the later of two instants is not called max
 select c.at_ms, s.purse, s.dimension, s.per, s.starts_ms, s.ends_ms, s.settled, s.warned
   from calendar c
   left join spend s
-    on s.purse in (select value from json_each(:purses))
+    on s.purse in ('fleet', 'agent:' || :agent, 'service:' || :service, 'budget:' || :budget)
    and s.ends_ms > greatest(c.at_ms, :minute_ms) and s.starts_ms <= greatest(c.at_ms, :minute_ms);
 
 -- spend.turn: the same

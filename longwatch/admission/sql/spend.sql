@@ -2,7 +2,7 @@
 select c.at_ms, s.purse, s.dimension, s.per, s.starts_ms, s.ends_ms, s.settled, s.warned
   from calendar c
   left join spend s
-    on s.purse in (select value from json_each(:purses))
+    on s.purse in ('fleet', 'agent:' || :agent, 'service:' || :service, 'budget:' || :budget)
    and s.ends_ms > max(c.at_ms, :minute_ms) and s.starts_ms <= max(c.at_ms, :minute_ms);
 
 -- calendar: how far the budgets' calendar has got
@@ -26,7 +26,8 @@ returning settled;
 -- charge: add to every window that holds the call's instant; amounts may be negative
 update spend
    set settled = settled + case dimension when 'money' then :money when 'tokens' then :tokens else :calls end
- where purse in (select value from json_each(:purses)) and ends_ms > :calendar_ms and starts_ms <= :calendar_ms
+ where purse in ('fleet', 'agent:' || :agent, 'service:' || :service, 'budget:' || :budget)
+   and ends_ms > :calendar_ms and starts_ms <= :calendar_ms
 returning purse, dimension, per, ends_ms, settled, warned;
 
 -- warn: a threshold has been told of

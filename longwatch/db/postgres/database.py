@@ -269,7 +269,13 @@ class PostgresDatabase:
             if not there.rows[0].there:
                 return 0
             (found,) = link.ask(Request(b"select max(number) as number from longwatch_schema"))
+            self._recognise(link)
             return int(found.rows[0].number or 0)
+
+    def _recognise(self, link: Link) -> None:
+        """The tables, which are part of the history, may have been made since we connected."""
+        self.server = self._pool.server = self._pool.who(link)
+        self._known.history = self.server.history
 
     def apply(self, number: int, text: str) -> None:
         """Run the migration, unless another process was faster."""
@@ -283,6 +289,7 @@ class PostgresDatabase:
                         link.ask(Request(statement.encode()))
                     link.ask(Request(b"insert into longwatch_schema (number) values ($1)", (number,)))
                 link.ask(COMMIT)
+                self._recognise(link)
             except BaseException:
                 self._roll_back(link)
                 raise

@@ -22,7 +22,7 @@ from typing import NamedTuple
 
 from longwatch.db import statements
 
-TOKEN = re.compile(r"'(?:[^']|'')*'|--[^\n]*|::|:(?P<name>[a-z][a-z_]*)")
+INSTANT = re.compile(r":(now_ms|wall_ms)\b")
 LISTED = re.compile(r"\bjson_each\((:[a-z_]+)\)")
 LOCKING = re.compile(r"\s+for (?:no key update|update|share)(?: of [a-z]+)?(?: skip locked)?$")
 PLAIN_INSERT = re.compile(r"insert into [a-z_]+ \([^)]*\)\s+values\b", re.IGNORECASE)
@@ -34,10 +34,10 @@ WORDS = (
     (re.compile(r"\bwithout rowid\b"), ""),
 )
 
-
-INSTANTS = ("now_ms", "wall_ms")
 INT, TEXT = 20, 25  # oids of bigint and text
-NUMBERS = re.compile(r".*_(ms|us)|before|after|told_money|told_tokens")  # parameters whose null is one of a number
+NUMBERS = re.compile(
+    r".*_(ms|us|total)|before|after|told_money|told_tokens"
+)  # parameters whose null is one of a number
 UNASKED = frozenset(
     {
         "call.close",
@@ -82,22 +82,15 @@ def load(*, reading: bool) -> dict[str, Statement]:
 
 
 def translated(text: str, *, reading: bool = False) -> Statement:
-    names: dict[str, int] = {}
-
-    def numbered(found: re.Match[str]) -> str:
-        name = found["name"]
-        if name in INSTANTS:
-            return f"cast(current_setting('longwatch.{name}') as bigint)"
-        return found[0] if name is None else f"${names.setdefault(name, len(names) + 1)}"
-
     text = LISTED.sub(r"jsonb_array_elements_text(cast(\1 as jsonb))", text.strip())
     if reading:
         text = LOCKING.sub("", text)
-    sql = TOKEN.sub(numbered, text)
+    text = INSTANT.sub(r"cast(current_setting('longwatch.\1') as bigint)", text)
+    sql, names = statements.numbered(text, "$")
     lowered = sql.lower()
     plain = PLAIN_INSERT.match(sql) is not None and "on conflict" not in lowered and "returning" not in lowered
     nulls = tuple(INT if NUMBERS.fullmatch(name) else TEXT for name in names)
-    return Statement(sql.encode(), tuple(names), nulls, waits=not plain)
+    return Statement(sql.encode(), names, nulls, waits=not plain)
 
 
 def migration(text: str) -> list[str]:

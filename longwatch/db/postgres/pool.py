@@ -41,7 +41,8 @@ select current_setting('server_version_num') as version, pg_is_in_recovery() as 
        case when not pg_is_in_recovery() then
          'server ' || (select system_identifier from pg_control_system())
          || ' timeline ' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8)
-         || ' database ' || (select oid from pg_database where datname = current_database()) end as history
+         || ' database ' || (select oid from pg_database where datname = current_database())
+         || ' table ' || coalesce(cast(cast(to_regclass('fleet') as oid) as text), 'none') end as history
 """
 
 
@@ -49,7 +50,7 @@ class Server(NamedTuple):
     """place: number of the schema the tables are in, of 31 bits.
 
     history: changes when the server is another one, was put back to an earlier time, or took over as the primary, and when
-    the database was made anew, from a dump for example.
+    the database or the fleet's table in it was made anew, from a dump for example.
     """
 
     place: int

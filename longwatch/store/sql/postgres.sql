@@ -6,10 +6,20 @@ select greatest(coalesce((select max(submitted_ms) from task), 0),
                 coalesce((select admitted_ms from call order by seq desc limit 1), 0),
                 coalesce((select greatest(upkeep_ms, offset_ms) from fleet), 0)) as at_ms;
 
--- fleet.reboot: another history of the server may have lost what was acknowledged: fences given in it are overtaken
-update fleet set epoch = case when :boot_id like 'server %' and boot_id <> :boot_id then epoch + 1 else epoch end,
-                 fence = case when :boot_id like 'server %' and boot_id <> :boot_id then 0 else fence end,
-                 boot_id = :boot_id, offset_ms = :offset_ms;
+-- fleet.reboot: in another history of the server fences begin at the instant, days since 2025 and 2^13 for each ms of the day
+with boot as (
+  select :boot_id like 'server %' and boot_id <> :boot_id as other, epoch, fence,
+         (:wall_ms - 1735689600000) / 86400000 as day, (:wall_ms - 1735689600000) % 86400000 * 8192 as start
+    from fleet
+), begins as (
+  select other,
+         case when not other then epoch when (day, start) > (epoch, fence) then day else epoch + 1 end as epoch,
+         case when not other then fence when (day, start) > (epoch, fence) then start else 0 end as fence
+    from boot
+), aged as (
+  update task set epoch = 0 where epoch >= (select begins.epoch from begins where other)
+)
+update fleet set epoch = begins.epoch, fence = begins.fence, boot_id = :boot_id, offset_ms = :offset_ms from begins;
 
 -- tasks.come_due: who comes second waits, in the order of locks, and then finds them ready
 update task set state = 'ready'

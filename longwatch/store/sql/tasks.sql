@@ -51,6 +51,11 @@ select state, count(*) as tasks from task
 -- held: the task, if this fence still holds it
 select * from task where seq = :seq and fence = :fence and state = 'running' and until_ms > :now_ms;
 
+-- finish: a run ends well; the guard is its fence, and that its lease still runs
+update task set state = 'done', result = :result, error = null, cause = null, ended_ms = :now_ms, owner = null,
+                until_ms = null
+ where seq = :seq and fence = :fence and state = 'running' and until_ms > :now_ms;
+
 -- move: the task's next state; the guard is the state it was read in, in this transaction
 update task set state = :state, failures = :failures, crashes = :crashes, ready_ms = :ready_ms, result = :result,
                 error = :error, cause = :cause, ended_ms = :ended_ms, owner = null, until_ms = null

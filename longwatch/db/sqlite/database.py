@@ -16,18 +16,20 @@ import contextlib
 import os
 import sys
 import threading
-from collections import Counter, namedtuple
-from collections.abc import Generator, Sequence
+from collections import Counter
+from collections.abc import Generator
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, NoReturn, cast
+from types import TracebackType
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import apsw
 
-from longwatch.db import statements
-from longwatch.db.connection import Clock, Part, Row, Value
-from longwatch.db.place import is_full, reachable, refuse_remote, unavailable
-from longwatch.db.tables import Table
+from longwatch.db.connection import Clock, Part
+from longwatch.db.place import reachable, refuse_remote, unavailable
+from longwatch.db.sqlite.refusals import UPGRADE, raise_translated, translated
+from longwatch.db.sqlite.transaction import SqliteTransaction
 from longwatch.db.turnstile import Turnstile, device_of, is_stopped, kill_if_stopped, lock_holders
 from longwatch.errors import StoreUnavailable
 
@@ -35,7 +37,6 @@ OLDEST_SAFE = 3_051_003  # 3.7.0 to 3.51.2 can corrupt a WAL database under two 
 BUSY_MS = 5_000
 WAL_LIMIT = 64 << 20  # bytes; past it a stopped reader that keeps the WAL from being reset is killed
 LOOKS = 32  # durable commits between two looks at the size of the WAL
-NO_TURNSTILE: contextlib.nullcontext[None] = contextlib.nullcontext()
 SETTINGS = (
     "page_size = 2048",  # of a new state: commits touch many pages a little, and each process rereads what another wrote
     "synchronous = normal",
@@ -56,79 +57,6 @@ _abandoned: list[object] = []  # connections of a parent: kept, so that the chil
 _living: "set[SqliteDatabase]" = set()
 
 
-class SqliteTransaction:
-    """Statements by name on one connection, between begin and commit."""
-
-    def __init__(self, connection: apsw.Connection, *, now_ms: int, wall_ms: int) -> None:
-        self.now_ms, self.wall_ms = now_ms, wall_ms
-        self._connection = connection
-        self._sql = statements.load("sqlite")
-
-    def one(self, statement: str, /, **values: Value) -> Row | None:
-        rows = self.all(statement, **values)
-        return rows[0] if rows else None
-
-    def all(self, statement: str, /, **values: Value) -> list[Row]:
-        cursor = self._execute(statement, values)
-        make = _row_types.get(statement) or _row_type(statement, cursor)
-        return [make(row) for row in cursor.fetchall()]
-
-    def count(self, statement: str, /, **values: Value) -> int:
-        self._execute(statement, values).fetchall()
-        return self._connection.changes()
-
-    def plain(self, sql: str, *values: Value) -> list[tuple[Value, ...]]:
-        """One statement of a copy: see db/tables.py."""
-        return cast("list[tuple[Value, ...]]", self._connection.execute(sql, values).fetchall())
-
-    def fill(self, table: Table, rows: Sequence[Sequence[Value]]) -> None:
-        """Add the rows of a copy."""
-        names = ", ".join(f'"{name}"' for name, _ in table.columns)
-        marks = ", ".join("?" * len(table.columns))
-        self._connection.executemany(f'insert into "{table.name}" ({names}) values ({marks})', rows)
-
-    def _execute(self, statement: str, values: dict[str, Value]) -> apsw.Cursor:
-        values["now_ms"], values["wall_ms"] = self.now_ms, self.wall_ms
-        return self._connection.execute(self._sql[statement], values)
-
-
-def tables() -> tuple[Table, ...]:
-    """Every table that the migrations make, in their order."""
-    connection = apsw.Connection(":memory:")
-    for _, _, text in statements.migrations():
-        connection.execute(text)
-    names = [
-        str(name)
-        for (name,) in connection.execute("select name from sqlite_schema where type = 'table' order by rowid")
-    ]
-    return tuple(_table(connection, name) for name in names)
-
-
-KEY = "select name from pragma_table_info(?) where pk > 0 order by pk"
-
-
-def _table(connection: apsw.Connection, name: str) -> Table:
-    found = connection.execute(
-        "select name, lower(type), pk from pragma_table_info(?) order by cid", (name,)
-    ).fetchall()
-    columns = tuple((str(column), sort != "text") for column, sort, _ in found)
-    key = tuple(str(row[0]) for row in connection.execute(KEY, (name,)))
-    return Table(name, columns, key, [sort for _, sort, place in found if place] == ["integer"])
-
-
-_row_types: dict[str, Any] = {}
-
-
-def _row_type(statement: str, cursor: apsw.Cursor) -> Any:
-    """The row type of a statement, kept for the next time; columns are known only while a row is waiting."""
-    try:
-        names = [str(column[0]) for column in cast("Any", cursor).get_description()]
-    except apsw.ExecutionCompleteError:
-        return tuple
-    made = _row_types[statement] = cast("Any", namedtuple)("Row", names)._make
-    return made
-
-
 class SqliteDatabase:
     """One SQLite file (or ":memory:"), one connection, any number of threads."""
 
@@ -145,6 +73,7 @@ class SqliteDatabase:
         self.path = Path(path) if self.in_memory else Path(path).expanduser().absolute()
         self._lock = threading.Lock()
         self._forked = self._closed = False
+        self._turn: AbstractContextManager[None] = contextlib.nullcontext()
         self._wal, self._synced = -1, 0
         with translated(self.path), reachable(self.path):
             self._open()
@@ -161,7 +90,7 @@ class SqliteDatabase:
             return
         refuse_remote(self.path)
         self._make_folder()
-        self.turnstile = Turnstile(self.path.with_name(self.path.name + ".turn"))
+        self.turnstile = self._turn = Turnstile(self.path.with_name(self.path.name + ".turn"))
         _note_opened(self.path, +1)
         try:
             with self.turnstile:
@@ -205,7 +134,7 @@ class SqliteDatabase:
                 return
             self._closed = True
             _living.discard(self)
-            with self.turnstile or contextlib.nullcontext():
+            with self._turn:
                 self.connection.close()
             if self.turnstile is not None:
                 self.turnstile.close()
@@ -234,23 +163,46 @@ class SqliteDatabase:
 
     # -- transactions -------------------------------------------------------------------------------------------------
 
-    @contextlib.contextmanager
-    def transaction(self, *, durable: bool = True, part: Part = "all") -> Generator[SqliteTransaction]:
+    def transaction(self, *, durable: bool = True, part: Part = "all") -> "Writing":
+        return Writing(self, durable)
+
+    def begin(self) -> SqliteTransaction:
+        """From here on until `end` only this thread writes. Errors: StoreUnavailable."""
         self._usable()
+        self._lock.acquire()
         try:
-            with self._lock, self.turnstile or NO_TURNSTILE:
+            self._turn.__enter__()
+            try:
                 self._usable()
                 self.connection.execute("begin immediate")
-                try:
-                    yield self._transaction()
-                    self.connection.execute("commit")
-                except BaseException:
+                return self._transaction()
+            except BaseException:
+                self._roll_back()
+                self._turn.__exit__(None, None, None)
+                raise
+        except BaseException as error:
+            self._lock.release()
+            if isinstance(error, apsw.Error):
+                raise_translated(self.path, error)
+            raise
+
+    def end(self, error: BaseException | None) -> None:
+        """Commit, or undo everything when there was an error. Errors: StoreUnavailable, also for an engine's `error`."""
+        try:
+            if error is None:
+                self.connection.execute("commit")
+        except BaseException as failure:
+            error = failure
+            raise
+        finally:
+            try:
+                if error is not None:
                     self._roll_back()
-                    raise
-        except apsw.Error as error:
-            raise_translated(self.path, error)
-        if durable and not self.in_memory:
-            self._sync()
+            finally:
+                self._turn.__exit__(None, None, None)
+                self._lock.release()
+                if isinstance(error, apsw.Error):
+                    raise_translated(self.path, error)
 
     @contextlib.contextmanager
     def read(self) -> Generator[SqliteTransaction]:
@@ -287,8 +239,10 @@ class SqliteDatabase:
         if self.connection.in_transaction:  # some errors (a full disk) have rolled back already
             self.connection.execute("rollback")
 
-    def _sync(self) -> None:
-        """Wait until every commit so far is on the disk."""
+    def sync(self) -> None:
+        """Wait until every commit so far is on the disk. Errors: StoreUnavailable, and the commits stand."""
+        if self.in_memory:
+            return
         try:
             if self._wal < 0:
                 self._wal = os.open(f"{self.path}-wal", os.O_RDONLY | os.O_CLOEXEC)
@@ -303,7 +257,7 @@ class SqliteDatabase:
 
     def _free_wal(self) -> None:
         """Reset a WAL that has outgrown its limit; a stopped reader that pins it is killed, a slow one not waited for."""
-        with self._lock, self.turnstile or contextlib.nullcontext():
+        with self._lock, self._turn:
             self.connection.set_busy_timeout(0)
             with contextlib.suppress(apsw.BusyError):
                 self.connection.execute("pragma wal_checkpoint(truncate)")
@@ -321,39 +275,23 @@ class SqliteDatabase:
             raise StoreUnavailable("this fleet is closed", hint="Open it again with longwatch.open(...).")
 
 
-# -- what can be wrong with a state --------------------------------------------------------------------------------------
+class Writing:
+    """`with database.transaction() as tx`. A plain object, not a generator: every move of a fleet comes through here."""
 
-UPGRADE = "Reinstall apsw: its wheels bring a newer SQLite."
+    __slots__ = ("_database", "_durable")
 
-REASONS: tuple[tuple[type[Exception], str, str], ...] = (
-    (apsw.FullError, "its disk is full", "Free some space and repeat; nothing was written, nothing is lost."),
-    (apsw.ReadOnlyError, "it is read-only", "Make the file and its folder writable for this user, then repeat."),
-    (apsw.CantOpenError, "it cannot be opened", "Check that the folder exists and that this user may write in it."),
-    (apsw.NotADBError, "it is not a Longwatch state", "Name another file, or move this one away."),
-    (apsw.CorruptError, "it is damaged", "Stop the fleet and restore a backup: longwatch state restore FILE."),
-    (apsw.BusyError, "another program holds its lock", "Close other SQLite tools that have the file open."),
-    (apsw.LockedError, "another program holds its lock", "Close other SQLite tools that have the file open."),
-    (apsw.IOError, "its disk answers with errors", "Check the disk and the kernel's log, then repeat."),
-    (apsw.PermissionsError, "this user may not use it", "Check owner and mode of the file."),
-)
+    def __init__(self, database: SqliteDatabase, durable: bool) -> None:
+        self._database, self._durable = database, durable
 
+    def __enter__(self) -> SqliteTransaction:
+        return self._database.begin()
 
-@contextlib.contextmanager
-def translated(path: Path) -> Generator[None]:
-    """Engine errors as StoreUnavailable, with the reason and what to do; the engine's own words kept as the cause."""
-    try:
-        yield
-    except apsw.Error as error:
-        raise_translated(path, error)
-
-
-def raise_translated(path: Path, error: apsw.Error) -> NoReturn:
-    """As it is when no reason is known for it: a mistake in a statement."""
-    full = isinstance(error, apsw.IOError) and is_full(path)  # the files beside the state could not grow
-    for kind, reason, hint in REASONS:
-        if isinstance(error, kind) or (full and kind is apsw.FullError):
-            raise unavailable(path, f"{reason} ({error})", hint=hint) from error
-    raise error
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._database.end(error)
+        if error is None and self._durable:
+            self._database.sync()
 
 
 def _audit(event: str, arguments: tuple[Any, ...]) -> None:

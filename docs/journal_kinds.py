@@ -31,6 +31,7 @@ MEANINGS = {
     "edit.applied": "every file of the commit is in its place",
     "edit.committed": "the instant at which the edit happened; the files follow, by this process or the next one",
     "engine.forgot": "the admission engine has lost its memory, and is filled again from the state",
+    "fleet.overtaken": "the server has another history (from a dump, or of a standby): every fence given before is overtaken",
     "lease.expired": "it ran out, or its owner was confirmed dead (`reason`)",
     "lease.overtaken": "somebody (`by`) took what a run-out lease covered",
     "lease.released": "given back",

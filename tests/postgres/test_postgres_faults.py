@@ -390,7 +390,7 @@ def test_another_history_of_the_server_ends_all_leases_and_overtakes_all_fences(
     Workers(one.database, one.journal).end_all()
     after = one.start("two")
     assert after.task.id == "a"
-    assert after.fence >> fleet.EPOCH_BITS == (before.fence >> fleet.EPOCH_BITS) + 1
+    assert after.fence >> fleet.EPOCH_BITS > before.fence >> fleet.EPOCH_BITS
     one.database.close()
 
 

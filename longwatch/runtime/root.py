@@ -18,7 +18,7 @@ import threading
 import weakref
 from collections.abc import Generator
 from io import BufferedReader
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from longwatch.db.place import refuse_remote
 from longwatch.db.turnstile import STOPPED_S, Turnstile, device_of, holder_on, is_stopped, kill_if_stopped
@@ -117,9 +117,10 @@ class Root:
             )
         self.path, self._mark = path, f".{fleet}"
         self.own = path / OWN
+        self.staging, self.commits, self.gone = self.own / "staging", self.own / "commits", self.own / "gone"
         with told(str(self.own)):
             refuse_remote(path)
-            for folder in (self.own, self.own / "staging", self.commits, self.gone):
+            for folder in (self.own, self.staging, self.commits, self.gone):
                 folder.mkdir(mode=0o700, exist_ok=True)
             self._ignore()
             self.lock = RootLock(self.own / "root")
@@ -127,17 +128,9 @@ class Root:
                 self.id = self._identify(world)
             self.device = os.stat(self.own).st_dev
 
-    @property
-    def commits(self) -> Path:
-        return self.own / "commits"
-
-    @property
-    def gone(self) -> Path:
-        return self.own / "gone"
-
     def staging_of(self, edit: str) -> Path:
         """The private copies of an edit."""
-        return self.own / "staging" / (edit + self._mark)
+        return self.staging / (edit + self._mark)
 
     def commit_of(self, edit: str) -> Path:
         """The files of a commit, before they are put in place."""
@@ -145,7 +138,7 @@ class Root:
 
     def edits(self) -> set[str]:
         """Every edit of this fleet that has a folder here."""
-        found = [entry.name for folder in (self.own / "staging", self.commits) for entry in folder.iterdir()]
+        found = [entry.name for folder in (self.staging, self.commits) for entry in folder.iterdir()]
         return {name.removesuffix(self._mark) for name in found if name.endswith(self._mark)}
 
     def _ignore(self) -> None:
@@ -174,17 +167,18 @@ class Root:
 
         Errors: FileNotFoundError when the folder is missing; ConfigError for a link or a file in the way.
         """
-        *folders, name = PurePosixPath(target).parts
-        with contextlib.ExitStack() as opened:
-            at = os.open(self.path, FOLDER)
-            opened.callback(os.close, at)
+        *folders, name = target.split("/")
+        at = os.open(self.path, FOLDER)
+        try:
             for place, folder in enumerate(folders):
                 with refused(at, folder, "/".join(folders[: place + 1])):
                     if make:
                         _make_folder(at, folder)
-                    at = os.open(folder, FOLDER, dir_fd=at)
-                opened.callback(os.close, at)
+                    above, at = at, os.open(folder, FOLDER, dir_fd=at)
+                os.close(above)
             yield at, name
+        finally:
+            os.close(at)
 
     def open(self, target: str) -> BufferedReader | None:
         """The file to read, or None when there is none. Errors: ConfigError when it is no ordinary file."""

@@ -73,7 +73,8 @@ def annotations(function: Callable[..., object]) -> dict[str, Any]:
 def result_type(function: Callable[..., object]) -> Any:
     """What the function says it returns; Any when it does not say."""
     target = inspect.unwrap(function)
-    return annotations(target).get("return", Any) if getattr(target, "__annotations__", None) else Any
+    returned = getattr(target, "__annotations__", {}).get("return", Any)
+    return returned if returned is Any or isinstance(returned, type) else annotations(target).get("return", Any)
 
 
 def _plain(value: object) -> object:

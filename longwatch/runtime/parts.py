@@ -77,10 +77,13 @@ class Parts:
         return held
 
     def bury(self, owner: str) -> int:
-        """The owner's process is confirmed dead: free its tasks, leases and calls at once. How many tasks."""
-        freed = self.runs.bury(owner)
-        self.leases.bury(owner)
+        """The owner's process is confirmed dead: free its tasks, leases and calls at once. How many tasks.
+
+        Its tasks come last, because with them it is struck off the list by which the next one would find it.
+        """
         self.calls.bury(owner)
+        self.leases.bury(owner)
+        freed = self.runs.bury(owner)
         self.ring(freed)
         return freed
 

@@ -4,6 +4,7 @@
 import asyncio
 import itertools
 import os
+import subprocess
 import threading
 import time
 from collections.abc import Callable, Generator
@@ -20,6 +21,7 @@ from longwatch.db.sqlite import SqliteDatabase
 from longwatch.errors import LeaseLost, StepReused, StoreUnavailable
 from longwatch.runtime.loop import Fifos
 from longwatch.runtime.worker import Worker
+from longwatch.runtime.world import pids_of, start_ticks
 
 Fleet = Callable[..., longwatch.Longwatch]
 BACKOFF = 0.02  # seconds
@@ -767,3 +769,25 @@ def test_an_error_of_any_characters_is_kept_and_such_a_name_is_refused(lw: longw
         lw.submit(odd.bind(), key="\udcff")
     with pytest.raises(longwatch.ConfigError, match="the key"), lw.call("api", key="a\0"):
         pass
+
+
+def test_who_dies_while_he_buries_leaves_the_dead_to_the_next(
+    lw: longwatch.Longwatch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parts, limiter = lw.opened.parts, lw.opened.parts.calls.limiter
+    with subprocess.Popen(["true"]) as process:
+        pid, began = process.pid, start_ticks(process.pid) or 1
+    parts.workers.enrol("dead", agent="main", pid=pid, start_ticks=began, boot_id=pids_of(parts.world.boot_id()))
+    buried: list[str] = []
+
+    def bury(owner: str) -> int:
+        buried.append(owner)
+        if len(buried) == 1:
+            raise KeyboardInterrupt
+        return 0
+
+    monkeypatch.setattr(limiter, "bury", bury)
+    with pytest.raises(KeyboardInterrupt):
+        parts.bury_the_dead()
+    assert (parts.bury_the_dead(), parts.bury_the_dead()) == (1, 0)
+    assert buried == ["dead", "dead"]

@@ -1,0 +1,273 @@
+"""Tasks per second of the ledger on PostgreSQL, beside DBOS and Procrastinate on the same server, in the same run.
+
+Four processes, tasks of one step each that do nothing (Procrastinate has no steps: its jobs are one function). The tasks
+are submitted beforehand; the processes connect, wait for each other, and begin together. Measured is the span from the
+first start of a task to the end of the last one, as each product's own tables tell it. Rounds are interleaved, so that all
+see the same machine; medians count. The server syncs its disk, and so does every commit of every product.
+
+Peers are given their best: DBOS polls its queue every 10 ms and takes workflows by eights; a Procrastinate worker runs ten
+jobs at once (`--explore` tries the settings around these). The bar: 3 times the better one.
+
+`--growth N` runs N tasks of Longwatch and tells what the tables have grown to, and how many dead rows are left in them.
+
+    python -m bench ledger_postgres [--rounds 3] [--tasks 3000] [--peer-tasks 600] [--growth 100000] [--explore]
+"""
+
+import argparse
+import asyncio
+import json
+import logging
+import multiprocessing
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from multiprocessing.synchronize import Barrier, Event
+from typing import Any
+
+import psycopg
+
+from bench.harness import keep, median, table
+from bench.ledger import PATIENCE_S, PROCESSES, Round, join, rated, run
+from longwatch.testing.postgres import Server
+
+BAR = 3.0
+AT_ONCE_DBOS, POLL_S, AT_ONCE_PROCRASTINATE = 8, 0.01, 10
+SYNCED = ("fsync=on", "full_page_writes=on", "synchronous_commit=on", "shared_buffers=256MB")
+
+LONGWATCH_SPAN = "select count(*) filter (where outcome = 'finished'), min(started_ms), max(ended_ms) from run"
+DBOS_SPAN = """
+select (select count(*) from dbos.workflow_status where status = 'SUCCESS'),
+       min(started_at_epoch_ms), max(completed_at_epoch_ms) from dbos.operation_outputs
+"""
+PROCRASTINATE_SPAN = """
+select count(*) filter (where type = 'succeeded'),
+       (extract(epoch from min(at) filter (where type = 'started')) * 1000)::bigint,
+       (extract(epoch from max(at) filter (where type = 'succeeded')) * 1000)::bigint from procrastinate_events
+"""
+SIZES = """
+select c.relname, pg_total_relation_size(c.oid), s.n_live_tup, s.n_dead_tup
+  from pg_class c join pg_stat_user_tables s on s.relid = c.oid
+ where c.relkind = 'r' order by 2 desc limit 8
+"""
+
+
+def ask(url: str, question: str) -> list[tuple[Any, ...]]:
+    with psycopg.connect(url, autocommit=True) as connection:
+        return connection.execute(question.encode()).fetchall()
+
+
+def until_done(url: str, question: str, tasks: int) -> int:
+    """Looks twice a second until all have succeeded; the span in ms."""
+    ends = time.monotonic() + PATIENCE_S
+    while time.monotonic() < ends:
+        done, begun_ms, ended_ms = ask(url, question)[0]
+        if done == tasks:
+            return int(ended_ms - begun_ms)
+        time.sleep(0.5)
+    raise TimeoutError(f"{done} of {tasks} tasks were done after {PATIENCE_S} s")
+
+
+def in_processes(work: Callable[..., None], *given: object, until: Callable[[], int]) -> int:
+    """What `until` answers, while PROCESSES processes work(*given, ready, over)."""
+    context = multiprocessing.get_context("spawn")
+    over, ready = context.Event(), context.Barrier(PROCESSES)
+    run(workers := [context.Process(target=work, args=(*given, ready, over)) for _ in range(PROCESSES)])
+    took_ms = until()
+    over.set()
+    join(workers)
+    return took_ms
+
+
+# -- Longwatch -----------------------------------------------------------------------------------------------------------
+
+
+def open_longwatch(url: str, folder: str) -> Any:
+    import longwatch
+
+    def one(run: longwatch.Run, number: int) -> int:
+        return run.step("step", abs, number)
+
+    lw = longwatch.open(url, config={"fleet": {"durability": "full", "root": folder}})
+    lw.task("one")(one)
+    return lw
+
+
+def work_longwatch(url: str, folder: str, ready: Barrier, over: Event) -> None:
+    lw = open_longwatch(url, folder)
+    ready.wait(PATIENCE_S)
+    lw.work(until_idle=True)
+    lw.close()
+
+
+def longwatch_round(url: str, tasks: int) -> Round:
+    with tempfile.TemporaryDirectory() as folder:
+        lw = open_longwatch(url, folder)
+        for first in range(0, tasks, 1000):
+            numbers = range(first, min(first + 1000, tasks))
+            lw.submit_batch(f"bench-{first}", [("one", {"number": number}) for number in numbers])
+        lw.close()
+        took_ms = in_processes(work_longwatch, url, folder, until=lambda: until_done(url, LONGWATCH_SPAN, tasks))
+    return rated("Longwatch", "synced", tasks, took_ms)
+
+
+# -- DBOS ----------------------------------------------------------------------------------------------------------------
+
+
+def open_dbos(url: str, executor: str) -> Any:
+    from dbos import DBOS
+
+    logging.disable(logging.CRITICAL)
+    DBOS(
+        config={
+            "name": "bench",
+            "system_database_url": url,
+            "executor_id": executor,
+            "application_version": "1",
+            "log_level": "CRITICAL",
+            "console_log_level": "CRITICAL",
+        }
+    )
+
+    @DBOS.step()
+    def step(number: int) -> int:
+        return abs(number)
+
+    @DBOS.workflow()
+    def one(number: int) -> int:
+        return step(number)
+
+    return DBOS, one
+
+
+def submit_dbos(url: str, tasks: int, at_once: int) -> None:
+    DBOS, one = open_dbos(url, "submitter")
+    DBOS.listen_queues([])
+    DBOS.launch()
+    queue = DBOS.register_queue("bench", worker_concurrency=at_once, polling_interval_sec=POLL_S)
+    for number in range(tasks):
+        queue.enqueue(one, number)
+    DBOS.destroy()
+
+
+def work_dbos(url: str, ready: Barrier, over: Event) -> None:
+    DBOS, _ = open_dbos(url, f"worker-{os.getpid()}")
+    ready.wait(PATIENCE_S)
+    DBOS.launch()
+    over.wait(PATIENCE_S)
+    DBOS.destroy(workflow_completion_timeout_sec=1)
+
+
+def dbos_round(url: str, tasks: int, at_once: int = AT_ONCE_DBOS) -> Round:
+    context = multiprocessing.get_context("spawn")
+    run(first := [context.Process(target=submit_dbos, args=(url, tasks, at_once))])
+    join(first)
+    return rated(
+        "DBOS", "synced", tasks, in_processes(work_dbos, url, until=lambda: until_done(url, DBOS_SPAN, tasks))
+    )
+
+
+# -- Procrastinate ---------------------------------------------------------------------------------------------------------
+
+
+def open_procrastinate(url: str) -> Any:
+    import procrastinate
+
+    app = procrastinate.App(connector=procrastinate.PsycopgConnector(conninfo=url))
+
+    @app.task(name="one")
+    async def one(number: int) -> int:
+        return abs(number)
+
+    return app, one
+
+
+async def submit_procrastinate(url: str, tasks: int) -> None:
+    app, one = open_procrastinate(url)
+    async with app.open_async():
+        await app.schema_manager.apply_schema_async()
+        await one.batch_defer_async(*({"number": number} for number in range(tasks)))
+
+
+def work_procrastinate(url: str, at_once: int, ready: Barrier, over: Event) -> None:
+    logging.disable(logging.CRITICAL)
+
+    async def work() -> None:
+        app, _ = open_procrastinate(url)
+        async with app.open_async():
+            ready.wait(PATIENCE_S)
+            await app.run_worker_async(concurrency=at_once, wait=False, install_signal_handlers=False)
+
+    asyncio.run(work())
+
+
+def procrastinate_round(url: str, tasks: int, at_once: int = AT_ONCE_PROCRASTINATE) -> Round:
+    asyncio.run(submit_procrastinate(url, tasks))
+    took_ms = in_processes(work_procrastinate, url, at_once, until=lambda: until_done(url, PROCRASTINATE_SPAN, tasks))
+    return rated("Procrastinate", "synced", tasks, took_ms)
+
+
+# -- the run -------------------------------------------------------------------------------------------------------------
+
+
+def growth(server: Server, tasks: int) -> dict[str, object]:
+    url = server.new_database()
+    found = longwatch_round(url, tasks)
+    sizes = ask(url, SIZES)
+    rows = [(name, f"{size / tasks:.0f}", live, dead) for name, size, live, dead in sizes]
+    table(f"after {tasks} tasks, autovacuum on", ("table", "bytes a task", "rows", "dead rows"), rows)
+    return {"tasks": tasks, "per_s": found.per_s, "tables": [list(row) for row in sizes]}
+
+
+def explore(server: Server, tasks: int) -> None:
+    for at_once in (2, 8, 32):
+        print("DBOS", at_once, dbos_round(server.new_database(empty=True), tasks, at_once).per_s)
+    for at_once in (1, 5, 10, 30):
+        print("Procrastinate", at_once, procrastinate_round(server.new_database(empty=True), tasks, at_once).per_s)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="bench ledger_postgres", description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--tasks", type=int, default=3000)
+    parser.add_argument("--peer-tasks", type=int, default=600)
+    parser.add_argument("--growth", type=int, default=0, metavar="TASKS")
+    parser.add_argument("--explore", action="store_true", help="try the peers' settings, and nothing else")
+    given = parser.parse_args(arguments)
+    server = Server.start()
+    try:
+        server.end()
+        server.launch(*SYNCED)
+        if given.explore:
+            explore(server, given.peer_tasks)
+            return 0
+        rounds: list[Round] = []
+        for _ in range(given.rounds):
+            rounds.append(dbos_round(server.new_database(empty=True), given.peer_tasks))
+            rounds.append(procrastinate_round(server.new_database(empty=True), given.peer_tasks))
+            rounds.append(longwatch_round(server.new_database(), given.tasks))
+        return report(rounds, growth(server, given.growth) if given.growth else None)
+    finally:
+        server.stop()
+
+
+def report(rounds: Sequence[Round], grown: dict[str, object] | None) -> int:
+    products = list(dict.fromkeys(found.product for found in rounds))
+    rates = {product: sorted(found.per_s for found in rounds if found.product == product) for product in products}
+    medians = {product: median(found) for product, found in rates.items()}
+    rows = [(product, medians[product], f"{found[0]} to {found[-1]}") for product, found in rates.items()]
+    table(f"PostgreSQL, {PROCESSES} processes, one step each", ("product", "tasks/s", "rounds"), rows)
+    ratio = round(medians["Longwatch"] / max(found for product, found in medians.items() if product != "Longwatch"), 2)
+    print(f"times the better peer: {ratio} (bar {BAR:.0f})")
+    settings = {"dbos_at_once": AT_ONCE_DBOS, "poll_s": POLL_S, "procrastinate_at_once": AT_ONCE_PROCRASTINATE}
+    result = {"medians_per_s": medians, "ratio": ratio, "bar": BAR, "settings": settings, "server": list(SYNCED)}
+    result |= {"growth": grown, "rounds": [asdict(found) for found in rounds]}
+    print(json.dumps({"medians_per_s": medians, "ratio": ratio}), file=sys.stderr)
+    keep("ledger_postgres", result, "dbos", "procrastinate", "psycopg")
+    return 0 if ratio >= BAR else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

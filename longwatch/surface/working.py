@@ -44,6 +44,7 @@ def work(
             owners = [owner]
         else:
             owners = work_apart(opened, agent=agent, processes=processes, until_idle=until_idle, on_start=on_start)
+    opened.parts.bury_the_dead()  # who died since the last upkeep and was nobody's child any more
     return report_of(opened.parts.workers.tally(owners, after=after))
 
 

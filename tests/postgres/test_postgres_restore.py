@@ -3,6 +3,7 @@
 import subprocess
 from collections.abc import Generator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -10,6 +11,7 @@ import longwatch
 from longwatch import Run
 from longwatch.runtime.worker import Worker
 from longwatch.store.fleet import EPOCH_BITS
+from longwatch.testing import redis
 from longwatch.testing.postgres import Server
 
 
@@ -27,6 +29,11 @@ def put_back(server: Server, url: str, file: Path) -> None:
     tool(server, "pg_restore", url, "--clean", "--if-exists", "--single-transaction", str(file))
 
 
+@pytest.fixture(params=["the whole database", "a schema of it"])
+def whole(request: pytest.FixtureRequest) -> bool:
+    return bool(request.param == "the whole database")
+
+
 @pytest.fixture
 def opened(tmp_path: Path) -> Generator["Fleets"]:
     made = Fleets(tmp_path)
@@ -40,8 +47,9 @@ class Fleets:
     def __init__(self, root: Path) -> None:
         self.root, self.mailed, self.handles = root, 0, list[longwatch.Longwatch]()
 
-    def start(self, url: str) -> longwatch.Longwatch:
-        lw = longwatch.open(url, config={"fleet": {"root": str(self.root), "name": "shop"}})
+    def start(self, url: str, *, admission: str = "") -> longwatch.Longwatch:
+        fleet = {"root": str(self.root), "name": "shop", "admission": admission}
+        lw = longwatch.open(url, config={"fleet": fleet, "service": {"api": {"rate": "100/s"}}})
         self.handles.append(lw)
 
         @lw.task("mail")
@@ -73,10 +81,13 @@ def overtakings(lw: longwatch.Longwatch) -> int:
 
 
 def test_a_restore_into_the_same_database_is_noticed_and_overtakes_every_fence(
-    server: Server, url: str, tmp_path: Path, opened: Fleets
+    server: Server, url: str, tmp_path: Path, opened: Fleets, whole: bool
 ) -> None:
+    if not whole:
+        server.execute("create schema shop", database=urlsplit(url).path[1:])
+        url += "&options=-csearch_path%3Dshop"
     lw = opened.start(url)
-    file = dump(server, url, tmp_path / "monday.dump")
+    file = dump(server, url, tmp_path / "monday.dump", *([] if whole else ["--schema", "shop"]))
     later = fence(lw)
     opened.stop()
     put_back(server, url, file)
@@ -157,3 +168,17 @@ def test_a_server_that_is_started_again_is_no_restore(own_server: Server, opened
     lw = opened.start(url)
     assert fence(lw) >> EPOCH_BITS == first >> EPOCH_BITS
     assert overtakings(lw) == 0
+
+
+def test_redis_is_filled_anew_after_every_restore(server: Server, url: str, tmp_path: Path, opened: Fleets) -> None:
+    cache = redis.shared().url
+    for number in range(3):
+        lw = opened.start(url, admission=cache)
+        forgotten = lw.opened.parts.journal.latest(limit=10, kind="engine.forgot")
+        assert len(forgotten) == number
+        with lw.call("api", wait="20s") as call:
+            call.settle()
+        lw.opened.parts.calls.limiter.close()
+        file = dump(server, url, tmp_path / f"{number}.dump")
+        opened.stop()
+        put_back(server, url, file)

@@ -20,6 +20,7 @@ from longwatch import GiveUp, RetryLater, Run
 from longwatch.db.sqlite import SqliteDatabase
 from longwatch.errors import LeaseLost, StepReused, StoreUnavailable
 from longwatch.runtime.loop import Fifos
+from longwatch.runtime.parts import Parts
 from longwatch.runtime.worker import Worker
 from longwatch.runtime.world import pids_of, start_ticks
 
@@ -771,13 +772,27 @@ def test_an_error_of_any_characters_is_kept_and_such_a_name_is_refused(lw: longw
         pass
 
 
+def enrol_a_dead_one(parts: Parts) -> None:
+    with subprocess.Popen(["true"]) as process:
+        pid, began = process.pid, start_ticks(process.pid) or 1
+    parts.workers.enrol("dead", agent="main", pid=pid, start_ticks=began, boot_id=pids_of(parts.world.boot_id()))
+
+
+def test_at_the_end_of_the_work_nobody_dead_is_left_unburied(lw: longwatch.Longwatch) -> None:
+    @lw.task()
+    def strike(run: Run) -> None:
+        enrol_a_dead_one(lw.opened.parts)
+
+    lw.submit(strike.bind())
+    lw.work(until_idle=True)
+    assert lw.opened.parts.workers.all() == []
+
+
 def test_who_dies_while_he_buries_leaves_the_dead_to_the_next(
     lw: longwatch.Longwatch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     parts, limiter = lw.opened.parts, lw.opened.parts.calls.limiter
-    with subprocess.Popen(["true"]) as process:
-        pid, began = process.pid, start_ticks(process.pid) or 1
-    parts.workers.enrol("dead", agent="main", pid=pid, start_ticks=began, boot_id=pids_of(parts.world.boot_id()))
+    enrol_a_dead_one(parts)
     buried: list[str] = []
 
     def bury(owner: str) -> int:

@@ -18,6 +18,8 @@ with boot as (
     from boot
 ), aged as (
   update task set epoch = 0 where epoch >= (select begins.epoch from begins where other)
+), forgotten as (
+  update engine set generation = '' where (select other from boot)
 )
 update fleet set epoch = begins.epoch, fence = begins.fence, boot_id = :boot_id, offset_ms = :offset_ms from begins;
 

@@ -8,8 +8,11 @@ Leaving the block commits; an exception rolls back. A commit whose reply is lost
 `.maybe_committed`: look up, never guess.
 """
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, TypeVar
+
+T = TypeVar("T")
 
 Part = Literal["all", "tasks", "calls"]
 """What a transaction writes, and so, where an engine lets several write at once, whom it keeps out.
@@ -55,9 +58,17 @@ class Transaction(Protocol):
         """Every row of the named statement."""
         ...
 
+    def several(self, *asked: tuple[str, dict[str, Value]]) -> list[list[Row]]:
+        """What `all` answers to each of these reads, which do not need each other's answers, in one go."""
+        ...
+
     def count(self, statement: str, /, **values: Value) -> int:
         """Run the named statement; how many rows it changed."""
         ...
+
+
+class Unmet(Exception):
+    """What was taken for granted was not so. Everything is undone."""
 
 
 class Database(Protocol):
@@ -80,6 +91,14 @@ class Database(Protocol):
         """
         ...
 
+    def hopefully(self, work: Callable[[Transaction], T], *, durable: bool = True, part: Part = "all") -> T:
+        """What `work` answers in one transaction, which has to be one that may be made again when its reply was lost.
+
+        An engine to which a question is a journey takes for granted what nearly always comes, sends it all in one go with
+        the commit, and where it was wrong, undoes it and runs `work` again, certain of every answer.
+        """
+        ...
+
     def read(self) -> AbstractContextManager[Transaction]:
         """Read as of one instant, without waiting for writers. Writing in it is an error."""
         ...
@@ -89,3 +108,11 @@ class Database(Protocol):
         ...
 
     def close(self) -> None: ...
+
+
+class Certain:
+    """Of a Database that answers at once: nothing needs to be taken for granted."""
+
+    def hopefully(self: "Database", work: Callable[[Transaction], T], *, durable: bool = True, part: Part = "all") -> T:
+        with self.transaction(durable=durable, part=part) as tx:
+            return work(tx)

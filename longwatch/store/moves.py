@@ -44,6 +44,7 @@ class Run(msgspec.Struct, frozen=True):
     """One attempt at a task. id: empty while it is only claimed. until_ms: end of the lease as it was taken.
 
     blank: no step of the task had been begun when it was claimed, so that only this run can have begun one since.
+    needed: some task waited for this one when it was claimed.
     """
 
     id: str
@@ -51,6 +52,7 @@ class Run(msgspec.Struct, frozen=True):
     fence: int
     until_ms: int
     blank: bool
+    needed: bool = False
 
 
 class Step(msgspec.Struct, frozen=True):
@@ -90,7 +92,7 @@ def task_of(row: Row) -> Task:
 
 
 def run_of(row: Row) -> Run:
-    return Run("", task_of(row), row.fence, row.until_ms, not row.begun)
+    return Run("", task_of(row), row.fence, row.until_ms, not row.begun, bool(row.needed))
 
 
 def read_task(tx: Transaction, task: str) -> Task:
@@ -152,14 +154,17 @@ def move(
 
 
 def finish(tx: Transaction, journal: Journal, run: Run, outcome: Finished) -> Task | None:
-    """The run's task has ended well; None when the run does not hold it any more. The commonest end, so one statement."""
+    """The run's task has ended well: as its dependants are told of it; None when the run does not hold it any more.
+
+    The commonest end, so one statement, and nothing read.
+    """
     task = run.task
     if not tx.count("tasks.finish", seq=task.seq, fence=run.fence, result=outcome.result):
         return None
     tx.count("tasks.end_run", fence=run.fence, outcome=name_of(outcome), error=None)
     journal.append(tx, "task.done", task.id, agent=task.agent, task=task.id, move="finish")
     return msgspec.structs.replace(
-        task, state="done", result=outcome.result, error=None, cause=None, ended_ms=tx.now_ms, owner=None, until_ms=None
+        task, state="done", result=outcome.result, error=None, cause=None, owner=None, until_ms=None
     )
 
 

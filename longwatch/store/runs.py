@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import msgspec
 
-from longwatch.db.connection import Database, Part, Row, Transaction
+from longwatch.db.connection import Database, Row, Transaction
 from longwatch.errors import LeaseLost
 from longwatch.policy import task as policy
 from longwatch.policy.task import Finished, Outcome, State
@@ -79,14 +79,14 @@ class Runs:
         tx.count("tasks.come_due")
         rows = [row for kind in set(kinds) for row in tx.all("tasks.ready_of_kind", kind=kind, limit=limit)]
         chosen = sorted(rows, key=lambda row: (row.lane, row.seq))[:limit]
-        fences = take_fences(tx, len(chosen)) if chosen else ()
-        return [self._take_one(tx, row.seq, owner, fence, lease_ms) for row, fence in zip(chosen, fences, strict=True)]
-
-    def _take_one(self, tx: Transaction, seq: int, owner: str, fence: int, lease_ms: int) -> Run:
-        taken = tx.one("tasks.claim", seq=seq, owner=owner, fence=fence, until_ms=tx.now_ms + lease_ms)
-        assert taken is not None
-        self.journal.append(tx, "task.claimed", taken.id, task=taken.id, agent=taken.agent, owner=owner, fence=fence)
-        return run_of(taken)
+        if not chosen:
+            return []
+        listed, first = encode([row.seq for row in chosen]).decode(), take_fences(tx, len(chosen))[0]
+        taken = tx.all("tasks.claim", listed=listed, owner=owner, fence=first, lease_ms=lease_ms)
+        assert len(taken) == len(chosen)
+        for row in sorted(taken, key=lambda row: row.fence):
+            self.journal.append(tx, "task.claimed", row.id, task=row.id, agent=row.agent, owner=owner, fence=row.fence)
+        return [run_of(row) for row in sorted(taken, key=lambda row: row.fence)]
 
     def _started_before(self, tx: Transaction, running: Run) -> Run:
         told = tx.one("tasks.run_by_fence", fence=running.fence)
@@ -94,8 +94,8 @@ class Runs:
         return msgspec.structs.replace(running, id=told.id)
 
     def _start(self, tx: Transaction, claimed: Run, *, run: str, lease_ms: int) -> Run | None:
-        task, until_ms = claimed.task, tx.now_ms + lease_ms
-        if not tx.count("tasks.start", seq=task.seq, fence=claimed.fence, until_ms=until_ms):
+        task = claimed.task
+        if not tx.count("tasks.start", seq=task.seq, fence=claimed.fence, lease_ms=lease_ms):
             held = tx.one("tasks.held", seq=task.seq, fence=claimed.fence)
             return None if held is None else self._started_before(tx, claimed)
         owner = task.owner or ""
@@ -110,11 +110,17 @@ class Runs:
 
         then: (claimed run, its run id). Twice with one fence is a success. Errors: LeaseLost, nothing was written.
         """
-        part: Part = "tasks" if isinstance(outcome, Finished) else "all"  # a bad end may take others down
-        with self.database.transaction(part=part) as tx:
+
+        def work(tx: Transaction) -> Concluded:
             state, runnable = self._conclude(tx, run, outcome)
             started = self._start(tx, then[0], run=then[1], lease_ms=lease_ms) if then else None
             return Concluded(state, started, runnable)
+
+        well = isinstance(outcome, Finished)
+        if well and not run.needed:
+            return self.database.hopefully(work, part="tasks")
+        with self.database.transaction(part="tasks" if well else "all") as tx:  # a bad end may take others down
+            return work(tx)
 
     def _conclude(self, tx: Transaction, run: Run, outcome: Outcome) -> tuple[State, int]:
         ended = self._ended(tx, run, outcome)

@@ -23,8 +23,7 @@ class Steps:
 
     def store(self, run: Run, name: str, result: str, *, sort: str = "step") -> None:
         """Keep the step's result. Errors: LeaseLost, StepReused."""
-        with self.database.transaction(part="tasks") as tx:
-            put_step(tx, self.journal, run, name, result, sort=sort)
+        self.database.hopefully(lambda tx: put_step(tx, self.journal, run, name, result, sort=sort), part="tasks")
 
     def begin(self, run: Run, name: str) -> bool:
         """Write down that an effect without a key is about to take place; False: it may have taken place before.

@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Generator
 from dataclasses import dataclass
 
-from longwatch.db.connection import Database, Part, Row, Transaction, Value
+from longwatch.db.connection import Certain, Database, Part, Row, Transaction, Value
 from longwatch.runtime.run import current_frame, current_run
 from longwatch.testing.clock import Clock
 
@@ -126,7 +126,7 @@ class Watch:
         return self._last if what.startswith(("edit.", "step.", "once.")) else ""
 
 
-class Watched:
+class Watched(Certain):
     """db.connection.Database, whose commits are places."""
 
     def __init__(self, real: Database, watch: Watch) -> None:
@@ -180,6 +180,9 @@ class Told:
 
     def all(self, statement: str, /, **values: Value) -> list[Row]:
         return self._tx.all(statement, **values)
+
+    def several(self, *asked: tuple[str, dict[str, Value]]) -> list[list[Row]]:
+        return self._tx.several(*asked)
 
     def count(self, statement: str, /, **values: Value) -> int:
         if statement in STEPS:

@@ -9,7 +9,7 @@ from collections import Counter
 from types import TracebackType
 from typing import Any, Protocol
 
-from longwatch.db.connection import Part, Row, Transaction, Value
+from longwatch.db.connection import Certain, Part, Row, Transaction, Value
 from longwatch.db.sqlite import SqliteDatabase, SqliteTransaction
 from longwatch.errors import LeaseLost, StoreUnavailable
 
@@ -38,7 +38,7 @@ class Client(Protocol):
         ...
 
 
-class FaultyDatabase:
+class FaultyDatabase(Certain):
     """db.connection.Database, of one simulated process."""
 
     def __init__(self, client: Client, real: SqliteDatabase, marks: Marks) -> None:

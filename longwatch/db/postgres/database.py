@@ -24,9 +24,10 @@ commit without waiting for the disk, so that others need not wait for the lock t
 import contextlib
 import os
 import weakref
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
+from typing import TypeVar
 
-from longwatch.db.connection import Clock, Part
+from longwatch.db.connection import Clock, Part, Transaction, Unmet
 from longwatch.db.postgres import dialect
 from longwatch.db.postgres.bells import ListenBells
 from longwatch.db.postgres.clock import GivenInstants, Instants, ServerInstants
@@ -36,6 +37,7 @@ from longwatch.db.postgres.refusals import lost, refused, unavailable
 from longwatch.db.postgres.transaction import ROLL_BACK, Begun, PostgresTransaction
 from longwatch.errors import StoreUnavailable
 
+T = TypeVar("T")
 STATE, CALLS = 1, 3  # advisory locks; the first of their two numbers is the schema's
 LOOKS = 20  # at a transaction that is still going on after its connection was lost
 
@@ -110,16 +112,31 @@ class PostgresDatabase:
 
     # -- transactions -------------------------------------------------------------------------------------------------
 
+    def hopefully(self, work: Callable[[Transaction], T], *, durable: bool = True, part: Part = "all") -> T:
+        try:
+            with self.transaction(durable=durable, part=part, hopes=True) as tx:
+                return work(tx)
+        except Unmet:
+            with self.transaction(durable=durable, part=part) as tx:
+                return work(tx)
+
     @contextlib.contextmanager
-    def transaction(self, *, durable: bool = True, part: Part = "all") -> Generator[PostgresTransaction]:
+    def transaction(
+        self, *, durable: bool = True, part: Part = "all", hopes: bool = False
+    ) -> Generator[PostgresTransaction]:
+        """hopes: errors are Unmet too, and a transaction in which nothing was read is sent in one go with its commit."""
         self._usable()
         settings = () if durable and self._syncs else (NOT_DURABLE,)
         opening = (BEGIN, *settings, *self._locks(part))
         ending = (COMMIT, FLUSH) if settings and self._syncs and part == "calls" else (COMMIT,)
-        tx = PostgresTransaction(lambda first: self._begin(opening, first, NUMBER), dialect.load(reading=False))
+        statements = dialect.load(reading=False)
+        tx = PostgresTransaction(lambda first: self._begin(opening, first, NUMBER), statements, hopes=hopes)
         with self._ended(tx):
             yield tx
-            self._commit(tx, ending)
+            if tx.hoped and tx.begun is None:
+                self._at_once((*opening, self._clock(NUMBER)), tx.queued, ending)
+            else:
+                self._commit(tx, ending)
 
     @contextlib.contextmanager
     def read(self) -> Generator[PostgresTransaction]:
@@ -135,6 +152,10 @@ class PostgresDatabase:
         try:
             with self._translated():
                 yield
+        except ServerError as error:
+            if tx.hoped and error.state == dialect.UNMET:
+                raise Unmet from error
+            raise
         finally:
             if tx.begun is not None:
                 self._roll_back(tx.begun.link)
@@ -197,6 +218,24 @@ class PostgresDatabase:
                 link.ask(*step, COMMIT)
         finally:
             self._pool.give(link)
+
+    def _at_once(self, opening: Sequence[Request], work: Sequence[Request], ending: Sequence[Request]) -> None:
+        """A whole transaction in one go. Its number comes with the reply: who gets none has to look for what it wrote."""
+        link = self._pool.take()
+        link.wait_ms = WAIT_WRITING_MS
+        try:
+            row = link.ask(*opening, *work, *ending)[len(opening) - 1].rows[0]
+        except Lost as error:
+            self._pool.forget_idle()
+            reason = f"the connection was lost in a transaction ({error})"
+            raise unavailable(self.place, reason, hint="Look up whether it landed.", maybe=True) from error
+        finally:
+            self._roll_back(link)
+            self._pool.give(link)
+        if self._instants.went_back(row.server_ms, row.offset_ms):
+            self._set_forwards()
+        else:
+            self._instants.told(row.server_ms, row.offset_ms)
 
     def _commit(self, tx: PostgresTransaction, ending: Sequence[Request]) -> None:
         if tx.begun is None and not tx.queued:

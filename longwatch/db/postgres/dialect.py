@@ -34,6 +34,7 @@ WORDS = (
     (re.compile(r"\bwithout rowid\b"), ""),
 )
 
+UNMET = "22012"  # state of a division by zero, of which there is none but where something was hoped for
 INT, TEXT = 20, 25  # oids of bigint and text
 NUMBERS = re.compile(
     r".*_(ms|us|total)|before|after|told_money|told_tokens"
@@ -62,23 +63,43 @@ UNASKED = frozenset(
 """Statements of which nobody asks how many rows they changed; a test sees to it."""
 
 
+EXPECTED = frozenset({"call.add", "tasks.finish", "tasks.start", "tasks.store_step"})
+"""Statements that nearly always change their row: whoever hopes does not wait to be told."""
+
+ABSENT = frozenset({"tasks.dependants"})
+"""Reads that nearly always find nothing."""
+
+
 class Statement(NamedTuple):
     """sql: with numbered parameters. names: of the parameters, in their order. nulls: what type a null of each has.
 
     waits: whether there is an answer to wait for. A plain insert adds one row or fails, and of some nobody asks.
+    hoped: what is said instead by who hopes: it fails (UNMET) where the answer is not the usual one; b"" if there is none.
     """
 
     sql: bytes
     names: tuple[str, ...]
     nulls: tuple[int, ...]
     waits: bool = True
+    hoped: bytes = b""
 
 
 @cache
 def load(*, reading: bool) -> dict[str, Statement]:
     """Every statement by name. reading: as a transaction that only reads says it."""
     found = {name: translated(text, reading=reading) for name, text in statements.load("postgres").items()}
-    return {name: made._replace(waits=made.waits and name not in UNASKED) for name, made in found.items()}
+    return {
+        name: made._replace(waits=made.waits and name not in UNASKED, hoped=hoped(name, made.sql))
+        for name, made in found.items()
+    }
+
+
+def hoped(name: str, sql: bytes) -> bytes:
+    if name in EXPECTED:
+        return b"with done as (%b returning 1) select 1 / count(*) as met from done" % sql
+    if name in ABSENT:
+        return b"with found as (%b) select 1 / (1 - least(count(*), 1)) as met from found" % sql
+    return b""
 
 
 def translated(text: str, *, reading: bool = False) -> Statement:

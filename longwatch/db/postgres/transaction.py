@@ -33,8 +33,10 @@ Begin = Callable[[Sequence[Request]], Begun]
 class PostgresTransaction:
     """Statements by name. What has no answer to wait for is sent together with what follows."""
 
-    def __init__(self, begin: Begin, statements: dict[str, dialect.Statement]) -> None:
-        self._begin, self._statements = begin, statements
+    def __init__(self, begin: Begin, statements: dict[str, dialect.Statement], *, hopes: bool = False) -> None:
+        """hopes: what nearly always comes is taken for granted; see Database.hopefully."""
+        self._begin, self._statements, self._hopes = begin, statements, hopes
+        self.hoped = False  # something was
         self.begun: Begun | None = None
         self.queued: list[Request] = []
 
@@ -61,13 +63,27 @@ class PostgresTransaction:
         return rows[0] if rows else None
 
     def all(self, statement: str, /, **values: Value) -> list[Row]:
+        if self._hopes and statement in dialect.ABSENT:
+            self._hope(statement, values)
+            return []
         return self._run(statement, values).rows
 
+    def several(self, *asked: tuple[str, dict[str, Value]]) -> list[list[Row]]:
+        answers = self._ask(*(self._request(statement, values) for statement, values in asked))
+        return [answer.rows for answer in answers[-len(asked) :]]
+
     def count(self, statement: str, /, **values: Value) -> int:
+        if self._hopes and statement in dialect.EXPECTED:
+            self._hope(statement, values)
+            return 1
         if not self._statements[statement].waits:
             self.queued.append(self._request(statement, values))
             return 1
         return self._run(statement, values).changed
+
+    def _hope(self, statement: str, values: dict[str, Value]) -> None:
+        self.queued.append(self._request(statement, values)._replace(sql=self._statements[statement].hoped))
+        self.hoped = True
 
     def plain(self, sql: str, *values: Value) -> list[tuple[Value, ...]]:
         """One statement of a copy: see db/tables.py."""
@@ -92,13 +108,13 @@ class PostgresTransaction:
     def _run(self, statement: str, values: dict[str, Value]) -> Answer:
         return self._ask(self._request(statement, values))[-1]
 
-    def _ask(self, request: Request) -> list[Answer]:
-        """With what was queued before it, and the beginning if it is the first."""
+    def _ask(self, *requests: Request) -> list[Answer]:
+        """With what was queued before them, and the beginning if they are the first."""
         queued, self.queued = self.queued, []
         if self.begun is None:
-            self.begun = self._begin((*queued, request))
+            self.begun = self._begin((*queued, *requests))
             return self.begun.answers
-        return self.begun.link.ask(*queued, request)
+        return self.begun.link.ask(*queued, *requests)
 
     def _request(self, statement: str, values: dict[str, Value]) -> Request:
         found = self._statements[statement]

@@ -26,7 +26,7 @@ from urllib.parse import unquote, urlsplit
 
 import apsw
 
-from longwatch.db.connection import Clock, Part
+from longwatch.db.connection import Certain, Clock, Part
 from longwatch.db.place import reachable, refuse_remote, unavailable
 from longwatch.db.sqlite.refusals import UPGRADE, raise_translated, translated
 from longwatch.db.sqlite.transaction import SqliteTransaction
@@ -57,7 +57,7 @@ _abandoned: list[object] = []  # connections of a parent: kept, so that the chil
 _living: "set[SqliteDatabase]" = set()
 
 
-class SqliteDatabase:
+class SqliteDatabase(Certain):
     """One SQLite file (or ":memory:"), one connection, any number of threads."""
 
     def __init__(self, path: str, clock: Clock, *, syncs: bool = True) -> None:

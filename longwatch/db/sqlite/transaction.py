@@ -72,6 +72,9 @@ class SqliteTransaction:
         make = said.make or said.name_columns(cursor)
         return [make(row) for row in cursor.fetchall()]
 
+    def several(self, *asked: tuple[str, dict[str, Value]]) -> list[list[Row]]:
+        return [self.all(statement, **values) for statement, values in asked]
+
     def count(self, statement: str, /, **values: Value) -> int:
         values["now_ms"], values["wall_ms"] = self.now_ms, self.wall_ms
         text = self._sql[statement]

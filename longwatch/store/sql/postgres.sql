@@ -30,6 +30,13 @@ update task set state = 'ready'
 -- tasks.ready_of_kind: what somebody else is about to take is skipped
 select lane, seq from task where state = 'ready' and kind = :kind order by lane, seq limit :limit for update skip locked;
 
+-- tasks.claim: the places of a list are counted from one
+update task set state = 'claimed', owner = :owner, fence = :fence + listed.place - 1, until_ms = :now_ms + :lease_ms
+  from jsonb_array_elements_text(cast(:listed as jsonb)) with ordinality as listed (value, place)
+ where task.seq = cast(listed.value as bigint) and task.state = 'ready'
+returning task.*, exists (select 1 from step where step.task = task.id) as begun,
+          exists (select 1 from need where need.needs = task.id and need.met = 0) as needed;
+
 -- tasks.dependants: whoever meets the last need must see the others met: one at a time
 select need.task, need.fate, task.state, task.cause
   from need join task on task.id = need.task

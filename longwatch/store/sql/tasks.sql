@@ -22,13 +22,15 @@ select min(ready_ms) as at_ms from task where state = 'scheduled';
 -- ready_of_kind: the next ones to claim, of one kind
 select lane, seq from task where state = 'ready' and kind = :kind order by lane, seq limit :limit;
 
--- claim: the worker's from now on, until it stops beating
-update task set state = 'claimed', owner = :owner, fence = :fence, until_ms = :until_ms
- where seq = :seq and state = 'ready'
-returning *, exists (select 1 from step where step.task = task.id) as begun;
+-- claim: the worker's from now on, until it stops beating; fences in the order of the list, from the first on
+update task set state = 'claimed', owner = :owner, fence = :fence + listed.key, until_ms = :now_ms + :lease_ms
+  from json_each(:listed) as listed
+ where task.seq = listed.value and task.state = 'ready'
+returning *, exists (select 1 from step where step.task = task.id) as begun,
+          exists (select 1 from need where need.needs = task.id and need.met = 0) as needed;
 
 -- start: the run begins; the guard is the fence
-update task set state = 'running', until_ms = :until_ms
+update task set state = 'running', until_ms = :now_ms + :lease_ms
  where seq = :seq and fence = :fence and state = 'claimed' and until_ms > :now_ms;
 
 -- insert_run: one attempt
@@ -74,7 +76,9 @@ returning fence;
 select * from task where state in ('claimed', 'running') and until_ms <= :now_ms order by until_ms, seq limit :limit;
 
 -- owned: everything that a worker holds
-select *, exists (select 1 from step where step.task = task.id) as begun from task
+select *, exists (select 1 from step where step.task = task.id) as begun,
+       exists (select 1 from need where need.needs = task.id and need.met = 0) as needed
+  from task
  where state in ('claimed', 'running') and until_ms >= 0 and owner = :owner;
 
 -- open_once: an effect begun and never repeated, without an outcome

@@ -77,9 +77,10 @@ def _check_engine(option: str, said: str, words: Sequence[str], schemes: Sequenc
     scheme, separator, rest = said.partition("://")
     if said in words or (separator and scheme in schemes and rest):
         return
-    shown = f"{scheme}://" if separator else repr(said)  # an address may hold a password
+    shown = said.partition(":")[0]  # what follows may hold a password
+    near = "" if ":" in said else nearest(said, words)
     hint = f"Use {', '.join(words)}, or an address: {option} {schemes[0]}://..."
-    raise ConfigError(f"{option} {shown} is no engine of the demo{nearest(scheme, [*words, *schemes])}", hint=hint)
+    raise ConfigError(f"{option} {shown!r} is no engine of the demo{near}", hint=hint)
 
 
 @contextlib.contextmanager

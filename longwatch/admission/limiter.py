@@ -61,18 +61,24 @@ class Limiter:
         """
         check(request)
         prepared = self.scope(request.service, request.model, request.budget, request.agent)
-        with self.database.transaction(part="calls", durable=request.once) as tx:
-            used = keys.uses(tx, prepared, request)
-            answer = keys.forgotten(tx, prepared, request, used) or self._decide(tx, prepared, request, used)
-            if isinstance(answer, Later) and answer.reason != "rate" and self._expire(tx, PAGE):
-                answer = self._decide(tx, prepared, request, used)  # what it waits for was held by somebody long gone
-            if isinstance(answer, TooHeavy | Spent | Later | LongwatchError):
-                row = tx.one("call.by_id", id=request.id)  # a repetition is held up by nothing, least of all by itself
-                answer = answer if row is None else admitted(row)
-            wall_ms = tx.wall_ms
+        answer, wall_ms = self.database.hopefully(
+            lambda tx: (self._admit(tx, prepared, request), tx.wall_ms), part="calls", durable=request.once
+        )
         if isinstance(answer, Admitted | Later):
             return answer
         raise self._refusal(answer, wall_ms)
+
+    def _admit(
+        self, tx: Transaction, prepared: Prepared, request: CallRequest
+    ) -> "Decision | Admitted | LongwatchError":
+        used = keys.uses(tx, prepared, request)
+        answer = keys.forgotten(tx, prepared, request, used) or self._decide(tx, prepared, request, used)
+        if isinstance(answer, Later) and answer.reason != "rate" and self._expire(tx, PAGE):
+            answer = self._decide(tx, prepared, request, used)  # what it waits for was held by somebody long gone
+        if isinstance(answer, TooHeavy | Spent | Later | LongwatchError):
+            row = tx.one("call.by_id", id=request.id)  # a repetition is held up by nothing, least of all by itself
+            answer = answer if row is None else admitted(row)
+        return answer
 
     def _decide(
         self, tx: Transaction, prepared: Prepared, request: CallRequest, used: Row | None

@@ -18,7 +18,7 @@ from longwatch.policy.admission import Ask, Metered, Places, Purse
 from longwatch.policy.budget import Standing, first_told
 from longwatch.policy.meter import NEW, Meter
 from longwatch.policy.scope import FLEET, Gauge, PurseCap, Scope
-from longwatch.policy.window import calendar_at, calendar_minute, window_of
+from longwatch.policy.window import PARTED_MS, calendar_at, window_of
 
 encode = msgspec.json.Encoder().encode
 
@@ -88,8 +88,11 @@ def read(tx: Transaction, prepared: Prepared, request: CallRequest) -> Read:
     """The state of every limit of this call."""
     scope = prepared.scope
     most = scope.service.concurrency
-    groups = tx.all("call.groups") if prepared.payers or most is not None else []
-    calendar_ms, windows = _windows(tx, prepared, request)
+    whose = {"agent": request.agent, "service": request.service, "budget": request.budget, "parted_ms": PARTED_MS}
+    current, groups, stored = tx.several(
+        ("spend.current", whose), ("call.groups", {}), ("meter.several", dict(prepared.meters))
+    )
+    calendar_ms, windows = _windows(tx, current)
     needs = {"money": request.money, "calls": request.calls, "tokens": request.tokens}
     purses = tuple(
         Purse(_standing(tx, prepared.zone, payer, groups, windows, calendar_ms), needs[payer.cap.dimension])
@@ -97,23 +100,23 @@ def read(tx: Transaction, prepared: Prepared, request: CallRequest) -> Read:
     )
     places = None if most is None else Places(_places(groups, scope.service.name), most)
     until_us = None if request.until_ms is None else request.until_ms * 1000
-    metered = read_meters(tx, prepared, request)
-    return Read(Ask(tx.now_ms * 1000, until_us, metered, places, purses), calendar_ms)
-
-
-def read_meters(tx: Transaction, prepared: Prepared, request: CallRequest) -> tuple[Metered, ...]:
-    found = meters(tx, prepared)
-    return tuple(
+    found = _meters(stored)
+    metered = tuple(
         Metered(name, rate, found.get(name, NEW), request.weights.get(dimension, 0))
-        for name, dimension, rate in prepared.scope.gauges
+        for name, dimension, rate in scope.gauges
     )
+    return Read(Ask(tx.now_ms * 1000, until_us, metered, places, purses), calendar_ms)
 
 
 def meters(tx: Transaction, prepared: Prepared) -> dict[str, Meter]:
     """The meters of the scope that were ever used, by name."""
     if not prepared.scope.gauges:
         return {}
-    return {row[0]: Meter(*row[1:]) for row in tx.all("meter.several", **prepared.meters)}
+    return _meters(tx.all("meter.several", **prepared.meters))
+
+
+def _meters(rows: Sequence[Row]) -> dict[str, Meter]:
+    return {row[0]: Meter(*row[1:]) for row in rows}
 
 
 def keep_meters(tx: Transaction, changed: dict[str, Meter]) -> None:
@@ -147,12 +150,8 @@ Windows = dict[tuple[str, str, str], Row]
 """Rows of the present windows by (purse, dimension, per)."""
 
 
-def _windows(tx: Transaction, prepared: Prepared, request: CallRequest) -> tuple[int, Windows]:
+def _windows(tx: Transaction, rows: Sequence[Row]) -> tuple[int, Windows]:
     """The budgets' calendar, moved on if a minute has passed, and the purses' windows that hold it."""
-    minute_ms = calendar_minute(tx.wall_ms, steady_ms=tx.now_ms)
-    rows = tx.all(
-        "spend.current", agent=request.agent, service=request.service, budget=request.budget, minute_ms=minute_ms
-    )
     stored_ms = rows[0].at_ms
     calendar_ms = calendar_at(stored_ms, wall_ms=tx.wall_ms, steady_ms=tx.now_ms)
     if calendar_ms > stored_ms:

@@ -8,7 +8,7 @@ Leaving the block commits; an exception rolls back. A commit whose reply is lost
 `.maybe_committed`: look up, never guess.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from typing import Any, Literal, Protocol, TypeVar
 
@@ -58,7 +58,7 @@ class Transaction(Protocol):
         """Every row of the named statement."""
         ...
 
-    def several(self, *asked: tuple[str, dict[str, Value]]) -> list[list[Row]]:
+    def several(self, *asked: tuple[str, Mapping[str, Value]]) -> list[list[Row]]:
         """What `all` answers to each of these reads, which do not need each other's answers, in one go."""
         ...
 

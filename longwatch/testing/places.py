@@ -9,7 +9,7 @@ import contextlib
 import os
 import signal
 from collections import Counter
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass
 
 from longwatch.db.connection import Certain, Database, Part, Row, Transaction, Value
@@ -181,7 +181,7 @@ class Told:
     def all(self, statement: str, /, **values: Value) -> list[Row]:
         return self._tx.all(statement, **values)
 
-    def several(self, *asked: tuple[str, dict[str, Value]]) -> list[list[Row]]:
+    def several(self, *asked: tuple[str, Mapping[str, Value]]) -> list[list[Row]]:
         return self._tx.several(*asked)
 
     def count(self, statement: str, /, **values: Value) -> int:

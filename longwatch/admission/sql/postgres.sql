@@ -12,10 +12,11 @@ on conflict (name) do update set free_us = excluded.free_us, last_us = excluded.
 
 -- spend.current: the later of two instants is not called max
 select c.at_ms, s.purse, s.dimension, s.per, s.starts_ms, s.ends_ms, s.settled, s.warned
-  from calendar c
+  from (select at_ms, greatest(at_ms, case when abs(:wall_ms - :now_ms) < :parted_ms
+                                           then :wall_ms - :wall_ms % 60000 else 0 end) as moved_ms from calendar) as c
   left join spend s
     on s.purse in ('fleet', 'agent:' || :agent, 'service:' || :service, 'budget:' || :budget)
-   and s.ends_ms > greatest(c.at_ms, :minute_ms) and s.starts_ms <= greatest(c.at_ms, :minute_ms);
+   and s.ends_ms > c.moved_ms and s.starts_ms <= c.moved_ms;
 
 -- spend.turn: the same
 update calendar set at_ms = greatest(at_ms, :at_ms);

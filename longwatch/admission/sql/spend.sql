@@ -1,9 +1,11 @@
--- current: the budgets' calendar, and beside it the purses' windows that hold it now (one row of nulls without any)
+-- current: the budgets' calendar, and beside it the purses' windows that hold it as it moves on now, as
+-- policy.window.calendar_at says (one row of nulls without any)
 select c.at_ms, s.purse, s.dimension, s.per, s.starts_ms, s.ends_ms, s.settled, s.warned
-  from calendar c
+  from (select at_ms, max(at_ms, case when abs(:wall_ms - :now_ms) < :parted_ms
+                                      then :wall_ms - :wall_ms % 60000 else 0 end) as moved_ms from calendar) as c
   left join spend s
     on s.purse in ('fleet', 'agent:' || :agent, 'service:' || :service, 'budget:' || :budget)
-   and s.ends_ms > max(c.at_ms, :minute_ms) and s.starts_ms <= max(c.at_ms, :minute_ms);
+   and s.ends_ms > c.moved_ms and s.starts_ms <= c.moved_ms;
 
 -- calendar: how far the budgets' calendar has got
 select at_ms from calendar;

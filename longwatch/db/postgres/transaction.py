@@ -4,7 +4,7 @@ Its instants are kept on the server (`longwatch.now_ms`, `longwatch.wall_ms`, se
 the first one needs them before they are known here.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple, cast
 
 from longwatch.db.connection import Row, Value
@@ -68,7 +68,7 @@ class PostgresTransaction:
             return []
         return self._run(statement, values).rows
 
-    def several(self, *asked: tuple[str, dict[str, Value]]) -> list[list[Row]]:
+    def several(self, *asked: tuple[str, Mapping[str, Value]]) -> list[list[Row]]:
         answers = self._ask(*(self._request(statement, values) for statement, values in asked))
         return [answer.rows for answer in answers[-len(asked) :]]
 
@@ -116,6 +116,6 @@ class PostgresTransaction:
             return self.begun.answers
         return self.begun.link.ask(*queued, *requests)
 
-    def _request(self, statement: str, values: dict[str, Value]) -> Request:
+    def _request(self, statement: str, values: Mapping[str, Value]) -> Request:
         found = self._statements[statement]
         return Request(found.sql, [values[name] for name in found.names], found.nulls)

@@ -2,7 +2,7 @@
 
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 from collections import namedtuple
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from operator import itemgetter
 from typing import Any, cast
 
@@ -72,7 +72,7 @@ class SqliteTransaction:
         make = said.make or said.name_columns(cursor)
         return [make(row) for row in cursor.fetchall()]
 
-    def several(self, *asked: tuple[str, dict[str, Value]]) -> list[list[Row]]:
+    def several(self, *asked: tuple[str, Mapping[str, Value]]) -> list[list[Row]]:
         return [self.all(statement, **values) for statement, values in asked]
 
     def count(self, statement: str, /, **values: Value) -> int:

@@ -65,6 +65,8 @@ class Parts:
         )
 
     def dismiss(self, owner: str) -> None:
+        """The worker ends by itself. What it did is written down first: whoever is off the list is not buried any more."""
+        self.calls.limiter.flush()
         self.workers.dismiss(owner)
 
     def beat(self, owner: str, fences: list[int]) -> set[int]:

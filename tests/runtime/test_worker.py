@@ -806,3 +806,17 @@ def test_who_dies_while_he_buries_leaves_the_dead_to_the_next(
         parts.bury_the_dead()
     assert (parts.bury_the_dead(), parts.bury_the_dead()) == (1, 0)
     assert buried == ["dead", "dead"]
+
+
+def test_what_a_worker_did_is_written_down_before_it_is_off_the_list(
+    lw: longwatch.Longwatch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workers, limiter, enrolled = lw.opened.parts.workers, lw.opened.parts.calls.limiter, list[int]()
+
+    def flush() -> bool:
+        enrolled.append(len(workers.all()))
+        return False
+
+    monkeypatch.setattr(limiter, "flush", flush)
+    worker_of(lw).work(until_idle=True)
+    assert enrolled == [1]

@@ -259,6 +259,7 @@ def _followed(session: Session, limit: int, filters: dict[str, str | int | None]
     parts = session.parts
     newest = parts.journal.latest(limit=1)
     after = newest[-1].seq if newest else 0
+    parts.journal.after(after, limit=1)  # waits for who has numbered an entry before that one and not committed it yet
     for entry in parts.journal.latest(limit=limit, **filters):
         if entry.seq <= after:
             yield entry

@@ -6,6 +6,7 @@ stand-in, lines of books, lines of mail, and what each holder of a till saw, in 
 """
 
 import contextlib
+import faulthandler
 import os
 import signal
 import sys
@@ -122,6 +123,7 @@ def tell(pids: list[int]) -> None:
 
 
 if __name__ == "__main__":
+    faulthandler.register(signal.SIGUSR1)  # asked by the director where it stands
     threading.Thread(target=end_with_input, daemon=True).start()
     lw.work(name=sys.argv[4] if len(sys.argv) > 4 else None, on_start=tell)
     lw.close()

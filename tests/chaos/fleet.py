@@ -7,6 +7,7 @@ effects, and only then at the ledger.
 import json
 import os
 import random
+import signal
 import subprocess
 import sys
 import time
@@ -22,6 +23,7 @@ from urllib.parse import urlsplit
 import psycopg
 from proxy import Proxy
 from psycopg.rows import dict_row
+from speed import Speed
 
 import longwatch
 from longwatch.errors import StoreUnavailable
@@ -32,6 +34,7 @@ from longwatch.sandbox.settings import Settings, Stripe
 WORKER = Path(__file__).with_name("chaos_worker.py")
 LEASE_S, PATIENCE_S = 2, 90
 RECOVERY_S = LEASE_S + 10
+SLOW_S = 5  # whoever works is asked where he stands, for the log
 BEFORE, AFTER = 24, 8  # orders of a round: submitted before its fault, and once it is over
 FEE_MICROS = 200_000
 
@@ -69,19 +72,25 @@ def pounds(micros: int) -> str:
 
 @dataclass
 class Figures:
-    """What a kind of chaos came to. longest: the journal of what ended last in the round that took longest."""
+    """What a kind of chaos came to. longest: the journal of what ended last in the round that took longest.
+
+    slower: how many times longer than on a machine of its own the last round has taken; slowest: the worst of that.
+    """
 
     rounds: int = 0
     recovered_s: list[float] = field(default_factory=list[float])
     first_s: list[float] = field(default_factory=list[float])
     longest: str = ""
+    slower: float = 1.0
+    slowest: float = 1.0
 
     def line(self) -> str:
         longest = max(self.recovered_s, default=0.0)
         middle = sorted(self.recovered_s)[len(self.recovered_s) // 2] if self.recovered_s else 0.0
         return (
             f"{self.rounds} rounds; first effect after at most {max(self.first_s, default=0.0):.1f} s, "
-            f"all recovered after {middle:.1f} s (half of the rounds) to {longest:.1f} s"
+            f"all recovered after {middle:.1f} s (half of the rounds) to {longest:.1f} s, "
+            f"on a machine up to {self.slowest:.1f} times slower than alone"
         )
 
 
@@ -114,6 +123,7 @@ class Fleet:
     socket: Path | None = None
     before: int = BEFORE
     figures: Figures = field(default_factory=Figures)
+    speed: Speed = field(default_factory=Speed)
     orders: int = 0
     lw: longwatch.Longwatch = field(init=False)
 
@@ -124,23 +134,28 @@ class Fleet:
 
     def man(self, host: Host, processes: int) -> None:
         """Start so many workers, and wait until they are at work."""
-        environ = os.environ | {"CHAOS_EDITS": "1" if self.edits else "0", "CHAOS_STRIPE": str(self.socket or "")}
-        parts = [str(WORKER), str(host.config), self.sandbox.base_urls["stripe"], str(self.folder / "witness")]
-        fresh = [
-            subprocess.Popen(
-                [*host.command, sys.executable, *parts],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=(self.folder / "errors.log").open("ab"),
-                env=environ,
-                text=True,
-            )
-            for _ in range(processes)
-        ]
-        for worker in fresh:
+        for worker in self.start(host, processes):
             assert worker.stdout is not None
             assert worker.stdout.readline() == "ready\n", self.errors()
+
+    def start(self, host: Host, processes: int) -> "list[subprocess.Popen[str]]":
+        """Start so many workers. Each says that it is ready."""
+        environ = os.environ | {"CHAOS_EDITS": "1" if self.edits else "0", "CHAOS_STRIPE": str(self.socket or "")}
+        parts = [str(WORKER), str(host.config), self.sandbox.base_urls["stripe"], str(self.folder / "witness")]
+        with (self.folder / "errors.log").open("ab") as errors:
+            fresh = [
+                subprocess.Popen(
+                    [*host.command, sys.executable, *parts],
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    stderr=errors,
+                    env=environ,
+                    text=True,
+                )
+                for _ in range(processes)
+            ]
         host.workers += fresh
+        return fresh
 
     def errors(self) -> str:
         return (self.folder / "errors.log").read_text()[-4_000:]
@@ -212,6 +227,7 @@ class Fleet:
     def round(self, fault: "Callable[[], float | None]") -> None:
         """A fault in the middle of a round's orders. It returns when it was over, if that was before it returned."""
         before = self.ended()
+        self.speed.slower()
         self.submit(self.before)
         self.until(lambda: self.ended() > before + 2, "nobody begins")
         time.sleep(self.chance.uniform(0, 0.3))
@@ -225,13 +241,27 @@ class Fleet:
         if took_s > max(self.figures.recovered_s, default=5.0):
             self.figures.longest = self.slowest()
         self.figures.recovered_s.append(took_s)
+        self.figures.slower = self.speed.slower()
+        self.figures.slowest = max(self.figures.slowest, self.figures.slower)
         self.figures.rounds += 1
 
     def until(self, is_so: Callable[[], bool], otherwise: str) -> None:
-        ends = time.monotonic() + PATIENCE_S
+        ends, asked = time.monotonic() + PATIENCE_S, False
         while not is_so():
+            if not asked and time.monotonic() > ends - PATIENCE_S + SLOW_S:
+                asked = self.ask_where_they_stand()
             assert time.monotonic() < ends, f"{otherwise}: {self.counts()}, {self.troubles()}\n{self.errors()}"
             time.sleep(0.03)
+
+    def ask_where_they_stand(self) -> bool:
+        """Into the log: it takes too long."""
+        for worker in self.at_work():
+            worker.send_signal(signal.SIGUSR1)
+        return True
+
+    def at_work(self) -> "list[subprocess.Popen[str]]":
+        """Those that are the workers themselves, and not a program that runs one on another host."""
+        return [worker for host in self.hosts if not host.command for worker in host.workers]
 
     def troubles(self) -> list[str]:
         """Why some of the orders that have not ended were tried in vain."""
@@ -394,5 +424,6 @@ def fleet(
         finally:
             if proxy is not None:
                 proxy.stop()
+            made.speed.stop()
             made.end()
             made.lw.close()

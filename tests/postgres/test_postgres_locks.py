@@ -165,3 +165,22 @@ def test_nobody_waits_in_a_circle_and_nothing_is_lost(server: Server, url: str) 
         name = url.split("/")[3].split("?")[0]
         row = connection.execute("select deadlocks from pg_stat_database where datname = %s", (name,)).fetchone()
     assert row == (0,)
+
+
+def test_who_follows_the_journal_misses_no_entry_that_commits_after_one_with_a_higher_number(url: str) -> None:
+    stores, others = Stores(url), Stores(url)
+    followed: list[list[str]] = []
+    with stores.database.transaction(part="tasks") as tx:
+        stores.journal.append(tx, "note.first", "first")
+        assert tx.now_ms
+        assert tx.all("journal.latest", limit=1, kind=None, agent=None, since_ms=None)[0].kind == "note.first"
+        with others.database.transaction(part="tasks") as other:
+            others.journal.append(other, "note.second", "second")
+        assert [entry.kind for entry in others.journal.latest()] == ["note.second"]
+        reader = threading.Thread(target=lambda: followed.append([e.kind for e in others.journal.after(0)]))
+        reader.start()
+        reader.join(0.3)
+    reader.join(10)
+    assert followed == [["note.first", "note.second"]]
+    for each in (stores, others):
+        each.database.close()

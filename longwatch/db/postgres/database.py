@@ -39,10 +39,14 @@ from longwatch.errors import StoreUnavailable
 
 T = TypeVar("T")
 STATE, CALLS = 1, 3  # advisory locks; the first of their two numbers is the schema's
+IN_ORDER = ("journal.list", "journal.list_of")
+"""What is read from a place onwards. Entries get their numbers before their commit: a read of these waits until nobody writes,
+and keeps writers out while it lasts, because a number that is missing then will never come."""
 LOOKS = 20  # at a transaction that is still going on after its connection was lost
 
 BEGIN = Request(b"begin isolation level read committed read write")
 BEGIN_READING = Request(b"begin isolation level repeatable read read only")
+BEGIN_READING_NEWEST = Request(b"begin isolation level read committed read only")
 NOT_DURABLE = Request(b"set local synchronous_commit = off")
 COMMIT = Request(b"commit")
 FLUSH = Request(b"select pg_logical_emit_message(true, 'longwatch', '')")  # waits for the disk, with all before it
@@ -141,8 +145,15 @@ class PostgresDatabase:
     @contextlib.contextmanager
     def read(self) -> Generator[PostgresTransaction]:
         self._usable()
-        opening = (BEGIN_READING,)
-        tx = PostgresTransaction(lambda first: self._begin(opening, first, NO_NUMBER), dialect.load(reading=True))
+        statements = dialect.load(reading=True)
+        in_order = {statements[name].sql for name in IN_ORDER}
+
+        def begin(first: Sequence[Request]) -> Begun:
+            waits = any(request.sql in in_order for request in first)
+            alone = (BEGIN_READING_NEWEST, Request(ALONE, (self.server.place, STATE)))
+            return self._begin(alone if waits else (BEGIN_READING,), first, NO_NUMBER)
+
+        tx = PostgresTransaction(begin, statements)
         with self._ended(tx):
             yield tx
 

@@ -353,7 +353,8 @@ class Worker:
             current.lose()
         if current is not None and self.stop.by_ms is not None and now_ms >= self.stop.by_ms:
             self._give_up(current, HandedBack(), "stop")
-        self._upkeep.step()
+        with contextlib.suppress(StoreUnavailable):  # whoever beats next does it
+            self._upkeep.step()
         wake_ms, stop_ms = now_ms + self.parts.lease_ms // 3, self.stop.by_ms
         return wake_ms if stop_ms is None or stop_ms <= now_ms else min(wake_ms, stop_ms)
 

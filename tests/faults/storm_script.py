@@ -6,15 +6,19 @@
     audit                 the whole ledger as JSON, as another process sees it
 
 What the handlers do outside the ledger is written where an auditor can count it: every task's book-keeping is one line
-of a book, appended by an edit inside a step; every mail is one line of mail.log, appended by an effect that is never
-repeated.
+of a book, appended by an edit inside a step; every payment is a call, and a line of bank.log with the call's key; every
+mail is one line of mail.log, appended by an effect that is never repeated. STORM_STATE and STORM_ADMISSION name servers.
 """
 
 import json
 import os
 import sys
 import time
+from decimal import Decimal
 from pathlib import Path
+from typing import Any
+
+import psycopg
 
 import longwatch
 from longwatch import RetryLater, Run
@@ -22,7 +26,20 @@ from longwatch.db.sqlite import SqliteDatabase
 
 FOLDER = Path(sys.argv[1])
 BOOKS = 5
-lw = longwatch.open(FOLDER / ".longwatch" / "longwatch.db", config={"fleet": {"root": str(FOLDER), "lease": "1s"}})
+SERVER = os.environ.get("STORM_STATE", "")
+lw = longwatch.open(
+    SERVER or FOLDER / ".longwatch" / "longwatch.db",
+    config={
+        "fleet": {
+            "root": str(FOLDER),
+            "lease": "1s",
+            "currency": "GBP",
+            "admission": os.environ.get("STORM_ADMISSION", ""),
+        },
+        "service": {"bank": {"rate": "1000/s", "burst": 20}},
+        "budget": {"wages": {"money": "1000 GBP total"}},
+    },
+)
 
 
 def think(seconds: float) -> float:
@@ -39,17 +56,29 @@ def book(name: str, task: str) -> str:
     return name
 
 
+def pay(run: Run) -> str:
+    with run.call("bank", budget="wages", money="0.01 GBP") as call:
+        note("bank.log", f"{run.task} {call.key}")
+        call.settle(money="0.01 GBP")
+    return call.key
+
+
 def send(task: str) -> str:
-    descriptor = os.open(FOLDER / "mail.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-    os.write(descriptor, f"{task}\n".encode())
-    os.close(descriptor)
+    note("mail.log", task)
     return "sent"
+
+
+def note(name: str, line: str) -> None:
+    descriptor = os.open(FOLDER / name, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    os.write(descriptor, f"{line}\n".encode())
+    os.close(descriptor)
 
 
 @lw.task("order", retries=3, crashes=1000, backoff=0.05)
 def order(run: Run, number: int) -> int:
     run.step("think", think, 0.02)
     run.step("book", book, f"book-{number % BOOKS}.txt", run.task)
+    run.step("pay", pay, run)
     if number % 7 == 0 and run.attempt == 1:
         raise ValueError("the first attempt of every seventh fails")
     if number % 11 == 0 and run.attempt == 1:
@@ -83,16 +112,22 @@ def submit(round: str, tasks: int) -> None:
 
 
 def count() -> int:
-    database = lw.opened.parts.database
-    assert isinstance(database, SqliteDatabase)
-    with database.read():
-        (row,) = database.connection.execute("select count(*) from task").fetchall()
+    (row,) = asked("select count(*) from task")
     return int(str(row[0]))
 
 
-def audit() -> None:
+def asked(sql: str) -> list[Any]:
+    """On a server as a stranger; a file has to be read by who has it open."""
+    if SERVER:
+        with psycopg.connect(SERVER) as connection:
+            return connection.execute(sql.encode()).fetchall()
     database = lw.opened.parts.database
     assert isinstance(database, SqliteDatabase)
+    with database.read():
+        return database.connection.execute(sql).fetchall()
+
+
+def audit() -> None:
     told = {
         "tasks": "select id, kind, state, failures, crashes, result, args from task",
         "finished": "select task, count(*) from run where outcome = 'finished' group by task",
@@ -101,9 +136,15 @@ def audit() -> None:
         "ended": "select task, count(*) from record where kind in ('task.done', 'task.unknown') group by task",
         "leases": "select id from lease",
         "pending_edits": "select id from edit where applied_ms is null",
-        "checked": "pragma integrity_check",
+        "open_calls": "select id, owner from call where state = 'open'",
+        "calls": "select task, key, sum(money) as money from call where state <> 'open' group by task, key",
+        "checked": "select 'ok'" if SERVER else "pragma integrity_check",
     }
-    sys.stdout.write(json.dumps({name: database.connection.execute(sql).fetchall() for name, sql in told.items()}))
+    said = {
+        name: [[int(v) if isinstance(v, Decimal) else v for v in row] for row in asked(sql)]
+        for name, sql in told.items()
+    }
+    sys.stdout.write(json.dumps(said))
 
 
 if __name__ == "__main__":

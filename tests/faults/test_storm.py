@@ -22,8 +22,12 @@ from typing import Any
 import pytest
 from share import share
 
+from longwatch.testing.servers import started
+
 SCRIPT = Path(__file__).parent / "storm_script.py"
 MARK = "LONGWATCH_STORM"
+VARIABLES = {"postgresql": "STORM_STATE", "redis": "STORM_ADMISSION"}
+PENNY = 10_000  # micro-pounds
 STILL_S = 120  # how long a fleet may take to come to rest when nobody disturbs it any more
 
 
@@ -36,11 +40,12 @@ class Faults:
 
 @dataclass
 class Storm:
-    """One fleet under fire. chance: seeded, so that a failure names what to repeat."""
+    """One fleet under fire. chance: seeded, so that a failure names what to repeat. engines: for the environment."""
 
     folder: Path
     processes: int
     chance: random.Random
+    engines: dict[str, str] = field(default_factory=dict[str, str])
     faults: Faults = field(default_factory=Faults)
     parent: "subprocess.Popen[str] | None" = None
     stopped: dict[int, float] = field(default_factory=dict[int, float])
@@ -51,11 +56,12 @@ class Storm:
 
     def run(self, *arguments: str) -> str:
         command = [sys.executable, str(SCRIPT), str(self.folder), *arguments]
-        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=STILL_S).stdout
+        environ = os.environ | self.engines
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=STILL_S, env=environ).stdout
 
     def start(self) -> None:
         command = [sys.executable, str(SCRIPT), str(self.folder), "work", str(self.processes)]
-        environ = os.environ | {MARK: str(self.folder)}
+        environ = os.environ | self.engines | {MARK: str(self.folder)}
         with Path(self.folder / "errors.log").open("a") as errors:
             self.parent = subprocess.Popen(command, stdout=errors, stderr=errors, env=environ, text=True)
 
@@ -144,7 +150,10 @@ def find_faults(folder: Path, told: dict[str, Any]) -> list[str]:
     steps = Counter((task, name) for task, name, _ in told["steps"])
     lines = {path: path.read_text().splitlines() for path in folder.glob("book-*.txt")}
     booked = Counter(line for found in lines.values() for line in found)
-    mailed = Counter((folder / "mail.log").read_text().splitlines() if (folder / "mail.log").exists() else [])
+    paid = [line.split() for line in read(folder / "bank.log")]
+    keys = {task: {key for payer, key in paid if payer == task} for task, _ in paid}
+    spent = {task: money for task, _, money in told["calls"]}
+    mailed = Counter(read(folder / "mail.log"))
     for path, found in lines.items():
         count = path.with_name(f"count-{path.name}").read_text()
         if int(count) != len(found):
@@ -159,22 +168,34 @@ def find_faults(folder: Path, told: dict[str, Any]) -> list[str]:
             wrong.append(f"ended {ended.get(task)} times: {story}")
         if kind == "order" and booked[task] != 1:
             wrong.append(f"booked {booked[task]} times: {story}")
+        if kind == "order" and (len(keys.get(task, ())) != 1 or spent.get(task, 0) < PENNY):
+            wrong.append(f"paid with {keys.get(task)}, {spent.get(task)} recorded: {story}")
         if kind == "mail" and (mailed[task] > 1 or (state == "done" and mailed[task] != 1)):
             wrong.append(f"mailed {mailed[task]} times: {story}")
         if state == "done" and any(steps[task, name] != 1 for name in ("think", "think again")):
             wrong.append(f"a step is missing: {story}")
+    if len(told["calls"]) != len({tuple(line) for line in paid}):
+        wrong.append(
+            f"{len(told['calls'])} keys of calls in the ledger, {len({tuple(line) for line in paid})} at the bank"
+        )
     strangers = (set(booked) | set(mailed)) - {row[0] for row in told["tasks"]}
     wrong += [f"nobody's effect: {line}" for line in strangers]
-    wrong += [f"still open: {name} {told[name]}" for name in ("open_runs", "pending_edits") if told[name]]
+    wrong += [f"still open: {name} {told[name]}" for name in ("open_runs", "open_calls", "pending_edits") if told[name]]
     return wrong + ([] if told["checked"] == [["ok"]] else [f"integrity: {told['checked']}"])
+
+
+def read(path: Path) -> list[str]:
+    return path.read_text().splitlines() if path.exists() else []
 
 
 @pytest.fixture
 def storm(tmp_path: Path, request: pytest.FixtureRequest) -> Generator[Storm]:
-    processes, seed = request.param
-    made = Storm(tmp_path, processes, random.Random(seed))
-    yield made
-    made.end()
+    processes, seed, *servers = request.param
+    with started(servers) as urls:
+        engines = {variable: urls[name] for name, variable in VARIABLES.items() if name in urls}
+        made = Storm(tmp_path, processes, random.Random(seed), engines)
+        yield made
+        made.end()
 
 
 def rage(storm: Storm, *, rounds: int, tasks: int, seconds: float, say: Any) -> None:
@@ -212,3 +233,18 @@ def test_a_storm_loses_nothing(storm: Storm, capsys: pytest.CaptureFixture[str])
     assert storm.faults.killed >= 3 * rounds
     assert storm.faults.stopped >= rounds
     assert storm.faults.parents >= rounds // 6
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize(
+    "storm",
+    [(15, 2027, "postgresql"), (15, 2028, "postgresql", "redis"), (15, 2029, "redis")],
+    indirect=True,
+    ids=["postgresql", "postgresql and redis", "sqlite and redis"],
+)
+def test_a_storm_over_servers_loses_nothing(storm: Storm, capsys: pytest.CaptureFixture[str]) -> None:
+    rounds = share(15)
+    rage(storm, rounds=rounds, tasks=120, seconds=10, say=capsys)
+    assert storm.faults.killed >= 3 * rounds
+    assert storm.faults.stopped >= rounds

@@ -57,7 +57,7 @@ def order(run: Run, number: int) -> int:
 
 
 def pay(run: Run, number: int) -> str:
-    purse, wait = ("small", "5s") if number % SMALL == 0 else ("large", "30s")
+    purse, wait = ("small", "1s") if number % SMALL == 0 else ("large", "30s")
     try:
         with run.call("stripe", budget=purse, money="0.20 GBP", wait=wait) as call:
             answer = client.post(

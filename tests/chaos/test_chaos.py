@@ -187,7 +187,7 @@ def test_hosts_cut_off_for_longer_than_their_lease_break_no_promise(
 ) -> None:
     """One of three: nothing passes, or everything is refused, or what is sent is lost and connections stay half open.
 
-    Stripe can be reached all the time. Recovery counts from the cut: the others take over.
+    Stripe can be reached all the time. Files belong to one host: these have none. Recovery counts from the cut: the others take over.
     """
     amount, seed = rounds(ROUNDS), random.SystemRandom().randrange(1 << 32)
     url = server.new_database()
@@ -203,7 +203,7 @@ def test_hosts_cut_off_for_longer_than_their_lease_break_no_promise(
                 cuts[-1].append(beside)
             ways.append(Way(address, f"redis://127.0.0.1:{cuts[-1][1].port}/0" if decides == "redis" else ""))
         desk = Way(url, engine_url(decides, engine))
-        with fleet(tmp_path, desk=desk, hosts=ways, processes=3, rounds=amount, seed=seed) as made:
+        with fleet(tmp_path, desk=desk, hosts=ways, processes=3, rounds=amount, seed=seed, edits=False) as made:
 
             def fault() -> float:
                 proxies, how = made.chance.choice(cuts), made.chance.choice(["stall", "deafen", "refuse"])
@@ -242,7 +242,7 @@ def why_no_hosts() -> str:
 def test_two_hosts_with_one_name_and_the_same_process_numbers_break_no_promise(
     decides: str, server: postgres.Server, engine: redis.Server, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """One of them goes down with all that runs on it, and comes up again. Files belong to one host: these have none."""
+    """One of them goes down with all that runs on it, and comes up again. There are no files here either."""
     amount, seed = rounds(ROUNDS), random.SystemRandom().randrange(1 << 32)
     way = Way(server.new_database(), engine_url(decides, engine))
     host = Way(way.state, way.engine, (*SAME_NAME, "sh"))

@@ -357,3 +357,26 @@ def test_a_repeated_admission_changes_nothing(shop: Opened) -> None:
     first = limiter.admit(each)
     assert limiter.admit(each) == first
     assert limiter.peek().caps[0].held == 100
+
+
+def test_a_call_whose_end_is_written_down_after_a_loss_of_memory_gives_its_place_back(frail: Opened) -> None:
+    one, other = frail.limiter(), frail.limiter()
+    calls = [request("api", money=100) for _ in range(3)]  # as many as may be open
+    for each in calls:
+        assert isinstance(one.admit(each), Admitted)
+    one.flush()
+    for each in calls:
+        one.settle(each.id, owner="me", money=60)  # Redis knows it, and this process; nobody has written it down
+    frail.server.kill()
+    frail.server.launch()
+    asked = request("api", owner="you")
+    for _ in range(3):  # notices, waits until everybody could write down what he has, and fills it from the ledger
+        assert isinstance(other.admit(asked), Later), "the ledger knows them as open"
+        frail.advance(GRACE_MS + 100)
+    one.flush()
+    frail.advance(GRACE_MS)
+    assert isinstance(other.admit(asked), Admitted)
+    spent = frail.spent()
+    assert spent >= 180, "the rest is parked: allotted, and written down by nobody"
+    assert isinstance(other.admit(request(money=1_000 - spent, owner="you")), Admitted)
+    assert isinstance(other.admit(request(money=1, owner="you")), Later), "the budget is used up"

@@ -4,6 +4,8 @@ import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from longwatch.admission.keys import Charge
+from longwatch.admission.ledger import COUNTED, NOTHING
 from longwatch.admission.redis.book import BATCH, Adjust, Book
 from longwatch.admission.redis.values import Known, Said, meters_of
 from longwatch.db.connection import Database
@@ -48,7 +50,7 @@ class Records:
         with contextlib.suppress(
             StoreUnavailable
         ):  # it keeps what is written down: whoever finds it loose tells it again
-            self._tell(adjusts, {call.id: call.version for call in calls if call.state != "open"})
+            self._tell(adjusts, {call.id: _end_of(call) for call in calls if call.state != "open"})
 
     def _meters(self) -> dict[str, Meter]:
         try:
@@ -57,8 +59,13 @@ class Records:
             return {}  # the ledger does not wait for the engine
         return meters_of(said["meters"], shift_us)
 
-    def _tell(self, adjusts: list[Adjust], ended: dict[str, int]) -> None:
+    def _tell(self, adjusts: list[Adjust], ended: dict[str, tuple[int, Charge]]) -> None:
         for adjust in adjusts:
             self.run("adjust", {"ps": adjust.purses, "cal": adjust.calendar_ms, "spent": adjust.amounts})
         if ended:
             self.run("recorded", {"calls": ended})
+
+
+def _end_of(call: Known) -> tuple[int, Charge]:
+    """Its version, and what it came to by itself."""
+    return call.version, call.told if call.state in COUNTED else NOTHING

@@ -302,11 +302,16 @@ local function listed()
   return say('calls', {calls = calls})
 end
 
--- the ledger has these versions of these calls
+-- the ledger has these versions of these ended calls: a.calls = {id = {version, told}}. One that is open here came from the
+-- ledger after a loss of memory, before its end was written there
 local function recorded()
-  for id, version in pairs(a.calls) do
-    local c = call_of(id)
-    if c and c.v == version and c.s ~= 'open' then
+  for id, kept in pairs(a.calls) do
+    local c, version, told = call_of(id), kept[1], kept[2]
+    if c and c.s == 'open' and c.v < version then
+      charge(c.ps, purses_of(c.ps), c.cal, told, less(NONE, c.h), -1)
+      redis.call('HDEL', KEYS[3], id)
+      redis.call('ZREM', KEYS[4], id)
+    elseif c and c.v == version and c.s ~= 'open' then
       redis.call('HDEL', KEYS[3], id)
       redis.call('ZREM', KEYS[5], id)
     end

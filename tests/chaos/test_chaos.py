@@ -187,7 +187,8 @@ def test_hosts_cut_off_for_longer_than_their_lease_break_no_promise(
 ) -> None:
     """One of three: nothing passes, or everything is refused, or what is sent is lost and connections stay half open.
 
-    Stripe can be reached all the time. Files belong to one host: these have none. Recovery counts from the cut: the others take over.
+    Stripe can be reached all the time. Files belong to one host: these have none. Recovery counts from the cut: the others
+    take over.
     """
     amount, seed = rounds(ROUNDS), random.SystemRandom().randrange(1 << 32)
     url = server.new_database()

@@ -29,6 +29,7 @@ from pathlib import Path
 from bench import harness
 from longwatch.admission.calls import Admitted, CallRequest
 from longwatch.admission.limiter import Limiter
+from longwatch.admission.postgres import PostgresLimiter
 from longwatch.db.migrate import migrate
 from longwatch.db.postgres import PostgresDatabase
 from longwatch.db.sqlite import SqliteDatabase
@@ -71,7 +72,9 @@ def open_limiter(path: Path, url: str = "", decided: Limits | None = None) -> Li
     migrate(database)
     fleet.enter(database, world, name="bench", redaction_key="00")
     journal = Journal(database, Redactor(b"bench"))
-    if not url or on_server:
+    if isinstance(database, PostgresDatabase):
+        return PostgresLimiter(database, journal, decided or limits())
+    if not url:
         return Limiter(database, journal, decided or limits())
     from longwatch.admission.redis import Link, RedisLimiter
 

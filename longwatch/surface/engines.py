@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from longwatch.admission.limiter import Limiter
+from longwatch.admission.postgres import PostgresLimiter
 from longwatch.config import Settings
 from longwatch.config.secret import without_password
 from longwatch.db.connection import Clock, Database
@@ -53,7 +54,7 @@ def open_state(settings: Settings, world: World) -> State:
 def open_limiter(settings: Settings, database: Database, journal: Journal, joined: Fleet, world: World) -> Limiter:
     """What decides about calls: the state's own engine, or the one that is named. Errors: StoreUnavailable, ConfigError."""
     if not settings.admission:
-        return Limiter(database, journal, settings.limits)
+        return _own_limiter(settings, database, journal)
     try:
         from longwatch.admission.redis import Link, RedisLimiter
     except ImportError as error:
@@ -66,6 +67,15 @@ def open_limiter(settings: Settings, database: Database, journal: Journal, joine
     )
     link.renew()
     return limiter
+
+
+def _own_limiter(settings: Settings, database: Database, journal: Journal) -> Limiter:
+    if not is_remote(settings.state):
+        return Limiter(database, journal, settings.limits)
+    from longwatch.db.postgres import PostgresDatabase
+
+    assert isinstance(database, PostgresDatabase)
+    return PostgresLimiter(database, journal, settings.limits)
 
 
 def _in_file(settings: Settings, world: World) -> State:

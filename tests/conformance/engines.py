@@ -5,6 +5,7 @@ from collections.abc import Callable
 from itertools import count
 from pathlib import Path
 
+from longwatch.admission.postgres import PostgresLimiter
 from longwatch.admission.redis import Link, RedisLimiter
 from longwatch.admission.redis.link import SCRIPT
 from longwatch.db.connection import Database
@@ -55,9 +56,10 @@ def beside_redis(clock: HandClock, *, script: bytes = SCRIPT) -> Beside:
     return Beside(in_memory(clock), limiter)
 
 
-def on_server(clock: HandClock) -> PostgresDatabase:
+def on_server(clock: HandClock) -> Beside:
     """Every state is a new database of one server, which ends with the tests."""
-    return Dropped(shared().new_database(), Machine(), clock=clock)
+    database = Dropped(shared().new_database(), Machine(), clock=clock)
+    return Beside(database, lambda _, journal, limits: PostgresLimiter(database, journal, limits))
 
 
 def _migrated(database: SqliteDatabase) -> SqliteDatabase:

@@ -27,7 +27,7 @@ import weakref
 from collections.abc import Callable, Generator, Sequence
 from typing import TypeVar
 
-from longwatch.db.connection import Clock, Part, Transaction, Unmet
+from longwatch.db.connection import Clock, Part, Row, Transaction, Unmet, Value
 from longwatch.db.postgres import dialect
 from longwatch.db.postgres.bells import ListenBells
 from longwatch.db.postgres.clock import GivenInstants, Instants, ServerInstants
@@ -129,10 +129,7 @@ class PostgresDatabase:
         self, *, durable: bool = True, part: Part = "all", hopes: bool = False
     ) -> Generator[PostgresTransaction]:
         """hopes: errors are Unmet too, and a transaction in which nothing was read is sent in one go with its commit."""
-        self._usable()
-        settings = () if durable and self._syncs else (NOT_DURABLE,)
-        opening = (BEGIN, *settings, *self._locks(part))
-        ending = (COMMIT, FLUSH) if settings and self._syncs and part == "calls" else (COMMIT,)
+        opening, ending = self._framed(durable, part)
         statements = dialect.load(reading=False)
         tx = PostgresTransaction(lambda first: self._begin(opening, first, NUMBER), statements, hopes=hopes)
         with self._ended(tx):
@@ -230,12 +227,41 @@ class PostgresDatabase:
         finally:
             self._pool.give(link)
 
-    def _at_once(self, opening: Sequence[Request], work: Sequence[Request], ending: Sequence[Request]) -> None:
-        """A whole transaction in one go. Its number comes with the reply: who gets none has to look for what it wrote."""
+    def at_once(self, statement: str, /, *, durable: bool, part: Part, **values: Value) -> Row | None:
+        """The first row of one statement that is a transaction of its own, sent in one go.
+
+        Errors: Unmet where it divides by zero; StoreUnavailable, of which it has to be able to be made again.
+        """
+        opening, ending = self._framed(durable, part)
+        said = dialect.load(reading=False)[statement]
+        work = Request(said.sql, [values[name] for name in said.names], said.nulls)
+        try:
+            with self._translated():
+                (answer,) = self._at_once((*opening, self._clock(NUMBER)), (work,), ending)
+        except ServerError as error:
+            if error.state == dialect.UNMET:
+                raise Unmet from error
+            raise
+        return answer.rows[0] if answer.rows else None
+
+    def _framed(self, durable: bool, part: Part) -> tuple[tuple[Request, ...], tuple[Request, ...]]:
+        """How such a transaction begins, before its clock, and how it ends."""
+        self._usable()
+        settings = () if durable and self._syncs else (NOT_DURABLE,)
+        flushes = settings and self._syncs and part == "calls"
+        return (BEGIN, *settings, *self._locks(part)), (COMMIT, FLUSH) if flushes else (COMMIT,)
+
+    def _at_once(
+        self, opening: Sequence[Request], work: Sequence[Request], ending: Sequence[Request]
+    ) -> Sequence[Answer]:
+        """A whole transaction in one go; the answers to its work.
+
+        Its number comes with the reply: who gets none has to look for what it wrote.
+        """
         link = self._pool.take()
         link.wait_ms = WAIT_WRITING_MS
         try:
-            row = link.ask(*opening, *work, *ending)[len(opening) - 1].rows[0]
+            answers = link.ask(*opening, *work, *ending)
         except Lost as error:
             self._pool.forget_idle()
             reason = f"the connection was lost in a transaction ({error})"
@@ -243,10 +269,12 @@ class PostgresDatabase:
         finally:
             self._roll_back(link)
             self._pool.give(link)
+        row = answers[len(opening) - 1].rows[0]
         if self._instants.went_back(row.server_ms, row.offset_ms):
             self._set_forwards()
         else:
             self._instants.told(row.server_ms, row.offset_ms)
+        return answers[len(opening) : len(opening) + len(work)]
 
     def _commit(self, tx: PostgresTransaction, ending: Sequence[Request]) -> None:
         if tx.begun is None and not tx.queued:

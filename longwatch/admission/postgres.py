@@ -1,0 +1,176 @@
+"""The state's own engine on PostgreSQL: the usual admission and the usual settlement are one statement each.
+
+Decided here, an admission holds the lock of calls while its questions travel to the server and back. So the server decides
+by itself where everything fits: the windows are open, every cap has room, the slot is near. Wherever it is not so simple it
+changes nothing and says so, and the decision is made as on any other state. `policy` is what the statements restate; the
+conformance programs hold them against it.
+"""
+
+from collections.abc import Mapping
+from typing import NamedTuple, Protocol
+
+from longwatch.admission.calls import HOLD_MS, Admitted, CallRequest, check, check_amount, check_weights, whole_ms
+from longwatch.admission.limiter import Limiter
+from longwatch.admission.standing import Prepared, encode
+from longwatch.db.connection import Database, Part, Row, Unmet, Value
+from longwatch.policy.admission import HORIZON_US, Later
+from longwatch.policy.limits import Limits
+from longwatch.policy.meter import ceiling, usable_burst
+from longwatch.policy.window import PARTED_MS
+from longwatch.store.journal import Journal
+
+OPEN = 4_096  # calls of this process whose scope is kept until they are settled
+
+
+class AtOnce(Database, Protocol):
+    """A Database whose server can be told a whole transaction."""
+
+    def at_once(self, statement: str, /, *, durable: bool, part: Part, **values: Value) -> Row | None:
+        """The first row of one statement that is a transaction of its own. Errors: Unmet, StoreUnavailable."""
+        ...
+
+
+class Told(NamedTuple):
+    """A scope as the statements are told of it, in JSON: its caps, its rates, and from where on there is anything to tell
+    of what is spent in a window."""
+
+    prepared: Prepared
+    caps: str
+    gauges: str
+    marks: str
+
+
+def told(prepared: Prepared) -> Told:
+    caps = [
+        {"purse": cap.purse, "dimension": cap.dimension, "per": cap.cap.window, "cap": cap.cap.amount}
+        for cap in prepared.scope.caps
+    ]
+    gauges = [
+        {
+            "name": gauge.meter,
+            "dimension": gauge.dimension,
+            "per_us": gauge.rate.per_ms * 1000,
+            "amount": gauge.rate.amount,
+            "burst": usable_burst(gauge.rate),
+        }
+        for gauge in prepared.scope.gauges
+    ]
+    marks = [
+        {"purse": purse, "dimension": dimension, "per": per, "first": first}
+        for (purse, dimension, per), (_, first) in prepared.told.items()
+    ]
+    return Told(prepared, *(encode(each).decode() for each in (caps, gauges, marks)))
+
+
+def too_heavy(prepared: Prepared, request: CallRequest) -> bool:
+    return any(request.weights.get(gauge.dimension, 0) > ceiling(gauge.rate) for gauge in prepared.scope.gauges)
+
+
+class PostgresLimiter(Limiter):
+    """Safe in threads."""
+
+    def __init__(self, database: AtOnce, journal: Journal, limits: Limits, *, rules: int = 0) -> None:
+        super().__init__(database, journal, limits, rules=rules)
+        self._server = database
+
+    def adopt(self, limits: Limits, rules: int) -> None:
+        super().adopt(limits, rules)
+        self._told: dict[int, Told] = {}  # by the identity of what it is made from
+        self._open: dict[str, Told] = {}  # by call: a call is settled under the limits in force then
+
+    def admit(self, request: CallRequest) -> Admitted | Later:
+        check(request)
+        prepared = self.scope(request.service, request.model, request.budget, request.agent)
+        keyed = prepared.scope.service.key_memory_ms is not None and request.key != request.id
+        if keyed or too_heavy(prepared, request):
+            return super().admit(request)
+        told = self._told_of(prepared)
+        row = self._admit_at_once(told, request)
+        if row is None:
+            return super().admit(request)
+        if len(self._open) >= OPEN:
+            self._open.pop(next(iter(self._open)), None)
+        self._open[request.id] = told
+        return Admitted(request.id, request.key, whole_ms(row.slot_us), request.money, request.tokens)
+
+    def _admit_at_once(self, told: Told, request: CallRequest) -> Row | None:
+        facts = {"service": request.service, "budget": request.budget, "key": request.key, "money": request.money}
+        if request.model:
+            facts["model"] = request.model
+        return self._server.at_once(
+            "call.admit_at_once",
+            durable=request.once,
+            part="calls",
+            caps=told.caps,
+            gauges=told.gauges,
+            weights=encode(request.weights).decode(),
+            most=told.prepared.scope.service.concurrency,
+            until_us=None if request.until_ms is None else request.until_ms * 1000,
+            horizon_us=HORIZON_US,
+            parted_ms=PARTED_MS,
+            hold_ms=HOLD_MS,
+            rules=self.rules,
+            facts=self.journal.redactor.clean(encode(facts).decode()),
+            id=request.id,
+            key=request.key,
+            service=request.service,
+            model=request.model,
+            agent=request.agent,
+            budget=request.budget,
+            owner=request.owner,
+            task=request.task,
+            run=request.run,
+            step=request.step,
+            lane=request.lane,
+            money=request.money,
+            calls=request.calls,
+            tokens=request.tokens,
+        )
+
+    def settle(
+        self,
+        call: str,
+        *,
+        owner: str,
+        money: int | None = None,
+        tokens: int | None = None,
+        used: Mapping[str, int] | None = None,
+    ) -> None:
+        check_weights({dimension: units for dimension, units in (used or {}).items() if units})
+        told = self._open.pop(call, None)
+        if told is None or not self._settle_at_once(told, call, owner, money, tokens, used or {}):
+            super().settle(call, owner=owner, money=money, tokens=tokens, used=used)
+
+    def _settle_at_once(
+        self, told: Told, call: str, owner: str, money: int | None, tokens: int | None, used: Mapping[str, int]
+    ) -> bool:
+        """Whether it was: not where a threshold is reached, the call has ended before, or others have its key."""
+        for what, amount in (("money", money), ("tokens", tokens)):
+            if amount is not None:
+                check_amount(what, amount)
+        try:
+            row = self._server.at_once(
+                "call.settle_at_once",
+                durable=False,
+                part="calls",
+                id=call,
+                owner=owner,
+                money=money,
+                tokens=tokens,
+                used=encode(used).decode(),
+                gauges=told.gauges,
+                marks=told.marks,
+            )
+        except Unmet:
+            return False
+        return row is not None
+
+    # -- what the statements are told ------------------------------------------------------------------------------------
+
+    def _told_of(self, prepared: Prepared) -> Told:
+        found = self._told.get(id(prepared))
+        if found is None or found.prepared is not prepared:
+            if len(self._told) >= OPEN:
+                self._told = {}
+            found = self._told[id(prepared)] = told(prepared)
+        return found

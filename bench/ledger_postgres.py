@@ -164,9 +164,7 @@ def dbos_round(url: str, tasks: int, at_once: int = AT_ONCE_DBOS) -> Round:
     context = multiprocessing.get_context("spawn")
     run(first := [context.Process(target=submit_dbos, args=(url, tasks, at_once))])
     join(first)
-    return rated(
-        "DBOS", "synced", tasks, in_processes(work_dbos, url, until=lambda: until_done(url, DBOS_SPAN, tasks))
-    )
+    return rated("DBOS", "synced", tasks, in_processes(work_dbos, url, until=lambda: until_done(url, DBOS_SPAN, tasks)))
 
 
 # -- Procrastinate ---------------------------------------------------------------------------------------------------------

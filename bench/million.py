@@ -1,0 +1,161 @@
+"""What a million finished tasks cost: claim, submit and status beside an empty ledger, on both engines.
+
+One real task is run to its end; its rows (the task, its run, step and records) are then multiplied by SQL, so that the
+ledger holds as many as asked. Before and after, tasks are submitted, claimed, ended and looked at one by one. The bar: each
+p99 at most twice that of the empty ledger.
+
+    python -m bench million [--tasks 1000000] [--each 1500] [--state sqlite | postgresql]
+"""
+
+import argparse
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import apsw
+import psycopg
+
+import longwatch
+from bench.harness import keep, table
+from longwatch.db.sqlite import tables
+from longwatch.policy.task import Finished
+from longwatch.testing.postgres import Server
+
+BAR = 2.0
+LEASE_MS = 60_000
+CHANGED = {  # what differs between the copies of a row; every other column is as in the first
+    "task": {"id": "'old_' || i", "key": "null", "batch": "null"},
+    "run": {"id": "'oldrun_' || i", "task": "'old_' || i", "fence": "-i"},
+    "step": {"task": "'old_' || i"},
+    "record": {"task": "'old_' || i", "subject": "'old_' || i"},
+}
+SERIES = {
+    "sqlite": "with recursive series (i) as (select 1 union all select i + 1 from series where i < {n}) ",
+    "postgresql": "with series (i) as (select cast(i as bigint) from generate_series(1, {n}) as i) ",
+}
+
+
+def open_fleet(state: str, folder: Path) -> Any:
+    lw = longwatch.open(state, config={"fleet": {"root": str(folder)}})
+
+    @lw.task("one")
+    def one(run: longwatch.Run, number: int) -> int:
+        return run.step("step", abs, number)
+
+    return lw
+
+
+def copies(dialect: str, amount: int) -> list[str]:
+    """The statements that multiply the rows of the one finished task."""
+    made: list[str] = []
+    for found in tables():
+        changed = CHANGED.get(found.name)
+        if changed is None:
+            continue
+        names = [name for name, _ in found.columns if not (found.numbered and name in found.key)]
+        values = ", ".join(changed.get(name, f"first.{name}") for name in names)
+        whose = "id" if found.name == "task" else "task"
+        first = f"(select * from {found.name} where {whose} = (select min(id) from task)) as first"
+        series = SERIES[dialect].format(n=amount)
+        made.append(
+            f"{series} insert into {found.name} ({', '.join(names)}) select {values} from {first} cross join series"
+        )
+    return made
+
+
+def fill(state: str, amount: int) -> None:
+    if "://" in state:
+        with psycopg.connect(state, autocommit=True) as server:
+            for statement in copies("postgresql", amount):
+                server.execute(statement.encode())
+            server.execute("vacuum analyze")
+        return
+    file = apsw.Connection(state)
+    try:
+        file.execute("pragma synchronous = off")
+        for statement in copies("sqlite", amount):
+            file.execute(statement)
+    finally:
+        file.close()
+
+
+def timed(times: list[float], act: Callable[[], Any]) -> Any:
+    begun = time.perf_counter()
+    answer = act()
+    times.append((time.perf_counter() - begun) * 1000)
+    return answer
+
+
+def measure(lw: Any, each: int) -> dict[str, float]:
+    """p99 in ms of each act."""
+    times: dict[str, list[float]] = {"submit": [], "claim": [], "end": [], "status": []}
+    parts = lw.opened.parts
+    for number in range(each):
+        task = timed(times["submit"], lambda number=number: lw.submit("one", {"number": number}))
+        start = parts.world.new_id("run")
+        (run,) = timed(
+            times["claim"],
+            lambda start=start: parts.runs.claim("bench", kinds=["one"], limit=1, lease_ms=LEASE_MS, start=start),
+        )
+        timed(times["end"], lambda run=run: parts.runs.conclude(run, Finished("1")))
+        timed(times["status"], lambda task=task: lw.get(task.id))
+    return {act: sorted(took)[len(took) * 99 // 100] for act, took in times.items()}
+
+
+@contextmanager
+def place(engine: str, folder: Path) -> Generator[str]:
+    if engine == "sqlite":
+        yield str(folder / "longwatch.db")
+        return
+    server = Server.start()
+    try:
+        server.end()
+        server.launch("fsync=on", "full_page_writes=on", "shared_buffers=256MB", "max_wal_size=4GB")
+        yield server.new_database()
+    finally:
+        server.stop()
+
+
+def compare(engine: str, amount: int, each: int) -> dict[str, dict[str, float]]:
+    with tempfile.TemporaryDirectory() as made, place(engine, Path(made)) as state:
+        lw = open_fleet(state, Path(made))
+        lw.submit("one", {"number": 1})
+        lw.work(until_idle=True)
+        measure(lw, each // 5)  # whatever is done for the first time
+        empty = measure(lw, each)
+        lw.close()
+        fill(state, amount)
+        lw = open_fleet(state, Path(made))
+        measure(lw, each // 5)
+        full = measure(lw, each)
+        with lw.opened.parts.database.read() as tx:
+            there = tx.one("tasks.by_id", id=f"old_{amount}")
+        assert there is not None
+        assert there.state == "done"
+        lw.close()
+    return {act: {"empty": empty[act], "full": full[act], "ratio": full[act] / empty[act]} for act in empty}
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="bench million", description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--tasks", type=int, default=1_000_000)
+    parser.add_argument("--each", type=int, default=1500)
+    parser.add_argument("--state", choices=("sqlite", "postgresql"), action="append")
+    given = parser.parse_args(arguments)
+    found = {engine: compare(engine, given.tasks, given.each) for engine in given.state or ("sqlite", "postgresql")}
+    rows = [
+        (engine, act, f"{one['empty']:.2f}", f"{one['full']:.2f}", f"{one['ratio']:.2f}")
+        for engine, acts in found.items()
+        for act, one in acts.items()
+    ]
+    table(f"{given.tasks} finished tasks; p99 in ms", ("engine", "act", "empty", "full", "ratio"), rows)
+    keep("million", {"tasks": given.tasks, "bar": BAR, "p99_ms": found}, "psycopg")
+    return 0 if all(one["ratio"] <= BAR for acts in found.values() for one in acts.values()) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -9,6 +9,8 @@ from pathlib import Path
 from longwatch.errors import StoreUnavailable
 
 REMOTE = {"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "virtiofs"}
+OTHER_SCHEMA = "its tables are not those that this code knows"
+START_AGAIN = "It was upgraded meanwhile: upgrade Longwatch here too and start this program again. Nothing was written."
 ROOM = 1 << 20  # bytes free on a disk below which an error of it is for want of room
 
 

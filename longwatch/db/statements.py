@@ -7,6 +7,7 @@
 import re
 from functools import cache
 from importlib.resources import files
+from typing import NamedTuple
 
 TOKEN = re.compile(r"'(?:[^']|'')*'|--[^\n]*|::|:(?P<name>[a-z][a-z_]*)")
 HEADING = re.compile(r"^-- (?P<name>[a-z][a-z_.]*): .+$", re.MULTILINE)
@@ -55,10 +56,23 @@ def numbered(text: str, mark: str) -> tuple[str, tuple[str, ...]]:
     return TOKEN.sub(number, text), tuple(names)
 
 
+class Migration(NamedTuple):
+    """number: says which code may use the schema behind it, see policy/schema.py. text: SQL."""
+
+    number: int
+    name: str
+    text: str
+
+
+def newest() -> int:
+    """The last migration that this code has."""
+    return migrations()[-1].number
+
+
 @cache
-def migrations() -> tuple[tuple[int, str, str], ...]:
-    """(number, name, SQL) of every migration, in order, over all rooms; numbers are unique."""
-    found: dict[int, tuple[int, str, str]] = {}
+def migrations() -> tuple[Migration, ...]:
+    """Every migration, in order, over all rooms; numbers are unique. A file is named NNNN_what_it_does.sql."""
+    found: dict[int, Migration] = {}
     for room in ROOMS:
         folder = files(room).joinpath("sql").joinpath("migrations")
         if not folder.is_dir():
@@ -70,5 +84,5 @@ def migrations() -> tuple[tuple[int, str, str], ...]:
             number = int(digits)
             if number in found:
                 raise ValueError(f"two migrations are numbered {number}")
-            found[number] = (number, name, file.read_text("utf-8"))
+            found[number] = Migration(number, name, file.read_text("utf-8"))
     return tuple(found[number] for number in sorted(found))

@@ -5,19 +5,22 @@ Each check gives one finding: `ok`, `notice` (worth knowing; the fleet goes on) 
 
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from longwatch.db import statements
+from longwatch.db.statements import Migration
 from longwatch.errors import StoreUnavailable
 from longwatch.policy.difference import difference
 from longwatch.policy.duration import format_ms
 from longwatch.policy.limits import Limits
+from longwatch.policy.schema import SILENT_MS, pending
 from longwatch.policy.size import format_bytes
 from longwatch.policy.window import PARTED_MS, parted
 from longwatch.runtime.parts import Parts
+from longwatch.store import fleet
 from longwatch.store.look import Look
 from longwatch.store.workers import Enrolled
 
@@ -46,7 +49,8 @@ def examine(parts: Parts, state: Path | str, configured: Limits) -> list[Finding
     workers = parts.workers.all()
     alive = [worker for worker in workers if not parts.is_dead(worker)]
     return [
-        *(_server(parts, state) if isinstance(state, str) else [_state(parts, state), *examine_place(state)]),
+        *([_server(parts, state)] if isinstance(state, str) else [_state(parts, state), *examine_place(state)]),
+        _schema(parts, alive),
         *_admission(parts),
         _clock(parts),
         _workers(parts, workers, alive),
@@ -65,17 +69,38 @@ def examine_place(state: Path) -> Iterator[Finding]:
 
 
 def _state(parts: Parts, state: Path) -> Finding:
-    vitals, newest = Look(parts.database).vitals(), statements.migrations()[-1][0]
+    vitals = Look(parts.database).vitals()
     size = format_bytes(state.stat().st_size // MIB * MIB) if state.stat().st_size >= MIB else "under 1 MiB"
-    return Finding(
-        "state", "ok", f"{state} is open: fleet {vitals.name}, schema {newest}, {size}, SQLite {vitals.engine}"
-    )
+    return Finding("state", "ok", f"{state} is open: fleet {vitals.name}, {size}, SQLite {vitals.engine}")
 
 
-def _server(parts: Parts, state: str) -> list[Finding]:
-    vitals, newest = Look(parts.database).vitals(), statements.migrations()[-1][0]
-    said = f"{state} is open: fleet {vitals.name}, schema {newest}, PostgreSQL {vitals.engine}"
-    return [Finding("state", "ok", said)]
+def _server(parts: Parts, state: str) -> Finding:
+    vitals = Look(parts.database).vitals()
+    return Finding("state", "ok", f"{state} is open: fleet {vitals.name}, PostgreSQL {vitals.engine}")
+
+
+def _schema(parts: Parts, alive: list[Enrolled]) -> Finding:
+    with parts.database.read() as tx:
+        found, heard_ms = fleet.schema(tx), tx.wall_ms - max(parts.lease_ms, SILENT_MS)
+    return examine_schema(found, statements.migrations(), [worker for worker in alive if worker.beat_ms > heard_ms])
+
+
+def examine_schema(found: int, known: Sequence[Migration], alive: Sequence[Enrolled]) -> Finding:
+    """found: number of the state's schema. known: this code's migrations. alive: the workers that are at work."""
+    newest, lacking = known[-1].number, pending(known, found)
+    if found > newest:
+        said = f"schema {found} is ahead of this Longwatch, which knows up to {newest}: the fleet is being upgraded"
+        return Finding("schema", "notice", said, "Upgrade this one too: pip install --upgrade longwatch")
+    if not lacking:
+        return Finding("schema", "ok", f"schema {found}, no migration is pending")
+    said = f"schema {found}, pending: {', '.join(f'{each.number} {each.name}' for each in lacking)}"
+    older = [worker for worker in alive if worker.schema < lacking[-1].number]
+    if not older:
+        hint = "longwatch state migrate applies it; from then on the previous version is refused."
+        return Finding("schema", "notice", said, hint)
+    workers = ", ".join(f"{worker.pid} (agent {worker.agent}, schema {worker.schema})" for worker in older[:10])
+    said = f"{said}; {len(older)} workers of older code hold that back: processes {workers}"
+    return Finding("schema", "notice", said, "Upgrade them, or stop them; then: longwatch state migrate.")
 
 
 def _room(folder: Path) -> Finding:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Protocol, cast
 
 from longwatch.admission.limiter import Limiter
-from longwatch.db import tables
+from longwatch.db import statements, tables
 from longwatch.db.connection import Clock, Database, Transaction
 from longwatch.db.sqlite import tables as every_table
 from longwatch.db.tables import Filled, Plain, Sum, Table
@@ -72,6 +72,7 @@ class Copied:
 
 def copy_state(world: World, old: End, new: End, *, source: str, target: str, progress: Progress) -> Copied:
     """Errors: ConfigError while the fleet is at work, or when the target is not empty; StoreUnavailable. All or nothing."""
+    _refuse_ahead(old, source)
     _refuse_at_work(world, old, source)
     found: dict[str, Sum] = {}
     with old.database.read() as reading, new.database.transaction() as tx:
@@ -111,6 +112,17 @@ def _settled(new: End, journal: Journal) -> Mapping[str, int]:
     until_nothing(Runs(new.database, journal).sweep)
     until_nothing(Limiter(new.database, journal, limits_from_json(joined.config)).expire)
     return Look(new.database).counts()
+
+
+def _refuse_ahead(old: End, source: str) -> None:
+    """The tables are copied as this code knows them: what newer code has added would be left behind."""
+    with old.database.read() as tx:
+        found = fleet.schema(tx)
+    if found > statements.newest():
+        raise ConfigError(
+            f"the schema of {source} is number {found}, this Longwatch knows up to {statements.newest()}",
+            hint="Copy it with the newer Longwatch that has been at work on it.",
+        )
 
 
 def _refuse_at_work(world: World, old: End, source: str) -> None:

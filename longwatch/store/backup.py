@@ -15,6 +15,7 @@ import msgspec
 
 from longwatch.db import statements
 from longwatch.db.connection import Database, Transaction
+from longwatch.db.migrate import refuse_unwelcome
 from longwatch.db.place import unavailable
 from longwatch.db.sqlite import BUSY_MS, SqliteDatabase, translated
 from longwatch.db.turnstile import Turnstile
@@ -115,13 +116,8 @@ def _found(connection: apsw.Connection, path: Path) -> Found:
     tables = {row[0] for row in connection.execute("select name from sqlite_master where type = 'table'")}
     if not {"fleet", "task", "record"} <= tables:
         raise unavailable(path, "it is a database, but not a Longwatch state", hint="Name a file that backup made.")
-    schema, newest = int(connection.pragma("user_version")), statements.migrations()[-1][0]
-    if schema > newest:
-        raise unavailable(
-            path,
-            f"its schema is number {schema}, this Longwatch knows up to {newest}",
-            hint="Upgrade Longwatch: pip install --upgrade longwatch. Nothing was touched.",
-        )
+    schema = int(connection.pragma("user_version"))
+    refuse_unwelcome(schema, statements.newest(), str(path))
     fleet = connection.execute("select name, epoch, created_ms from fleet").fetchone()
     if fleet is None:
         raise unavailable(path, "no fleet has ever used it", hint="Name a file that backup made.")

@@ -71,6 +71,13 @@ def tx_latest(tx: Transaction) -> int:
     return int(row.at_ms)
 
 
+def schema(tx: Transaction) -> int:
+    """The number of the state's last migration."""
+    row = tx.one("fleet.schema")
+    assert row is not None
+    return int(row.number)
+
+
 def take_fences(tx: Transaction, amount: int = 1) -> range:
     """`amount` new fences, in order, each greater than every fence given before."""
     last = _fence(tx.one("fleet.take_fences", amount=amount))

@@ -5,7 +5,9 @@ from dataclasses import dataclass
 
 import msgspec
 
-from longwatch.db.connection import Database
+from longwatch.db import statements
+from longwatch.db.connection import Database, Value
+from longwatch.db.migrate import refuse_unwelcome
 from longwatch.errors import ConfigError
 from longwatch.policy.task import CRASH_LIMIT
 from longwatch.store import fleet
@@ -35,7 +37,8 @@ class Kind(msgspec.Struct, frozen=True):
 class Enrolled(msgspec.Struct, frozen=True):
     """A worker process. owner: random. (pid, start_ticks, boot_id) name it for ever.
 
-    boot_id: of the machine, and where its pids count. name: of which only one may work.
+    boot_id: of the machine, and where its pids count. name: of which only one may work. schema: the last migration that
+    its code knows, 0 of code that does not say.
     """
 
     owner: str
@@ -46,6 +49,7 @@ class Enrolled(msgspec.Struct, frozen=True):
     name: str | None
     since_ms: int
     beat_ms: int
+    schema: int = 0
 
 
 decode_manner = msgspec.json.Decoder(Manner).decode
@@ -61,18 +65,20 @@ class Workers:
     ) -> None:
         """Make the worker known, so that others can tell when its process is gone. Twice does no harm.
 
-        name: only one may have it at a time; the dead have to be buried before. Errors: ConfigError when it is taken.
+        name: only one may have it at a time; the dead have to be buried before. Errors: ConfigError when it is taken;
+        StoreUnavailable when the schema was taken further since the state was opened, than this code can follow.
         """
+        schema = statements.newest()
         with self.database.transaction(durable=False) as tx:
+            refuse_unwelcome(fleet.schema(tx), schema, "of this fleet")
             rival = tx.one("tasks.named_worker", name=name, owner=owner) if name else None
             if rival is not None:
                 raise ConfigError(
                     f"workers named {name!r} are at work already: process {rival.pid}, agent {rival.agent}",
                     hint="Give these another name, or stop those first; without --name any number may work.",
                 )
-            if tx.count(
-                "tasks.enrol", owner=owner, agent=agent, pid=pid, start_ticks=start_ticks, boot_id=boot_id, name=name
-            ):
+            process: dict[str, Value] = {"pid": pid, "start_ticks": start_ticks, "boot_id": boot_id, "schema": schema}
+            if tx.count("tasks.enrol", owner=owner, agent=agent, name=name, **process):
                 self.journal.append(tx, "worker.enrolled", owner, agent=agent, pid=pid, name=name)
 
     def dismiss(self, owner: str) -> None:

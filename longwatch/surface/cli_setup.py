@@ -11,12 +11,15 @@ from rich.console import RenderableType
 
 from longwatch import config as configuration
 from longwatch.config import Shown
+from longwatch.db import statements
+from longwatch.db.migrate import finish
 from longwatch.errors import ConfigError, LongwatchError, NotFound
 from longwatch.policy.limits import Limits
 from longwatch.runtime import backup as backups
 from longwatch.runtime.backup import Plan
 from longwatch.runtime.transfer import Progress, copy_state
 from longwatch.runtime.world import Machine
+from longwatch.store import fleet
 from longwatch.surface.cli_base import BadUse, Command, Group, pass_session
 from longwatch.surface.engines import State, identity, is_remote, open_state, shown
 from longwatch.surface.output import facts, table
@@ -101,7 +104,7 @@ def schema(session: Session) -> None:
 
 @click.group(cls=Group, section="set up")
 def state() -> None:
-    """The state: copies of it, and back."""
+    """The state: copies of it, and back; its schema."""
 
 
 @state.command("backup")
@@ -167,6 +170,24 @@ def restore(session: Session, file: Path, yes: bool, dry_run: bool) -> None:
     )
     data = _plan_json(plan, restored=True) | {"epoch": done.epoch, "unknown": done.unknown, "freed": done.freed}
     session.out.answer(data, "\n".join([*said, *_warnings(plan, done.unknown)]))
+
+
+@state.command("migrate")
+@pass_session
+def migrate(session: Session) -> None:
+    """Finish an upgrade: take away what only the previous version needs.
+
+    Whatever this version needs was applied when it first started. Refused while workers of the previous version are at
+    work; once it is done, that version cannot use the state any more. Nothing pending: nothing is done.
+    """
+    parts = session.parts
+    with parts.database.read() as tx:
+        before = fleet.schema(tx)
+    after = finish(parts.database, lease_ms=parts.lease_ms)
+    applied = [each for each in statements.migrations() if before < each.number <= after]
+    data = {"schema": after, "applied": [{"number": each.number, "name": each.name} for each in applied]}
+    names = ", ".join(f"{each.number} {each.name}" for each in applied)
+    session.out.answer(data, f"schema {after}; applied: {names}" if applied else f"schema {after}: nothing was pending")
 
 
 @state.command("copy")

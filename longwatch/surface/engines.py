@@ -81,7 +81,7 @@ def _own_limiter(settings: Settings, database: Database, journal: Journal) -> Li
 def _in_file(settings: Settings, world: World) -> State:
     database = SqliteDatabase(settings.state, world, syncs=settings.durability == "full")
     try:
-        migrate(database)
+        migrate(database, lease_ms=settings.lease_ms)
     except BaseException:
         database.close()
         raise
@@ -101,7 +101,7 @@ def _on_server(settings: Settings, world: World) -> State:
         raise ConfigError(f"the driver of PostgreSQL is not installed ({error})", hint=hint) from error
     database = PostgresDatabase(settings.state, world, syncs=settings.durability == "full")
     try:
-        migrate(database)
+        migrate(database, lease_ms=settings.lease_ms)
     except BaseException:
         database.close()
         raise

@@ -17,6 +17,7 @@ from stores import Stores, new_task, opened, started
 from longwatch.db import statements
 from longwatch.db.sqlite import database as sqlite
 from longwatch.errors import LeaseLost, NotFound, StoreUnavailable
+from longwatch.policy.schema import HUNDRED
 from longwatch.policy.task import Failed
 from longwatch.store.moves import NewTask
 
@@ -36,7 +37,7 @@ def stores(tmp_path: Path) -> Generator[Stores]:
 def test_a_state_of_a_newer_schema_is_refused_and_not_touched(tmp_path: Path) -> None:
     file = tmp_path / "state.db"
     opened(file).database.close()
-    newer = statements.migrations()[-1][0] + 1
+    newer = statements.newest() + HUNDRED
     connection = apsw.Connection(str(file))
     connection.execute(f"pragma user_version = {newer}; create table from_the_future (x)")
     connection.close()

@@ -50,6 +50,7 @@ WORDS: dict[str, tuple[list[str] | None, list[str]]] = {
     "config schema": ([], ["now"]),
     "state backup": (["copy.db"], ["shop.py"]),
     "state restore": (["good.db", "--dry-run"], ["none.db"]),
+    "state migrate": ([], ["now"]),
     "state copy": (["good.db", "moved.db"], ["none.db", "new.db"]),
     "completion": (["bash"], ["tcsh"]),
     "sandbox": (None, ["--settings", "{"]),

@@ -42,6 +42,7 @@ STATE, CALLS = 1, 3  # advisory locks; the first of their two numbers is the sch
 IN_ORDER = ("journal.list", "journal.list_of")
 """What is read from a place onwards. Entries get their numbers before their commit: a read of these waits until nobody writes,
 and keeps writers out while it lasts, because a number that is missing then will never come."""
+WAIT_MIGRATING_MS = 600_000  # for one statement of a migration: an index of a large table takes its time
 LOOKS = 20  # at a transaction that is still going on after its connection was lost
 
 BEGIN = Request(b"begin isolation level read committed read write")
@@ -355,22 +356,19 @@ class PostgresDatabase:
         self.server = self._pool.server = self._pool.who(link)
         self._known.history = self.server.history
 
-    def apply(self, number: int, text: str) -> None:
-        """Run the migration, unless another process was faster."""
+    def apply(self, number: int, text: str, guard: Callable[[Transaction], None]) -> None:
+        """Run the migration, unless the guard raises or another process was faster."""
+        with self.transaction() as tx:
+            tx.link.wait_ms = WAIT_MIGRATING_MS
+            tx.plain("create table if not exists longwatch_schema (number bigint primary key)")
+            found = tx.one("fleet.schema")
+            if found is None or found.number < number:
+                guard(tx)
+                for statement in dialect.migration(text):
+                    tx.plain(statement)
+                tx.plain("insert into longwatch_schema (number) values ($1)", number)
         with self._pool.link() as link, self._translated():
-            try:
-                link.ask(BEGIN, Request(ALONE, (self.server.place, STATE)))
-                link.ask(Request(b"create table if not exists longwatch_schema (number bigint primary key)"))
-                (found,) = link.ask(Request(b"select coalesce(max(number), 0) as number from longwatch_schema"))
-                if found.rows[0].number < number:
-                    for statement in dialect.migration(text):
-                        link.ask(Request(statement.encode()))
-                    link.ask(Request(b"insert into longwatch_schema (number) values ($1)", (number,)))
-                link.ask(COMMIT)
-                self._recognise(link)
-            except BaseException:
-                self._roll_back(link)
-                raise
+            self._recognise(link)
 
 
 _living: "weakref.WeakSet[PostgresDatabase]" = weakref.WeakSet()

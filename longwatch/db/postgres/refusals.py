@@ -7,6 +7,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
 
+from longwatch.db.place import OTHER_SCHEMA, START_AGAIN
 from longwatch.db.postgres.link import Lost, ServerError
 from longwatch.errors import ConfigError, StoreUnavailable
 
@@ -29,6 +30,8 @@ REASONS: tuple[tuple[str, str, str], ...] = (
     ("25006", "it is read-only", "Name the primary in the address; a standby cannot be written."),
     ("53300", "it has no connection left", "Raise max_connections, or run fewer processes: each takes up to four."),
     ("53100", "its disk is full", "Free some space on the server and repeat; nothing was written."),
+    ("42P01", OTHER_SCHEMA, START_AGAIN),
+    ("42703", OTHER_SCHEMA, START_AGAIN),
     ("57P03", "it is starting up or shutting down", "Repeat in a moment; nothing is lost."),
     ("55P03", "others held their locks for too long", "Repeat; longwatch doctor shows who is at work."),
     ("57", "it ended the connection", "Repeat; nothing is lost."),

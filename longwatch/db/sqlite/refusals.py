@@ -8,9 +8,10 @@ from typing import NoReturn
 
 import apsw
 
-from longwatch.db.place import is_full, unavailable
+from longwatch.db.place import OTHER_SCHEMA, START_AGAIN, is_full, unavailable
 
 UPGRADE = "Reinstall apsw: its wheels bring a newer SQLite."
+MOVED = ("no such table", "no such column", "has no column named")
 
 REASONS: tuple[tuple[type[Exception], str, str], ...] = (
     (apsw.FullError, "its disk is full", "Free some space and repeat; nothing was written, nothing is lost."),
@@ -36,6 +37,8 @@ def translated(path: Path) -> Generator[None]:
 
 def raise_translated(path: Path, error: apsw.Error) -> NoReturn:
     """As it is when no reason is known for it: a mistake in a statement."""
+    if isinstance(error, apsw.SQLError) and any(words in str(error) for words in MOVED):
+        raise unavailable(path, f"{OTHER_SCHEMA} ({error})", hint=START_AGAIN) from error
     full = isinstance(error, apsw.IOError) and is_full(path)  # the files beside the state could not grow
     for kind, reason, hint in REASONS:
         if isinstance(error, kind) or (full and kind is apsw.FullError):

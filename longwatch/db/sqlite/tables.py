@@ -1,17 +1,20 @@
 """Every table of a state, read off an empty one."""
 
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+from collections.abc import Sequence
+
 import apsw
 
 from longwatch.db import statements
+from longwatch.db.statements import Migration
 from longwatch.db.tables import Table
 
 
-def tables() -> tuple[Table, ...]:
-    """Every table that the migrations make, in their order."""
+def tables(known: Sequence[Migration] | None = None) -> tuple[Table, ...]:
+    """Every table that the migrations make, in their order. known: left out, those of this code."""
     connection = apsw.Connection(":memory:")
-    for _, _, text in statements.migrations():
-        connection.execute(text)
+    for migration in known or statements.migrations():
+        connection.execute(migration.text)
     names = [
         str(name)
         for (name,) in connection.execute("select name from sqlite_schema where type = 'table' order by rowid")

@@ -1,6 +1,9 @@
 -- found: the fleet of this state, if it was ever entered
 select name, created_ms, epoch, fence, boot_id, offset_ms, redaction_key, config, rules from fleet where one = 1;
 
+-- schema: the number of the last migration
+select user_version as number from pragma_user_version;
+
 -- create: the first time a state is entered
 insert into fleet (one, name, created_ms, epoch, fence, boot_id, offset_ms, redaction_key, config)
 values (1, :name, :wall_ms, 1, 0, :boot_id, :offset_ms, :redaction_key, '{}');

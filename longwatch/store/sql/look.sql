@@ -14,7 +14,9 @@ select state, tasks from counted where tasks > 0 order by state;
 select kind, count(*) as tasks, min(ready_ms) as since_ms from task where state = 'ready' group by kind order by tasks desc limit :limit;
 
 -- tasks: newest first, by whichever filters are given; `before` is the place a page ended at
-select * from task
+select id, kind, args, state, key, batch, agent, budget, lane, seq, ready_ms, submitted_ms, ended_ms, retries, failures,
+       crashes, crash_limit, timeout_ms, result, error, cause, owner, fence, until_ms
+  from task
  where (:state is null or state = :state) and (:batch is null or batch = :batch)
    and (:kind is null or kind = :kind) and (:agent is null or agent = :agent)
    and (:before is null or seq < :before)
@@ -27,15 +29,16 @@ select run.id, run.task, run.agent, run.started_ms, task.kind, run.owner
  order by run.started_ms limit :limit;
 
 -- run_by_id: one attempt
-select * from run where id = :id;
+select id, task, fence, owner, agent, started_ms, ended_ms, outcome, error from run where id = :id;
 
 -- runs_of: the newest attempts at a task
-select * from run
+select id, task, fence, owner, agent, started_ms, ended_ms, outcome, error
+  from run
  where id in (select subject from record where task = :task and kind = 'run.started')
  order by fence desc limit :limit;
 
 -- steps_of: the steps of a task, as they were begun
-select * from step where task = :task order by started_ms, name limit :limit;
+select name, sort, state, result, started_ms, stored_ms, fence from step where task = :task order by started_ms, name limit :limit;
 
 -- needs_of: what a task needs, and how that stands
 select need.needs as id, need.fate, need.met, task.state, task.kind

@@ -1,3 +1,6 @@
+-- fleet.schema: SQLite has it in the header of its file
+select coalesce(max(number), 0) as number from longwatch_schema;
+
 -- fleet.latest_instant: the greatest of several values is not called max
 select greatest(coalesce((select max(submitted_ms) from task), 0),
                 coalesce((select max(started_ms) from run), 0),
@@ -34,7 +37,11 @@ select lane, seq from task where state = 'ready' and kind = :kind order by lane,
 update task set state = 'claimed', owner = :owner, fence = :fence + listed.place - 1, until_ms = :now_ms + :lease_ms
   from jsonb_array_elements_text(cast(:listed as jsonb)) with ordinality as listed (value, place)
  where task.seq = cast(listed.value as bigint) and task.state = 'ready'
-returning task.*, exists (select 1 from step where step.task = task.id) as begun,
+returning task.id, task.kind, task.args, task.state, task.key, task.batch, task.agent, task.budget, task.lane,
+          task.seq, task.ready_ms, task.submitted_ms, task.ended_ms, task.retries, task.failures, task.crashes,
+          task.crash_limit, task.timeout_ms, task.result, task.error, task.cause, task.owner, task.fence,
+          task.until_ms,
+          exists (select 1 from step where step.task = task.id) as begun,
           exists (select 1 from need where need.needs = task.id and need.met = 0) as needed;
 
 -- tasks.dependants: whoever meets the last need must see the others met: one at a time

@@ -1,8 +1,12 @@
 -- by_id: one task
-select * from task where id = :id;
+select id, kind, args, state, key, batch, agent, budget, lane, seq, ready_ms, submitted_ms, ended_ms, retries, failures,
+       crashes, crash_limit, timeout_ms, result, error, cause, owner, fence, until_ms
+  from task where id = :id;
 
 -- by_key: the task that a key was given to
-select * from task where key = :key;
+select id, kind, args, state, key, batch, agent, budget, lane, seq, ready_ms, submitted_ms, ended_ms, retries, failures,
+       crashes, crash_limit, timeout_ms, result, error, cause, owner, fence, until_ms
+  from task where key = :key;
 
 -- insert: a new task
 insert into task (id, kind, args, state, key, batch, agent, budget, lane, ready_ms, submitted_ms, retries, crash_limit,
@@ -26,7 +30,9 @@ select lane, seq from task where state = 'ready' and kind = :kind order by lane,
 update task set state = 'claimed', owner = :owner, fence = :fence + listed.key, until_ms = :now_ms + :lease_ms
   from json_each(:listed) as listed
  where task.seq = listed.value and task.state = 'ready'
-returning *, exists (select 1 from step where step.task = task.id) as begun,
+returning id, kind, args, state, key, batch, agent, budget, lane, seq, ready_ms, submitted_ms, ended_ms, retries, failures,
+          crashes, crash_limit, timeout_ms, result, error, cause, owner, fence, until_ms,
+          exists (select 1 from step where step.task = task.id) as begun,
           exists (select 1 from need where need.needs = task.id and need.met = 0) as needed;
 
 -- start: the run begins; the guard is the fence
@@ -51,7 +57,9 @@ select state, count(*) as tasks from task
  group by state;
 
 -- held: the task, if this fence still holds it
-select * from task where seq = :seq and fence = :fence and state = 'running' and until_ms > :now_ms;
+select id, kind, args, state, key, batch, agent, budget, lane, seq, ready_ms, submitted_ms, ended_ms, retries, failures,
+       crashes, crash_limit, timeout_ms, result, error, cause, owner, fence, until_ms
+  from task where seq = :seq and fence = :fence and state = 'running' and until_ms > :now_ms;
 
 -- finish: a run ends well; the guard is its fence, and that its lease still runs
 update task set state = 'done', result = :result, error = null, cause = null, ended_ms = :now_ms, owner = null,
@@ -73,10 +81,14 @@ update task set until_ms = :until_ms
 returning fence;
 
 -- expired: tasks whose worker stopped beating
-select * from task where state in ('claimed', 'running') and until_ms <= :now_ms order by until_ms, seq limit :limit;
+select id, kind, args, state, key, batch, agent, budget, lane, seq, ready_ms, submitted_ms, ended_ms, retries, failures,
+       crashes, crash_limit, timeout_ms, result, error, cause, owner, fence, until_ms
+  from task where state in ('claimed', 'running') and until_ms <= :now_ms order by until_ms, seq limit :limit;
 
 -- owned: everything that a worker holds
-select *, exists (select 1 from step where step.task = task.id) as begun,
+select id, kind, args, state, key, batch, agent, budget, lane, seq, ready_ms, submitted_ms, ended_ms, retries, failures,
+       crashes, crash_limit, timeout_ms, result, error, cause, owner, fence, until_ms,
+       exists (select 1 from step where step.task = task.id) as begun,
        exists (select 1 from need where need.needs = task.id and need.met = 0) as needed
   from task
  where state in ('claimed', 'running') and until_ms >= 0 and owner = :owner;
@@ -104,7 +116,7 @@ select needs from need join task on task.id = need.needs
  where need.task = :task and need.met = 0 and task.state in ('failed', 'cancelled') limit 1;
 
 -- step: one step of a task
-select * from step where task = :task and name = :name;
+select name, sort, state, result, started_ms, stored_ms, fence from step where task = :task and name = :name;
 
 -- begin_step: written down before it starts
 insert into step (task, name, sort, state, started_ms, fence) values (:task, :name, :sort, 'started', :now_ms, :fence);
@@ -129,13 +141,15 @@ select exists (select 1 from task where state = 'ready' and kind in (select valu
     as busy;
 
 -- batch_by_name: a batch of this name
-select * from batch where name = :name;
+select id, name, digest, submitted_ms from batch where name = :name;
 
 -- insert_batch: a new batch
 insert into batch (id, name, digest, submitted_ms) values (:id, :name, :digest, :now_ms);
 
 -- batch_tasks: the tasks of a batch, as submitted
-select * from task where batch = :batch order by seq;
+select id, kind, args, state, key, batch, agent, budget, lane, seq, ready_ms, submitted_ms, ended_ms, retries, failures,
+       crashes, crash_limit, timeout_ms, result, error, cause, owner, fence, until_ms
+  from task where batch = :batch order by seq;
 
 -- know_kind: a handler of this name exists in the fleet
 insert into kind (name, module, manner) values (:name, :module, :manner)
@@ -146,8 +160,8 @@ on conflict (name) do update set module = excluded.module, manner = excluded.man
 select name, module, manner from kind order by name;
 
 -- enrol: a worker process
-insert into worker (owner, agent, pid, start_ticks, boot_id, name, since_ms, beat_ms)
-values (:owner, :agent, :pid, :start_ticks, :boot_id, :name, :now_ms, :now_ms)
+insert into worker (owner, agent, pid, start_ticks, boot_id, name, since_ms, beat_ms, schema)
+values (:owner, :agent, :pid, :start_ticks, :boot_id, :name, :now_ms, :now_ms, :schema)
 on conflict (owner) do nothing;
 
 -- named_worker: another one of this name
@@ -160,7 +174,10 @@ update worker set beat_ms = :now_ms where owner = :owner;
 delete from worker where owner = :owner;
 
 -- workers: every worker process that has not been dismissed
-select * from worker order by since_ms, owner;
+select owner, agent, pid, start_ticks, boot_id, name, since_ms, beat_ms, schema from worker order by since_ms, owner;
+
+-- older_workers: of code that does not know a migration, by the calendar: before a fleet is entered its own clock is not known
+select pid, agent, schema from worker where schema < :schema and beat_ms > :wall_ms - :silent_ms order by since_ms, owner;
 
 -- end_all_leases: the machine started anew, or the state was restored: nobody holds anything
 update task set until_ms = 0 where state in ('claimed', 'running');

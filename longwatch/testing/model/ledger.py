@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 
 import msgspec
 
+from longwatch.db.statements import newest
 from longwatch.errors import KeyConflict, LeaseLost, StepReused
 from longwatch.policy import task as policy
 from longwatch.policy.task import Failed, Finished, HandedBack, Lost, Outcome, State
@@ -274,7 +275,7 @@ class Workers:
         self, owner: str, *, agent: str, pid: int, start_ticks: int, boot_id: str, name: str | None = None
     ) -> None:
         now_ms = self.ledger.now_ms()
-        new = Enrolled(owner, agent, pid, start_ticks, boot_id, name, since_ms=now_ms, beat_ms=now_ms)
+        new = Enrolled(owner, agent, pid, start_ticks, boot_id, name, since_ms=now_ms, beat_ms=now_ms, schema=newest())
         self.ledger.workers.setdefault(owner, new)
 
     def dismiss(self, owner: str) -> None:

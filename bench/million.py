@@ -13,6 +13,7 @@ import tempfile
 import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,7 @@ CHANGED = {  # what differs between the copies of a row; every other column is a
     "step": {"task": "'old_' || i"},
     "record": {"task": "'old_' || i", "subject": "'old_' || i"},
 }
+NO_FILTER = {"kind": None, "agent": None, "since_ms": None}
 SERIES = {
     "sqlite": "with recursive series (i) as (select 1 union all select i + 1 from series where i < {n}) ",
     "postgresql": "with series (i) as (select cast(i as bigint) from generate_series(1, {n}) as i) ",
@@ -49,17 +51,17 @@ def open_fleet(state: str, folder: Path) -> Any:
     return lw
 
 
-def copies(dialect: str, amount: int) -> list[str]:
+def copies(dialect: str, amount: int, task: str) -> list[str]:
     """The statements that multiply the rows of the one finished task."""
     made: list[str] = []
     for found in tables():
         changed = CHANGED.get(found.name)
         if changed is None:
             continue
-        names = [name for name, _ in found.columns if not (found.numbered and name in found.key)]
+        names = [name for name, _ in found.columns if name in changed or not (found.numbered and name in found.key)]
         values = ", ".join(changed.get(name, f"first.{name}") for name in names)
         whose = "id" if found.name == "task" else "task"
-        first = f"(select * from {found.name} where {whose} = (select min(id) from task)) as first"
+        first = f"(select * from {found.name} where {whose} = '{task}') as first"
         series = SERIES[dialect].format(n=amount)
         made.append(
             f"{series} insert into {found.name} ({', '.join(names)}) select {values} from {first} cross join series"
@@ -67,17 +69,17 @@ def copies(dialect: str, amount: int) -> list[str]:
     return made
 
 
-def fill(state: str, amount: int) -> None:
+def fill(state: str, amount: int, task: str) -> None:
     if "://" in state:
         with psycopg.connect(state, autocommit=True) as server:
-            for statement in copies("postgresql", amount):
+            for statement in copies("postgresql", amount, task):
                 server.execute(statement.encode())
             server.execute("vacuum analyze")
         return
     file = apsw.Connection(state)
     try:
         file.execute("pragma synchronous = off")
-        for statement in copies("sqlite", amount):
+        for statement in copies("sqlite", amount, task):
             file.execute(statement)
     finally:
         file.close()
@@ -94,15 +96,16 @@ def measure(lw: Any, each: int) -> dict[str, float]:
     """p99 in ms of each act."""
     times: dict[str, list[float]] = {"submit": [], "claim": [], "end": [], "status": []}
     parts = lw.opened.parts
-    for number in range(each):
-        task = timed(times["submit"], lambda number=number: lw.submit("one", {"number": number}))
+
+    def claim() -> Any:
         start = parts.world.new_id("run")
-        (run,) = timed(
-            times["claim"],
-            lambda start=start: parts.runs.claim("bench", kinds=["one"], limit=1, lease_ms=LEASE_MS, start=start),
-        )
-        timed(times["end"], lambda run=run: parts.runs.conclude(run, Finished("1")))
-        timed(times["status"], lambda task=task: lw.get(task.id))
+        return parts.runs.claim("bench", kinds=["one"], limit=1, lease_ms=LEASE_MS, start=start)[0]
+
+    for number in range(each):
+        task = timed(times["submit"], partial(lw.submit, "one", {"number": number}))
+        run = timed(times["claim"], claim)
+        timed(times["end"], partial(parts.runs.conclude, run, Finished("1")))
+        timed(times["status"], partial(lw.get, task.id))
     return {act: sorted(took)[len(took) * 99 // 100] for act, took in times.items()}
 
 
@@ -123,19 +126,20 @@ def place(engine: str, folder: Path) -> Generator[str]:
 def compare(engine: str, amount: int, each: int) -> dict[str, dict[str, float]]:
     with tempfile.TemporaryDirectory() as made, place(engine, Path(made)) as state:
         lw = open_fleet(state, Path(made))
-        lw.submit("one", {"number": 1})
+        first = lw.submit("one", {"number": 1}).id
         lw.work(until_idle=True)
         measure(lw, each // 5)  # whatever is done for the first time
         empty = measure(lw, each)
         lw.close()
-        fill(state, amount)
+        fill(state, amount, first)
         lw = open_fleet(state, Path(made))
         measure(lw, each // 5)
         full = measure(lw, each)
         with lw.opened.parts.database.read() as tx:
-            there = tx.one("tasks.by_id", id=f"old_{amount}")
-        assert there is not None
-        assert there.state == "done"
+            story = [tx.one("tasks.by_id", id=f"old_{amount}"), tx.one("tasks.step", task=f"old_{amount}", name="step")]
+            story += tx.all("journal.list_of", after=0, limit=9, subject=f"old_{amount}", **NO_FILTER)
+        assert None not in story
+        assert len(story) >= 6, story
         lw.close()
     return {act: {"empty": empty[act], "full": full[act], "ratio": full[act] / empty[act]} for act in empty}
 

@@ -36,6 +36,7 @@ LEASE_S, PATIENCE_S = 2, 90
 RECOVERY_S = LEASE_S + 10
 SLOW_S = 5  # whoever works is asked where he stands, for the log
 BEFORE, AFTER = 24, 8  # orders of a round: submitted before its fault, and once it is over
+UNDISTURBED = 2  # rounds before the first fault
 FEE_MICROS = 200_000
 
 CONFIG = """
@@ -83,6 +84,12 @@ class Figures:
     longest: str = ""
     slower: float = 1.0
     slowest: float = 1.0
+
+    def begin(self) -> None:
+        """Forget the rounds so far."""
+        self.rounds, self.longest = 0, ""
+        self.recovered_s.clear()
+        self.first_s.clear()
 
     def line(self) -> str:
         longest = max(self.recovered_s, default=0.0)
@@ -406,7 +413,7 @@ def fleet(
 
     The small purse suffices for about two thirds of the orders that it is to pay.
     """
-    orders = rounds * (before + AFTER)
+    orders = (rounds + UNDISTURBED) * (before + AFTER)
     caps = {"large": orders * FEE_MICROS, "small": orders * 2 // 9 * FEE_MICROS}
     if killed:
         caps["large"] *= 2

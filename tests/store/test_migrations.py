@@ -108,7 +108,7 @@ def test_a_migration_that_is_killed_anywhere_left_it_whole_or_undone(place: str)
         assert process.stdout is not None
         assert process.stdout.readline() == "opened\n"
         try:
-            process.wait(dice.uniform(0.02, 0.3))
+            process.wait(dice.uniform(0.01, 0.08))
         except subprocess.TimeoutExpired:
             process.send_signal(signal.SIGKILL)
             killed += 1

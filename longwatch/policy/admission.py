@@ -86,7 +86,7 @@ Decision = Slot | Later | TooHeavy | Spent
 
 def decide(ask: Ask) -> Decision:
     """The one answer. Slot.at_us is never before now, nor after until_us."""
-    verdicts = [budget.decide(*purse) for purse in ask.purses]
+    verdicts: list[Verdict] = [budget.decide(*purse) for purse in ask.purses]
     return _impossible(ask) or _spent(ask, verdicts) or _held(ask, verdicts) or _slot(ask)
 
 

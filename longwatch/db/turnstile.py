@@ -54,7 +54,11 @@ class Turnstile:
             raise
 
     def __exit__(self, *_: object) -> None:
-        fcntl.flock(self.descriptor, fcntl.LOCK_UN)
+        try:
+            fcntl.flock(self.descriptor, fcntl.LOCK_UN)
+        except BaseException:  # an interrupt on the way to the kernel
+            fcntl.flock(self.descriptor, fcntl.LOCK_UN)
+            raise
 
     def close(self) -> None:
         """Give the descriptor back. The watcher ends by itself; it never uses the descriptor."""

@@ -166,43 +166,31 @@ class SqliteDatabase(Certain):
     def transaction(self, *, durable: bool = True, part: Part = "all") -> "Writing":
         return Writing(self, durable)
 
-    def begin(self) -> SqliteTransaction:
-        """From here on until `end` only this thread writes. Errors: StoreUnavailable."""
-        self._usable()
-        self._lock.acquire()
-        try:
-            self._turn.__enter__()
-            try:
-                self._usable()
-                self.connection.execute("begin immediate")
-                return self._transaction()
-            except BaseException:
-                self._roll_back()
-                self._turn.__exit__(None, None, None)
-                raise
-        except BaseException as error:
-            self._lock.release()
-            if isinstance(error, apsw.Error):
-                raise_translated(self.path, error)
-            raise
+    def writing(self) -> Generator[SqliteTransaction]:
+        """One transaction, as a generator: whatever interrupts it, and wherever, its locks are given back when it ends.
 
-    def end(self, error: BaseException | None) -> None:
-        """Commit, or undo everything when there was an error. Errors: StoreUnavailable, also for an engine's `error`."""
+        An interrupt may come on the way into any function, so what gives a lock back stands where it is tried twice.
+        """
+        self._usable()
         try:
-            if error is None:
-                self.connection.execute("commit")
-        except BaseException as failure:
-            error = failure
-            raise
-        finally:
-            try:
-                if error is not None:
+            with self._lock:
+                self._usable()
+                try:
+                    self._turn.__enter__()
+                    self.connection.execute("begin immediate")
+                    yield self._transaction()
+                    self.connection.execute("commit")
+                except BaseException:
                     self._roll_back()
-            finally:
-                self._turn.__exit__(None, None, None)
-                self._lock.release()
-                if isinstance(error, apsw.Error):
-                    raise_translated(self.path, error)
+                    raise
+                finally:
+                    try:
+                        self._turn.__exit__(None, None, None)
+                    except BaseException:
+                        self._turn.__exit__(None, None, None)
+                        raise
+        except apsw.Error as error:
+            raise_translated(self.path, error)
 
     @contextlib.contextmanager
     def read(self) -> Generator[SqliteTransaction]:
@@ -276,22 +264,29 @@ class SqliteDatabase(Certain):
 
 
 class Writing:
-    """`with database.transaction() as tx`. A plain object, not a generator: every move of a fleet comes through here."""
+    """`with database.transaction() as tx`. A plain object over a plain generator: every move of a fleet comes through here."""
 
-    __slots__ = ("_database", "_durable")
+    __slots__ = ("_database", "_durable", "_work")
 
     def __init__(self, database: SqliteDatabase, durable: bool) -> None:
-        self._database, self._durable = database, durable
+        self._database, self._durable, self._work = database, durable, database.writing()
 
     def __enter__(self) -> SqliteTransaction:
-        return self._database.begin()
+        return next(self._work)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._database.end(error)
-        if error is None and self._durable:
-            self._database.sync()
+        if error is None:
+            next(self._work, None)
+            if self._durable:
+                self._database.sync()
+            return
+        try:
+            self._work.throw(error)
+        except BaseException as raised:
+            if raised is not error:
+                raise
 
 
 def _audit(event: str, arguments: tuple[Any, ...]) -> None:

@@ -14,11 +14,13 @@ from longwatch.admission.limiter import Limiter
 from longwatch.admission.standing import Prepared, encode
 from longwatch.db.connection import Database, Part, Row, Unmet, Value
 from longwatch.policy.admission import HORIZON_US, Later
+from longwatch.policy.budget import marks_of
 from longwatch.policy.limits import Limits
 from longwatch.policy.meter import ceiling, usable_burst
 from longwatch.policy.window import PARTED_MS
 from longwatch.store.journal import Journal
 
+LATEST_MS = 1 << 50
 OPEN = 4_096  # calls of this process whose scope is kept until they are settled
 
 
@@ -31,13 +33,20 @@ class AtOnce(Database, Protocol):
 
 
 class Told(NamedTuple):
-    """A scope as the statements are told of it, in JSON: its caps, its rates, and from where on there is anything to tell
-    of what is spent in a window."""
+    """A scope as the statements are told of it, in JSON: its caps, its rates, and the marks at which there is something to
+    tell of what is spent."""
 
     prepared: Prepared
     caps: str
     gauges: str
     marks: str
+
+
+class Kept(NamedTuple):
+    """Of an open call. facts: what the journal told of its admission."""
+
+    told: Told
+    facts: str
 
 
 def told(prepared: Prepared) -> Told:
@@ -56,8 +65,9 @@ def told(prepared: Prepared) -> Told:
         for gauge in prepared.scope.gauges
     ]
     marks = [
-        {"purse": purse, "dimension": dimension, "per": per, "first": first}
-        for (purse, dimension, per), (_, first) in prepared.told.items()
+        {"purse": cap.purse, "dimension": cap.dimension, "per": cap.cap.window, "mark": mark, "amount": amount}
+        for cap in prepared.scope.caps
+        for mark, amount in marks_of(cap.warn, cap.cap.amount)
     ]
     return Told(prepared, *(encode(each).decode() for each in (caps, gauges, marks)))
 
@@ -76,7 +86,7 @@ class PostgresLimiter(Limiter):
     def adopt(self, limits: Limits, rules: int) -> None:
         super().adopt(limits, rules)
         self._told: dict[int, Told] = {}  # by the identity of what it is made from
-        self._open: dict[str, Told] = {}  # by call: a call is settled under the limits in force then
+        self._open: dict[str, Kept] = {}  # by call: a call is settled under the limits in force then
 
     def admit(self, request: CallRequest) -> Admitted | Later:
         check(request)
@@ -85,18 +95,23 @@ class PostgresLimiter(Limiter):
         if keyed or too_heavy(prepared, request):
             return super().admit(request)
         told = self._told_of(prepared)
-        row = self._admit_at_once(told, request)
+        facts = self._facts(request)
+        row = self._admit_at_once(told, request, facts)
         if row is None:
             return super().admit(request)
         if len(self._open) >= OPEN:
-            self._open.pop(next(iter(self._open)), None)
-        self._open[request.id] = told
+            self._open = {}
+        self._open[request.id] = Kept(told, facts)
         return Admitted(request.id, request.key, whole_ms(row.slot_us), request.money, request.tokens)
 
-    def _admit_at_once(self, told: Told, request: CallRequest) -> Row | None:
+    def _facts(self, request: CallRequest) -> str:
+        """As the journal tells of the admission, but for its wait."""
         facts = {"service": request.service, "budget": request.budget, "key": request.key, "money": request.money}
         if request.model:
             facts["model"] = request.model
+        return self.journal.redactor.clean(encode(facts).decode())
+
+    def _admit_at_once(self, told: Told, request: CallRequest, facts: str) -> Row | None:
         return self._server.at_once(
             "call.admit_at_once",
             durable=request.once,
@@ -105,12 +120,12 @@ class PostgresLimiter(Limiter):
             gauges=told.gauges,
             weights=encode(request.weights).decode(),
             most=told.prepared.scope.service.concurrency,
-            until_us=None if request.until_ms is None else request.until_ms * 1000,
+            until_us=None if request.until_ms is None else min(request.until_ms, LATEST_MS) * 1000,
             horizon_us=HORIZON_US,
             parted_ms=PARTED_MS,
             hold_ms=HOLD_MS,
             rules=self.rules,
-            facts=self.journal.redactor.clean(encode(facts).decode()),
+            facts=facts,
             id=request.id,
             key=request.key,
             service=request.service,
@@ -137,12 +152,12 @@ class PostgresLimiter(Limiter):
         used: Mapping[str, int] | None = None,
     ) -> None:
         check_weights({dimension: units for dimension, units in (used or {}).items() if units})
-        told = self._open.pop(call, None)
-        if told is None or not self._settle_at_once(told, call, owner, money, tokens, used or {}):
+        kept = self._open.pop(call, None)
+        if kept is None or not self._settle_at_once(kept, call, owner, money, tokens, used or {}):
             super().settle(call, owner=owner, money=money, tokens=tokens, used=used)
 
     def _settle_at_once(
-        self, told: Told, call: str, owner: str, money: int | None, tokens: int | None, used: Mapping[str, int]
+        self, kept: Kept, call: str, owner: str, money: int | None, tokens: int | None, used: Mapping[str, int]
     ) -> bool:
         """Whether it was: not where a threshold is reached, the call has ended before, or others have its key."""
         for what, amount in (("money", money), ("tokens", tokens)):
@@ -158,12 +173,21 @@ class PostgresLimiter(Limiter):
                 money=money,
                 tokens=tokens,
                 used=encode(used).decode(),
-                gauges=told.gauges,
-                marks=told.marks,
+                gauges=kept.told.gauges,
+                marks=kept.told.marks,
+                facts=kept.facts,
             )
         except Unmet:
             return False
         return row is not None
+
+    def release(self, call: str, *, owner: str) -> None:
+        self._open.pop(call, None)
+        super().release(call, owner=owner)
+
+    def unknown(self, call: str, *, owner: str) -> None:
+        self._open.pop(call, None)
+        super().unknown(call, owner=owner)
 
     # -- what the statements are told ------------------------------------------------------------------------------------
 

@@ -50,6 +50,11 @@ def first_told(warn: Sequence[float], cap: int) -> int:
     return min((-(-mark(fraction) * cap // MILLION) for fraction in warn), default=cap + 1)
 
 
+def marks_of(warn: Sequence[float], cap: int) -> list[tuple[int, int]]:
+    """Every mark, and the least amount spent that reaches it; BROKEN is reached above the cap."""
+    return [(mark(fraction), -(-mark(fraction) * cap // MILLION)) for fraction in warn] + [(BROKEN, cap + 1)]
+
+
 def newly_reached(warn: Sequence[float], *, cap: int, spent: int, told: int) -> list[int]:
     """Marks of the thresholds that `spent` has reached and that were not told of in this window yet, ascending.
 

@@ -42,7 +42,7 @@ FAULTS = [
     ("more is given back than is there", SETTLE, "cast(total - total_then as numeric)", "cast(0 * total as numeric)"),
     ("what was used beyond is not counted", SETTLE, "total + greatest(0, used - reserved)", "total + 0 * used"),
     ("what was used beyond is no debt", SETTLE, "cast(used - reserved as numeric)", "cast(0 * used as numeric)"),
-    ("nobody is warned", SETTLE, "charged.settled >= mark.first", "charged.settled < 0"),
+    ("nobody is warned", SETTLE, "charged.settled >= mark.amount", "charged.settled < 0"),
     ("another one settles it", SETTLE, "owner = :owner and", "cast(:owner as text) is not null and"),
     (
         "a settled call is charged elsewhere",

@@ -102,12 +102,12 @@ with calendar_now as (
 ), told as (
   insert into record (at_ms, kind, subject, agent, task, data)
   select :wall_ms, 'call.admitted', :id, :agent, :task,
-         cast(cast(:facts as jsonb) || jsonb_build_object('wait_ms', greatest(0, at_us / 1000 - :now_ms)) as text)
+         '{"wait_ms":' || greatest(0, at_us / 1000 - :now_ms) || ',' || substr(:facts, 2)
     from decided where exists (select 1 from added)
 )
 select decided.at_us as slot_us from decided cross join added;
 
--- call.settle_at_once: the usual settlement, or no row and nothing changed; fails where there is anything to warn of
+-- call.settle_at_once: the usual settlement, or no row and nothing changed; fails where there is something new to warn of
 with found as (
   select id, agent, task, service, budget, slot_us, calendar_ms, held_money, cast(weights as jsonb) as weights,
          coalesce(cast(:money as bigint), held_money) as money, held_calls as calls,
@@ -157,17 +157,17 @@ with found as (
     from found
    where purse in ('fleet', 'agent:' || found.agent, 'service:' || found.service, 'budget:' || found.budget)
      and ends_ms > found.calendar_ms and starts_ms <= found.calendar_ms
-  returning purse, dimension, per, settled
+  returning purse, dimension, per, settled, warned
 ), told as (
   insert into record (at_ms, kind, subject, agent, task, data)
   select :wall_ms, 'call.settled', id, agent, task,
-         cast(jsonb_build_object('move', 'settle', 'money', money, 'held', held_money, 'service', service,
-                                 'budget', budget) as text)
+         '{"move":"settle","money":' || money || ',"held":' || held_money || ',"service":'
+           || (cast(:facts as json) -> 'service') || ',"budget":' || (cast(:facts as json) -> 'budget') || '}'
     from found
 )
 select 1 / (1 - (select least(count(*), 1)
                    from charged join jsonb_to_recordset(cast(:marks as jsonb))
-                                       as mark (purse text, dimension text, per text, first bigint)
+                                       as mark (purse text, dimension text, per text, mark bigint, amount bigint)
                      on mark.purse = charged.purse and mark.dimension = charged.dimension and mark.per = charged.per
-                  where charged.settled >= mark.first)) as met
+                  where charged.settled >= mark.amount and charged.warned < mark.mark)) as met
   from closed;

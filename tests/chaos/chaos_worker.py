@@ -114,9 +114,11 @@ def saw(line: str) -> None:
 
 def end_with_input() -> None:
     sys.stdin.read()
-    while True:  # the first process of a host does not hear it before it listens
-        os.kill(os.getpid(), signal.SIGTERM)
-        time.sleep(1)
+    while (
+        signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+    ):  # the first process of a host does not hear it before it listens
+        time.sleep(0.05)
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 def tell(pids: list[int]) -> None:

@@ -7,6 +7,7 @@ where files are opened. Patterns are not names: `*` and `?` are refused.
 
 import posixpath
 import re
+from functools import lru_cache
 
 from longwatch.errors import ConfigError
 
@@ -28,6 +29,7 @@ def resource(name: str, *, root: str, inside: str = ".") -> str:
     return name
 
 
+@lru_cache(1024)  # an agent names the same files again and again
 def target(name: str, *, root: str, inside: str = ".") -> str:
     """The one spelling of a file's path, relative to `root` (absolute, itself without links).
 

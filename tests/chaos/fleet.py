@@ -339,8 +339,8 @@ class Fleet:
             if task["state"] == "done" and (task["result"] != str(number) or finished[task["id"]] != 1):
                 yield f"finished {finished[task['id']]} times with {task['result']}: {story}"
             # An attempt that died may have paid, while its call that stays open keeps the next one from fitting.
-            allowed = {0 if task["id"] in refused else 1} | ({1} if task["crashes"] else set())
-            if charged[number] not in allowed:
+            at_least = 0 if task["id"] in refused else 1
+            if not at_least <= charged[number] <= max(at_least, min(1, task["crashes"])):
                 yield f"charged {charged[number]} times: {story}"
             if mailed[number] > 1 or (number % 7 == 0 and task["state"] == "done" and not mailed[number]):
                 yield f"mailed {mailed[number]} times: {story}"

@@ -51,6 +51,17 @@ class CallRequest:
         return self.weights.get("requests", 1)
 
 
+def facts_of(request: CallRequest) -> dict[str, object]:
+    """What the journal tells of its admission, but for its wait."""
+    facts: dict[str, object] = {
+        "service": request.service,
+        "budget": request.budget,
+        "key": request.key,
+        "money": request.money,
+    }
+    return facts | ({"model": request.model} if request.model else {})
+
+
 @dataclass(frozen=True)
 class Admitted:
     """The call may leave at slot_ms, not before. money and tokens are held for it until it is settled or released."""

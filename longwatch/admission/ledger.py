@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from longwatch.admission import keys, standing
-from longwatch.admission.calls import CallRequest, Weights, check_amount, weights_of
+from longwatch.admission.calls import CallRequest, Weights, check_amount, facts_of, weights_of
 from longwatch.admission.keys import TOGETHER, Charge
 from longwatch.admission.standing import Prepared, Read
 from longwatch.db.connection import Row, Transaction
@@ -83,12 +83,15 @@ class Ledger:
         return bool(added)
 
     def _tell_admitted(self, tx: Transaction, request: CallRequest, slot: Slot) -> None:
-        facts = {"service": request.service, "budget": request.budget, "key": request.key, "money": request.money}
-        if request.model:
-            facts["model"] = request.model
         wait_ms = max(0, slot.at_us // 1000 - tx.now_ms)
         self.journal.append(
-            tx, "call.admitted", request.id, agent=request.agent, task=request.task, wait_ms=wait_ms, **facts
+            tx,
+            "call.admitted",
+            request.id,
+            agent=request.agent,
+            task=request.task,
+            wait_ms=wait_ms,
+            **facts_of(request),
         )
 
     def settle(self, tx: Transaction, row: Row, charge: Charge, used: Mapping[str, int]) -> None:

@@ -9,7 +9,16 @@ conformance programs hold them against it.
 from collections.abc import Mapping
 from typing import NamedTuple, Protocol
 
-from longwatch.admission.calls import HOLD_MS, Admitted, CallRequest, check, check_amount, check_weights, whole_ms
+from longwatch.admission.calls import (
+    HOLD_MS,
+    Admitted,
+    CallRequest,
+    check,
+    check_amount,
+    check_weights,
+    facts_of,
+    whole_ms,
+)
 from longwatch.admission.limiter import Limiter
 from longwatch.admission.standing import Prepared, encode
 from longwatch.db.connection import Database, Part, Row, Unmet, Value
@@ -95,7 +104,7 @@ class PostgresLimiter(Limiter):
         if keyed or too_heavy(prepared, request):
             return super().admit(request)
         told = self._told_of(prepared)
-        facts = self._facts(request)
+        facts = self.journal.redactor.clean(encode(facts_of(request)).decode())
         row = self._admit_at_once(told, request, facts)
         if row is None:
             return super().admit(request)
@@ -103,13 +112,6 @@ class PostgresLimiter(Limiter):
             self._open = {}
         self._open[request.id] = Kept(told, facts)
         return Admitted(request.id, request.key, whole_ms(row.slot_us), request.money, request.tokens)
-
-    def _facts(self, request: CallRequest) -> str:
-        """As the journal tells of the admission, but for its wait."""
-        facts = {"service": request.service, "budget": request.budget, "key": request.key, "money": request.money}
-        if request.model:
-            facts["model"] = request.model
-        return self.journal.redactor.clean(encode(facts).decode())
 
     def _admit_at_once(self, told: Told, request: CallRequest, facts: str) -> Row | None:
         return self._server.at_once(

@@ -8,11 +8,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from longwatch.admission.calls import HOLD_MS, Admitted, CallRequest
 from longwatch.admission.redis import Link, RedisLimiter
+from longwatch.admission.redis.book import Book
 from longwatch.admission.redis.memory import GRACE_MS
 from longwatch.db.migrate import migrate
 from longwatch.db.sqlite import SqliteDatabase
@@ -313,6 +315,35 @@ def test_what_a_call_cost_is_known_although_its_process_died_before_it_could_wri
     with shop.database.read() as tx:
         told = [row.kind for row in tx.all("journal.latest", kind=None, agent=None, since_ms=None, limit=10)]
     assert sorted(told) == ["call.admitted", "call.settled"]
+
+
+def test_whoever_writes_calls_down_waits_for_what_another_thread_is_writing(
+    shop: Opened, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a worker that ends takes its last calls along: its writing thread dies with it, in the middle."""
+    limiter, begun, go_on = shop.limiter(), threading.Event(), threading.Event()
+    real = Book.write
+
+    def slowly(*arguments: Any) -> Any:
+        begun.set()
+        assert go_on.wait(10)
+        return real(*arguments)
+
+    monkeypatch.setattr(Book, "write", slowly)
+    asked = request(money=10)
+    limiter.admit(asked)
+    writer = threading.Thread(target=limiter.flush)
+    writer.start()
+    assert begun.wait(10)
+    ended = threading.Thread(target=limiter.flush)
+    ended.start()
+    ended.join(0.1)
+    assert ended.is_alive(), "it did not wait"
+    go_on.set()
+    ended.join(10)
+    with shop.database.read() as tx:
+        assert tx.one("call.by_id", id=asked.id) is not None
+    writer.join(10)
 
 
 def test_calls_of_a_silent_process_are_unknown_in_the_end(shop: Opened) -> None:

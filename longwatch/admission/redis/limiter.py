@@ -117,11 +117,7 @@ class RedisLimiter(Limiter):
         answer = refused or self._decided(prepared, request)
         if isinstance(answer, Later) and answer.reason != "rate" and self.expire():
             answer = self._decided(prepared, request)
-        if isinstance(answer, Admitted):
-            if keyed or request.once or is_heavy(prepared, request.weights):
-                self._records.flush(durable=request.once)
-            return answer
-        if isinstance(answer, Later):
+        if isinstance(answer, Admitted | Later):
             return answer
         raise self._refusal(answer, self._clock.wall_ms())
 
@@ -190,7 +186,10 @@ class RedisLimiter(Limiter):
         if len(self._recent) >= REMEMBERED:
             self._recent.pop(next(iter(self._recent)), None)
         self._recent[request.id] = call
-        self._records.keep(call)
+        if call.who.keyed or request.once or is_heavy(prepared, request.weights):
+            self._records.write(call, durable=request.once)
+        else:
+            self._records.keep(call)
         return Admitted(request.id, request.key, whole_ms(call.slot_us), call.hold.money, call.hold.tokens)
 
     def _spent(self, caps: Caps, said: Said, needs: Mapping[str, int]) -> Spent:
@@ -214,8 +213,7 @@ class RedisLimiter(Limiter):
         gauges = [gauge(each) for each in self._prepared(kept).scope.gauges]
         said, shift_us = self._on("reslot", call, owner, {"gauges": gauges, "horizon": HORIZON_US})
         moved = known(call, said["c"], shift_us, Move("late", "open", said["late"]))
-        self._records.keep(moved)
-        self._records.flush()
+        self._records.write(moved, durable=False)
         return Admitted(call, moved.who.key, whole_ms(moved.slot_us), moved.hold.money, moved.hold.tokens)
 
     # -- out ---------------------------------------------------------------------------------------------------------------
@@ -253,9 +251,10 @@ class RedisLimiter(Limiter):
         if text(said["k"]) == "same":
             return False
         ended = known(kept.id, said["c"], shift_us, Move(move, text(said["c"]["s"]), said["c"]["ch"][0]))
-        self._records.keep(ended)
         if ended.who.keyed:
-            self._records.flush()
+            self._records.write(ended, durable=False)
+        else:
+            self._records.keep(ended)
         return True
 
     def _on(self, operation: str, call: str, owner: str | None, arguments: Said) -> tuple[Said, int]:

@@ -1,8 +1,9 @@
 """Writes a process's book into the ledger, and tells Redis what it need not keep any more."""
 
 import contextlib
+import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from longwatch.admission.keys import Charge
 from longwatch.admission.ledger import COUNTED, NOTHING
@@ -18,12 +19,13 @@ Run = Callable[[str, Said], tuple[str, Said, int]]
 
 @dataclass(frozen=True)
 class Records:
-    """pending: is told that there is something to flush."""
+    """Safe in threads: one of them writes at a time. pending: is told that there is something to flush."""
 
     database: Database
     book: Book
     run: Run
     pending: Callable[[], None]
+    writing: threading.RLock = field(default_factory=threading.RLock)
 
     def keep(self, call: Known) -> None:
         if self.book.put(call) >= BATCH:
@@ -31,16 +33,26 @@ class Records:
         else:
             self.pending()
 
+    def write(self, call: Known, *, durable: bool) -> None:
+        """Keep it and write it down at once. durable: so that it survives a power cut."""
+        with self.writing:  # else another thread might take it first, and write it as it writes
+            self.book.put(call)
+            self.flush(durable=durable)
+
     def flush(self, *, durable: bool = False) -> bool:
-        """Whether there was anything. Errors: StoreUnavailable, while the state is away; the engine may be."""
+        """Write down whatever was kept before, and wait for what another thread is writing. Whether there was anything.
+
+        Errors: StoreUnavailable, while the state is away; the engine may be.
+        """
         done = False
-        while calls := self.book.take():
-            done = True
-            try:
-                self._write(calls, durable=durable)
-            except BaseException:
-                self.book.put_back(calls)
-                raise
+        with self.writing:
+            while calls := self.book.take():
+                done = True
+                try:
+                    self._write(calls, durable=durable)
+                except BaseException:
+                    self.book.put_back(calls)
+                    raise
         return done
 
     def _write(self, calls: list[Known], *, durable: bool) -> None:

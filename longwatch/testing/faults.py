@@ -24,6 +24,7 @@ PLACES: dict[str, int] = {
     "kill at a file": 900,
     "reply of a commit lost": 350,
     "pause past the lease": 2_500,
+    "pause before files are published": 60,
     "slow store": 500,
     "reply of a service lost": 120,
     "service answers 5xx": 150,
@@ -43,6 +44,7 @@ DATED = "select 1 from fleet, calendar where boot_id = ? and at_ms > 0"
 # The last look at the clock before a request is sent. Who is stopped behind it sends late, and no code of its own can
 # help that: one call of each stopped process may arrive out of turn.
 SENDING = "call.leaving"
+PREPARED = "edit.prepared"  # the last place at which an edit may lose its lease without noticing it
 KINDS: tuple[str, ...] = (*PLACES, *TIMES)
 
 
@@ -105,6 +107,8 @@ class Mix:
             return
         if self._due("kill at a rare place"):
             process.kill(f"at {place}")
+        if place == PREPARED:
+            self._maybe_pause(process, "pause before files are published")
         if place != SENDING:
             self._maybe_pause(process)
 
@@ -128,8 +132,8 @@ class Mix:
             self.machine.note(f"reply lost to {process.name}")
             raise unavailable("lost a reply", landed=True)
 
-    def _maybe_pause(self, process: Process) -> None:
-        if not process.critical and self._due("pause past the lease"):
+    def _maybe_pause(self, process: Process, kind: str = "pause past the lease") -> None:
+        if not process.critical and self._due(kind):
             longest = self.random.choice((1.3, 1.3, 5))
             process.pause(int(self.lease_ms * self.random.uniform(0.7, longest)))
 

@@ -1,7 +1,7 @@
 """What is asked of admission and what it answers: plain frozen values. Instants: the fleet's steady clock."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import msgspec
 
@@ -18,8 +18,7 @@ Weights = dict[str, tuple[int, int]]
 """By meter: units reserved or used, and the meter's total just behind them."""
 
 
-@dataclass(frozen=True)
-class CallRequest:
+class CallRequest(msgspec.Struct, frozen=True):
     """One use of a service that wants to be admitted.
 
     id: made by the caller, so that a repetition after a lost reply finds the same admission. key: the same on every
@@ -39,7 +38,7 @@ class CallRequest:
     run: str | None = None
     step: str | None = None
     lane: str = "normal"
-    weights: Mapping[str, int] = field(default_factory=lambda: {"requests": 1})
+    weights: Mapping[str, int] = msgspec.field(default_factory=lambda: {"requests": 1})
     money: int = 0
     tokens: int = 0
     until_ms: int | None = None

@@ -71,3 +71,9 @@ def _refuse_odd(name: str) -> None:
     if name.endswith("/") or name.startswith("name:"):
         hint = 'Name exact files: "reports/march.json". A lease on what is no file is "name:reports".'
         raise ConfigError(f"{name!r} is not a file", hint=hint)
+
+
+def folders_above(target: str) -> list[str]:
+    """The folders that a target is in, below the root: "a/b/c" is in "a/b" and in "a"."""
+    parts = target.split("/")[:-1]
+    return ["/".join(parts[:depth]) for depth in range(len(parts), 0, -1)]

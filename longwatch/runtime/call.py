@@ -18,11 +18,13 @@ import logging
 import threading
 import weakref
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from types import TracebackType
 from typing import Self
+
+import msgspec
 
 from longwatch.admission.calls import Admitted, CallRequest, check, check_amount
 from longwatch.admission.limiter import Limiter
@@ -122,7 +124,7 @@ class Calls:
         check(request)
         micros = self._most(request, money, longest=longest, caching=caching)
         check_amount("money", micros)
-        return Call(self, replace(request, money=micros), wait_ms)
+        return Call(self, msgspec.structs.replace(request, money=micros), wait_ms)
 
     def _most(self, request: CallRequest, money: str | Money | None, *, longest: int, caching: Caching) -> int:
         scope, limits, prompt = self.scope(request), self.limiter.limits, request.weights.get("input_tokens", 0)
@@ -211,7 +213,7 @@ class Call:
     def _ask(self) -> Admitted | Later:
         request = self._request
         if self._wait_ms is not None:
-            request = replace(request, until_ms=self._until_ms() + self._offset_ms())
+            request = msgspec.structs.replace(request, until_ms=self._until_ms() + self._offset_ms())
         self._asked = True
         try:
             self._calls.owed.pay()

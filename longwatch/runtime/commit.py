@@ -20,10 +20,10 @@ import contextlib
 import os
 import shutil
 from collections.abc import Generator, Mapping, Sequence
-from pathlib import Path, PurePosixPath
 
 from longwatch.errors import ConfigError, EditConflict, StoreUnavailable
 from longwatch.policy.edit import Draft, Item, changed_meanwhile, fold, refuse_conflicts
+from longwatch.policy.paths import folders_above
 from longwatch.runtime.persist import persist
 from longwatch.runtime.root import CREATE, Root, sync_folder, told
 from longwatch.runtime.staging import Staged, Staging, copy_bytes
@@ -85,21 +85,21 @@ class Committer:
         if not items:
             return ()
         folder = self.root.commit_of(edit)
-        with told(str(folder)):
+        with told(folder):
             self._put_away(edit)  # of an attempt that did not land
-            folder.mkdir(mode=0o700)
+            os.mkdir(folder, mode=0o700)
             for item in items:
                 if item.sha256 is not None:
-                    self._copy(stagings[draft.changes[item.target].edit], item, folder / str(item.place))
+                    self._copy(stagings[draft.changes[item.target].edit], item, f"{folder}/{item.place}")
             sync_folder(folder)
             sync_folder(self.root.commits)
         self.world.reach("edit.prepared")
         return items
 
-    def _copy(self, staging: Staging, item: Item, copy: Path) -> None:
+    def _copy(self, staging: Staging, item: Item, copy: str) -> None:
         source = staging.open(item.target)
         if source is None:
-            raise changed_meanwhile([str(staging.folder / item.target)])
+            raise changed_meanwhile([f"{staging.folder}/{item.target}"])
         with source, open(os.open(copy, CREATE, 0o600), "wb") as writing:
             sha256 = copy_bytes(source, writing)
             os.fchmod(writing.fileno(), item.mode)
@@ -107,7 +107,7 @@ class Committer:
             writing.flush()
             os.fsync(writing.fileno())
         if sha256 != item.sha256:  # a child of the edit still writes it
-            raise changed_meanwhile([str(staging.folder / item.target)])
+            raise changed_meanwhile([f"{staging.folder}/{item.target}"])
         self.world.reach("edit.copied")
 
     def _keep_owner(self, descriptor: int, target: str) -> None:
@@ -136,9 +136,8 @@ class Committer:
     @contextlib.contextmanager
     def _folders_for(self, items: tuple[Item, ...]) -> Generator[None]:
         """The targets' folders exist and can be renamed into; when the commit is refused, new ones go again."""
-        folders = dict.fromkeys(str(PurePosixPath(item.target).parent) for item in items)
-        above = [part for folder in folders for part in (folder, *map(str, PurePosixPath(folder).parents))]
-        absent = sorted({part for part in above if not os.path.lexists(self.root.path / part)}, reverse=True)
+        above = {part for item in items for part in folders_above(item.target)}
+        absent = sorted((part for part in above if not os.path.lexists(f"{self.root.path}/{part}")), reverse=True)
         try:
             for item in items:
                 self._refuse_unfit(item.target)
@@ -146,7 +145,7 @@ class Committer:
         except BaseException:
             for folder in absent:
                 with contextlib.suppress(OSError):
-                    os.rmdir(self.root.path / folder)
+                    os.rmdir(f"{self.root.path}/{folder}")
             raise
 
     def _refuse_unfit(self, target: str) -> None:
@@ -187,48 +186,51 @@ class Committer:
     def _put_in_place(self, edit: str, items: tuple[Item, ...]) -> None:
         """Twice does no harm: what has been renamed is not there to be renamed again."""
         folder = self.root.commit_of(edit)
-        if not folder.is_dir():
+        if not os.path.isdir(folder):
             return  # put away: every rename was made and synced
         for item in items:
             self.world.reach("edit.moving")
             with told(item.target):
                 self._remove(folder, item) if item.sha256 is None else self._place(folder, item)
         self.world.reach("edit.moved")
-        for above in {str(PurePosixPath(item.target).parent): item.target for item in items}.values():
+        for above in {item.target.rpartition("/")[0]: item.target for item in items}.values():
             with told(above), contextlib.suppress(FileNotFoundError), self.root.folder_of(above) as (descriptor, _):
                 os.fsync(descriptor)
-        with told(str(folder)), contextlib.suppress(FileNotFoundError):
+        with told(folder), contextlib.suppress(FileNotFoundError):
             sync_folder(folder)
         self.world.reach("edit.synced")
         self._put_away(edit)
 
-    def _place(self, folder: Path, item: Item) -> None:
-        ours = folder / str(item.place)
+    def _place(self, folder: str, item: Item) -> None:
+        ours = f"{folder}/{item.place}"
         with self.root.folder_of(item.target, make=True) as (above, name):
             try:
                 os.rename(ours, name, dst_dir_fd=above)
             except FileNotFoundError:
-                if ours.exists():  # it is the target's folder that has just gone
+                if os.path.exists(ours):  # it is the target's folder that has just gone
                     raise StoreUnavailable(f"the folder of {item.target} was removed", hint="Repeat.") from None
 
-    def _remove(self, folder: Path, item: Item) -> None:
+    def _remove(self, folder: str, item: Item) -> None:
         """Move the target into the commit's folder: a folder that was put away cannot take a successor's file."""
-        ours = folder / f"{item.place}.removed"
-        if ours.exists():
+        ours = f"{folder}/{item.place}.removed"
+        if os.path.exists(ours):
             return
         with contextlib.suppress(FileNotFoundError), self.root.folder_of(item.target) as (above, name):
             os.rename(name, ours, src_dir_fd=above)
 
     def _put_away(self, edit: str) -> None:
         """Take the commit's folder out of the way in one rename, then remove it."""
-        gone = self.root.gone / self.world.new_id("gone")
+        gone = f"{self.root.gone}/{self.world.new_id('gone')}"
         try:
             with told(str(self.root.commits)):
                 os.rename(self.root.commit_of(edit), gone)
         except FileNotFoundError:
             return
         self.world.reach("edit.put_away")
-        shutil.rmtree(gone, ignore_errors=True)
+        try:
+            os.rmdir(gone)  # nearly always: whatever was in it is in place
+        except OSError:
+            shutil.rmtree(gone, ignore_errors=True)
 
     def _put_away_unless_landed(self, edit: str) -> None:
         with contextlib.suppress(StoreUnavailable):  # nobody knows: its files have to stay, the sweep looks again

@@ -83,8 +83,7 @@ class Edit(Contents):
     def append(self, name: str, text: str) -> None:
         """Add to the end of the file, or make it."""
         data = _encoded(name, text)
-        self.path(name)
-        self._staging.append(self._spell(name), data)
+        self._staging.append(self._copied(name), data)
 
     def delete(self, name: str) -> None:
         """Remove the file. Errors: NotFound."""
@@ -99,13 +98,7 @@ class Edit(Contents):
 
         What stands there when the block ends is published: new bytes, new permission bits, or a deletion.
         """
-        path = self._ours(name)
-        if path not in self._staged:
-            if (original := self._original(path)) is not None:
-                with original:
-                    self._note(path, self._staging.copy(path, original))
-            self._staged.add(path)
-        return self._staging.place(path)
+        return Path(self._staging.place(self._copied(name)))
 
     # -- the block ---------------------------------------------------------------------------------------------------
 
@@ -172,6 +165,16 @@ class Edit(Contents):
             raise ConfigError(f"{path} was not named for this edit{nearest(path, self._targets)}", hint=hint)
         if path not in self._modes:
             self._see(path)
+        return path
+
+    def _copied(self, name: str) -> str:
+        """The target of a name that may be written, which has its private copy from here on."""
+        path = self._ours(name)
+        if path not in self._staged:
+            if (original := self._original(path)) is not None:
+                with original:
+                    self._note(path, self._staging.copy(path, original))
+            self._staged.add(path)
         return path
 
     def _see(self, path: str) -> None:

@@ -158,8 +158,8 @@ class Edits:
                 for folder in (self.root.staging_of(edit), self.root.commit_of(edit)):
                     with contextlib.suppress(FileNotFoundError):
                         os.rename(folder, self.root.gone / self.world.new_id("gone"))
-        for folder in list(self.root.gone.iterdir())[: 2 * limit]:
-            shutil.rmtree(folder, ignore_errors=True)
+        for gone in list(self.root.gone.iterdir())[: 2 * limit]:
+            shutil.rmtree(gone, ignore_errors=True)
         return len(dead)
 
     def close(self) -> None:

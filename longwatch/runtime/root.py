@@ -19,6 +19,7 @@ import weakref
 from collections.abc import Generator
 from io import BufferedReader
 from pathlib import Path
+from types import TracebackType
 
 from longwatch.db.place import refuse_remote
 from longwatch.db.turnstile import STOPPED_S, Turnstile, device_of, holder_on, is_stopped, kill_if_stopped
@@ -128,13 +129,13 @@ class Root:
                 self.id = self._identify(world)
             self.device = os.stat(self.own).st_dev
 
-    def staging_of(self, edit: str) -> Path:
-        """The private copies of an edit."""
-        return self.staging / (edit + self._mark)
+    def staging_of(self, edit: str) -> str:
+        """The folder of an edit's private copies."""
+        return f"{self.staging}/{edit}{self._mark}"
 
-    def commit_of(self, edit: str) -> Path:
-        """The files of a commit, before they are put in place."""
-        return self.commits / (edit + self._mark)
+    def commit_of(self, edit: str) -> str:
+        """The folder of a commit's files, before they are put in place."""
+        return f"{self.commits}/{edit}{self._mark}"
 
     def edits(self) -> set[str]:
         """Every edit of this fleet that has a folder here."""
@@ -171,10 +172,9 @@ class Root:
         at = os.open(self.path, FOLDER)
         try:
             for place, folder in enumerate(folders):
-                with refused(at, folder, "/".join(folders[: place + 1])):
-                    if make:
-                        _make_folder(at, folder)
-                    above, at = at, os.open(folder, FOLDER, dir_fd=at)
+                if make:
+                    _make_folder(at, folder)
+                above, at = at, opened(folder, FOLDER, folder=at, path="/".join(folders[: place + 1]))
                 os.close(above)
             yield at, name
         finally:
@@ -184,8 +184,8 @@ class Root:
         """The file to read, or None when there is none. Errors: ConfigError when it is no ordinary file."""
         with told(target):
             try:
-                with self.folder_of(target) as (folder, name), refused(folder, name, target):
-                    return ordinary(os.open(name, READ, dir_fd=folder), target)
+                with self.folder_of(target) as (folder, name):
+                    return ordinary(opened(name, READ, folder=folder, path=target), target)
             except FileNotFoundError:
                 return None
 
@@ -214,7 +214,7 @@ def ordinary(descriptor: int, target: str) -> BufferedReader:
     return open(descriptor, "rb")
 
 
-def sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path | str) -> None:
     """Names made, moved and removed in the folder survive a power cut from here on."""
     descriptor = os.open(folder, FOLDER)
     try:
@@ -223,23 +223,31 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-@contextlib.contextmanager
-def told(what: str) -> Generator[None]:
-    """The system's refusals as StoreUnavailable, with what to do; FileNotFoundError passes."""
-    try:
-        yield
-    except (LongwatchError, FileNotFoundError):
-        raise
-    except OSError as error:
-        reason, hint = _reason(error)
-        raise StoreUnavailable(f"{what}: {reason}", hint=hint) from error
+class told:
+    """`with told(what):` - the system's refusals as StoreUnavailable, with what to do; FileNotFoundError passes."""
+
+    __slots__ = ("_what",)
+
+    def __init__(self, what: str) -> None:
+        self._what = what
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if isinstance(error, OSError) and not isinstance(error, LongwatchError | FileNotFoundError):
+            reason, hint = _reason(error)
+            raise StoreUnavailable(f"{self._what}: {reason}", hint=hint) from error
 
 
-@contextlib.contextmanager
-def refused(folder: int | None, name: str, path: str) -> Generator[None]:
-    """Opening `name` in `folder` (a descriptor): a link, or a file where a folder should be, as ConfigError."""
+def opened(name: str, flags: int, *, folder: int | None, path: str) -> int:
+    """A descriptor of `name` in `folder` (a descriptor; None: name is a path). path: what the file is called in errors.
+
+    Errors: ConfigError for a link, and for a file where a folder should be.
+    """
     try:
-        yield
+        return os.open(name, flags, dir_fd=folder)
     except OSError as error:
         if error.errno == errno.ELOOP or (error.errno == errno.ENOTDIR and _is_link(folder, name)):
             hint = "Name the file it points at: one file has one name, so that it has one writer."

@@ -7,12 +7,12 @@ import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from io import BufferedReader, BufferedWriter
-from pathlib import Path
 
 from longwatch.errors import ConfigError
 from longwatch.policy.edit import Bases, Change
+from longwatch.policy.paths import folders_above
 from longwatch.runtime.lease import Lease
-from longwatch.runtime.root import READ, Root, ordinary, refused, told
+from longwatch.runtime.root import READ, Root, opened, ordinary, told
 
 REWRITE = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
 APPEND = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -26,47 +26,57 @@ class Staging:
         self.edit = edit
         self.folder = root.staging_of(edit)
 
-    def place(self, target: str) -> Path:
+    def place(self, target: str) -> str:
         """Where the target is staged; its folders exist from here on, the file perhaps not."""
-        file = self.folder / target
-        with told(str(file)):
-            file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        file = self._path(target)
+        with told(file):
+            os.makedirs(os.path.dirname(file), mode=0o700, exist_ok=True)
         return file
+
+    def _path(self, target: str) -> str:
+        return f"{self.folder}/{target}"
+
+    def _writing(self, target: str, flags: int, mode: int) -> BufferedWriter:
+        """The staged file to write; its folders are made if need be."""
+        file = self._path(target)
+        with told(file):
+            try:
+                descriptor = os.open(file, flags, mode)
+            except FileNotFoundError:
+                descriptor = os.open(self.place(target), flags, mode)
+            return open(descriptor, "wb")
 
     def open(self, target: str) -> BufferedReader | None:
         """The staged file, or None when there is none. Errors: ConfigError when it became something else than a file."""
-        file = self.folder / target
+        file = self._path(target)
         try:
-            with told(str(file)), refused(None, str(file), str(file)):
-                return ordinary(os.open(file, READ), target)
+            with told(file):
+                return ordinary(opened(file, READ, folder=None, path=file), target)
         except FileNotFoundError:
             return None
 
     def write(self, target: str, data: bytes, *, mode: int | None) -> None:
         """Replace the staged bytes. mode: permission bits, None: as a new file gets them."""
-        file = self.place(target)
-        with told(str(file)), open(os.open(file, REWRITE, 0o666), "wb") as writing:
+        with told(target), self._writing(target, REWRITE, 0o666) as writing:
             writing.write(data)
             if mode is not None:
                 os.fchmod(writing.fileno(), mode)
 
     def append(self, target: str, data: bytes) -> None:
         """Add to the staged bytes, or make the file."""
-        file = self.place(target)
-        with told(str(file)), open(os.open(file, APPEND, 0o666), "ab") as writing:
+        with told(target), self._writing(target, APPEND, 0o666) as writing:
             writing.write(data)
 
     def copy(self, target: str, source: BufferedReader) -> str:
         """Stage the bytes and permission bits of an open file; their SHA-256."""
-        file = self.place(target)
-        with told(str(file)), open(os.open(file, REWRITE, 0o600), "wb") as writing:
+        with told(target), self._writing(target, REWRITE, 0o600) as writing:
             sha256 = copy_bytes(source, writing)
             os.fchmod(writing.fileno(), mode_of(source))
         return sha256
 
     def delete(self, target: str) -> None:
         with told(target), contextlib.suppress(FileNotFoundError):
-            (self.folder / target).unlink()
+            os.unlink(self._path(target))
 
     def change(self, target: str) -> Change:
         """What stands there now: a file with its digest, or nothing, which means deleted."""
@@ -112,6 +122,6 @@ def refuse_nested(targets: Sequence[str]) -> None:
     """Errors: ConfigError when one of the files would have to be the folder of another."""
     known = set(targets)
     for target in targets:
-        above = next((str(folder) for folder in Path(target).parents if str(folder) in known), None)
+        above = next((folder for folder in folders_above(target) if folder in known), None)
         if above is not None:
             raise ConfigError(f"{above} cannot be a file and the folder of {target}", hint="Name one of them.")

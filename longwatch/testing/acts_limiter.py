@@ -1,6 +1,6 @@
 """What a program may do to calls: under rates, concurrency, a quota, budgets, and limits that change meanwhile."""
 
-from dataclasses import replace
+import msgspec
 
 from longwatch.admission.calls import HOLD_MS, CallRequest
 from longwatch.policy.limits import Budget, Cap, Limits, Rate, Service
@@ -74,7 +74,9 @@ def repeat(play: Play, numbers: Numbers) -> None:
     if not keyed:
         return
     first, free = numbers.recent(keyed), {"requests": 1}
-    request = replace(first, id=play.new_id("call"), owner=numbers.pick(OWNERS), weights=free, until_ms=None)
+    request = msgspec.structs.replace(
+        first, id=play.new_id("call"), owner=numbers.pick(OWNERS), weights=free, until_ms=None
+    )
     play.requests[request.id] = request
     play.both(f"repeat {first.id} as {request.id} of {request.owner}", lambda side: side.limiter.admit(request))
     end = numbers.pick(("settle", "correct", "unknown", "the first", "open"))

@@ -6,6 +6,8 @@ such places; a fault of *time* comes at a random instant. Both have a mean, belo
 promises.
 """
 
+import heapq
+import math
 import random
 from collections import Counter
 from collections.abc import Sequence
@@ -16,19 +18,19 @@ from longwatch.testing.seam import unavailable
 
 SECOND_MS, MINUTE_MS, HOUR_MS, DAY_MS = 1_000, 60_000, 3_600_000, 86_400_000
 
-# Mean number of places between two faults of a kind, over all processes.
-PLACES: dict[str, int] = {
-    "kill at a rare place": 1_500,
-    "kill before a commit": 2_500,
-    "kill after a commit": 2_500,
-    "kill at a file": 900,
-    "reply of a commit lost": 350,
-    "pause past the lease": 2_500,
-    "pause before files are published": 60,
-    "slow store": 500,
-    "reply of a service lost": 120,
-    "service answers 5xx": 150,
-    "service refuses the connection": 150,
+# Mean number of places between two faults of a kind, over all processes. Kinds of one group count the same places.
+PLACES: dict[str, dict[str, int]] = {
+    "rare": {"kill at a rare place": 1_500, "pause at a rare place": 5_000},
+    "transaction": {"slow store": 500, "pause before a transaction": 5_000},
+    "commit": {"kill before a commit": 2_500},
+    "committed": {"kill after a commit": 2_500, "reply of a commit lost": 350},
+    "file": {"kill at a file": 900},
+    "prepared": {"pause before files are published": 60},
+    "call": {
+        "service refuses the connection": 150,
+        "service answers 5xx": 150,
+        "reply of a service lost": 120,
+    },
 }
 # Mean time between two faults of a kind, in simulated milliseconds.
 TIMES: dict[str, int] = {
@@ -45,7 +47,7 @@ DATED = "select 1 from fleet, calendar where boot_id = ? and at_ms > 0"
 # help that: one call of each stopped process may arrive out of turn.
 SENDING = "call.leaving"
 PREPARED = "edit.prepared"  # the last place at which an edit may lose its lease without noticing it
-KINDS: tuple[str, ...] = (*PLACES, *TIMES)
+KINDS: tuple[str, ...] = (*(kind for kinds in PLACES.values() for kind in kinds), *TIMES)
 
 
 def swarm(seed: int) -> frozenset[str]:
@@ -72,6 +74,44 @@ def chosen(faults: "str | Sequence[str]", seed: int) -> dict[str, float]:
     return {kind: STORM for kind in KINDS if kind in kinds}
 
 
+CALL_FATES = {
+    "service refuses the connection": "refused",
+    "service answers 5xx": "5xx",
+    "reply of a service lost": "lost",
+}
+
+
+class Group:
+    """Faults that count the same places, of which there are many: a place where nothing happens costs next to nothing."""
+
+    def __init__(self, means: dict[str, int], kinds: dict[str, float], source: random.Random) -> None:
+        """kinds: those that happen at all, and how often, 1.0 as their means say."""
+        self._means = {kind: mean / kinds[kind] for kind, mean in means.items() if kind in kinds}
+        self._random, self._visits = source, 0
+        self._turns = sorted((self._gap(kind), kind) for kind in self._means)
+        self._first: float = self._turns[0][0] if self._turns else math.inf
+
+    def visit(self) -> str:
+        """One more place: the kind of fault whose turn it is there, or ""."""
+        self._visits += 1
+        return self._strike() if self._visits > self._first else ""
+
+    def stop(self) -> None:
+        self._first = math.inf
+
+    def _strike(self) -> str:
+        _, kind = heapq.heappop(self._turns)
+        heapq.heappush(self._turns, (self._visits + self._gap(kind), kind))
+        self._first = self._turns[0][0]
+        return kind
+
+    def _gap(self, kind: str) -> int:
+        """Until the next one; often close behind the last, because the second fault finds what the first left."""
+        if self._random.random() < 0.8:
+            return int(self._random.expovariate(1 / self._means[kind]))
+        return self._random.randrange(12)
+
+
 class Mix:
     """testing.machine.Fate, and the service's: strikes until `stop`. counts: faults that happened, by kind."""
 
@@ -83,7 +123,9 @@ class Mix:
         self.counts: Counter[str] = Counter()
         self.stopped = False
         self.away_until_ms = 0
-        self._left = {kind: self._gap(kind) for kind in PLACES if kind in kinds}
+        self._groups = {name: Group(means, kinds, self.random) for name, means in PLACES.items()}
+        self._rare, self._transaction = self._groups["rare"].visit, self._groups["transaction"].visit
+        self._commit, self._committed = self._groups["commit"].visit, self._groups["committed"].visit
 
     def begin(self) -> None:
         """Start the faults of time."""
@@ -94,7 +136,8 @@ class Mix:
     def stop(self) -> None:
         """Nothing goes wrong from now on."""
         self.stopped = True
-        self._left.clear()
+        for group in self._groups.values():
+            group.stop()
         self.away_until_ms = 0
         self.outside.recover()
 
@@ -102,73 +145,54 @@ class Mix:
 
     def at_place(self, process: Process, place: str) -> None:
         if place.startswith("file."):
-            if self._due("kill at a file"):
-                process.kill(f"at {place}")
+            self._strike_at(self._groups["file"].visit(), process, place)
             return
-        if self._due("kill at a rare place"):
-            process.kill(f"at {place}")
         if place == PREPARED:
-            self._maybe_pause(process, "pause before files are published")
-        if place != SENDING:
-            self._maybe_pause(process)
+            self._strike_at(self._groups["prepared"].visit(), process, place)
+        self._strike_at(self._rare(), process, place)
 
     def before_transaction(self, process: Process) -> None:
         if process.critical:
             return
-        if self._due("slow store"):
-            process.driver.wait_until(process.driver.now_ms + int(10 ** self.random.uniform(1, 4)))
-        self._maybe_pause(process)
+        self._strike_at(self._transaction(), process, "a transaction")
         if process.driver.now_ms < self.away_until_ms:
             raise unavailable("is away", landed=False)
 
     def at_commit(self, process: Process) -> None:
-        if self._due("kill before a commit"):
-            process.kill("before a commit")
+        self._strike_at(self._commit(), process, "before a commit")
 
     def after_commit(self, process: Process) -> None:
-        if self._due("kill after a commit"):
-            process.kill("after a commit")
-        elif self._due("reply of a commit lost"):
+        self._strike_at(self._committed(), process, "after a commit")
+
+    def _strike_at(self, kind: str, process: Process, place: str) -> None:
+        """kind: the fault whose turn it is; "" nearly always."""
+        if not kind:
+            return
+        if kind.startswith("pause"):
+            if process.critical or place == SENDING:
+                return
+            longest = self.random.choice((1.3, 1.3, 5))
+            self.counts[kind] += 1
+            process.pause(int(self.lease_ms * self.random.uniform(0.7, longest)))
+            return
+        self.counts[kind] += 1
+        if kind == "slow store":
+            process.driver.wait_until(process.driver.now_ms + int(10 ** self.random.uniform(1, 4)))
+        elif kind == "reply of a commit lost":
             self.machine.note(f"reply lost to {process.name}")
             raise unavailable("lost a reply", landed=True)
-
-    def _maybe_pause(self, process: Process, kind: str = "pause past the lease") -> None:
-        if not process.critical and self._due(kind):
-            longest = self.random.choice((1.3, 1.3, 5))
-            process.pause(int(self.lease_ms * self.random.uniform(0.7, longest)))
-
-    def _due(self, kind: str) -> bool:
-        """Count down to the next fault of the kind; whether this is its place."""
-        left = self._left.get(kind)
-        if left is None:
-            return False
-        if left:
-            self._left[kind] = left - 1
-            return False
-        self._left[kind] = self._gap(kind)
-        self.counts[kind] += 1
-        return True
-
-    def _gap(self, kind: str) -> int:
-        """Until the next one; often close behind the last, because the second fault finds what the first left."""
-        return (
-            int(self.random.expovariate(self.kinds[kind] / PLACES[kind]))
-            if self.random.random() < 0.8
-            else self.random.randrange(12)
-        )
+        else:
+            process.kill(f"at {place}")
 
     # -- services ----------------------------------------------------------------------------------------------------------
 
     def of_call(self, service: str) -> str:
         """What becomes of a call: "", "refused", "5xx" or "lost" (its reply, after the effect)."""
-        for kind, fate in (
-            ("service refuses the connection", "refused"),
-            ("service answers 5xx", "5xx"),
-            ("reply of a service lost", "lost"),
-        ):
-            if self._due(kind):
-                return fate
-        return ""
+        kind = self._groups["call"].visit()
+        if not kind:
+            return ""
+        self.counts[kind] += 1
+        return CALL_FATES[kind]
 
     # -- time ----------------------------------------------------------------------------------------------------------------
 

@@ -260,7 +260,8 @@ class VirtualWorld:
         return self._machine.steady_ms()
 
     def wall_ms(self) -> int:
-        self._process.alive()
+        if self._process.dead:
+            raise Killed
         return self._machine.wall_ms()
 
     def boot_id(self) -> str:
@@ -268,7 +269,8 @@ class VirtualWorld:
         return self._machine.boot_id()
 
     def new_id(self, sort: str) -> str:
-        self._process.alive()
+        if self._process.dead:
+            raise Killed
         return format_id(sort, at_ms=self._machine.wall_ms(), entropy=self._machine.random.getrandbits(80))
 
     def fraction(self) -> float:

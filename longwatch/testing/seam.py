@@ -71,19 +71,17 @@ class FaultyDatabase(Certain):
 class Writing:
     """One transaction of a process."""
 
-    __slots__ = ("_client", "_connection", "_marks", "_real", "_told")
+    __slots__ = ("_client", "_marks", "_real", "_tx")
 
     def __init__(self, client: Client, real: SqliteDatabase, marks: Marks) -> None:
         self._client, self._real, self._marks = client, real, marks
-        self._connection: Any = real.connection
-        self._told: list[str] = []
 
     def __enter__(self) -> Transaction:
         self._client.begins()
-        self._connection.execute("begin immediate", can_cache=False)
-        told = Told(self._real, self._marks, self._told)
+        self._tx = Told(self._real, self._marks)
+        self._tx.say("begin immediate")
         self._client.critical += 1
-        return told
+        return self._tx
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -93,7 +91,7 @@ class Writing:
                 self._marks["store.overtaken"] += 1
             self._end("rollback")
             return
-        told = " ".join(self._told)
+        told = " ".join(self._tx.told)
         try:
             self._client.commits(told)
         except BaseException:
@@ -104,7 +102,7 @@ class Writing:
 
     def _end(self, how: str) -> None:
         self._client.critical -= 1
-        self._connection.execute(how, can_cache=False)
+        self._tx.say(how)
 
 
 class Looking:
@@ -136,11 +134,16 @@ class Looking:
 class Told(SqliteTransaction):
     """A transaction with the names of the statements that write: what the trace is made of."""
 
-    def __init__(self, real: SqliteDatabase, marks: Marks, told: list[str]) -> None:
-        connection: Any = real.connection
+    def __init__(self, real: SqliteDatabase, marks: Marks) -> None:
         now_ms = real.clock.steady_ms() + real.offset_ms
-        super().__init__(connection, now_ms=now_ms, wall_ms=real.clock.wall_ms())
-        self._marks, self.told = marks, told
+        super().__init__(real.connection, now_ms=now_ms, wall_ms=real.clock.wall_ms())
+        self._marks = marks
+        self.told: list[str] = []
+
+    def say(self, sql: str) -> None:
+        """As it stands, and not to be remembered."""
+        cursor: Any = self._cursor
+        cursor.execute(sql, can_cache=False)
 
     def one(self, statement: str, /, **values: Value) -> Row | None:
         rows = self.all(statement, **values)

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from call_fleet import DAY, HOUR, LIMITS, MINUTE, Hand, Opened, open_fleet
 
@@ -430,7 +431,7 @@ def test_a_call_that_was_never_sent_does_not_count_as_a_use_of_its_key(fleet: Op
 )
 def test_amounts_and_names_that_cannot_be_meant_are_refused(fleet: Opened, change: dict[str, Any]) -> None:
     with pytest.raises(ConfigError):
-        fleet.limiter.admit(replace(fleet.request(), **change))
+        fleet.limiter.admit(msgspec.structs.replace(fleet.request(), **change))
     assert fleet.limiter.open_calls() == []
 
 

@@ -9,9 +9,9 @@ insert into fleet (one, name, created_ms, epoch, fence, boot_id, offset_ms, reda
 values (1, :name, :wall_ms, 1, 0, :boot_id, :offset_ms, :redaction_key, '{}');
 
 -- latest_instant: the last steady instant that this state remembers, so that time never runs backwards over a boot
-select max(coalesce((select max(submitted_ms) from task), 0),
-           coalesce((select max(started_ms) from run), 0),
-           coalesce((select max(ended_ms) from task), 0),
+select max(coalesce((select submitted_ms from task order by seq desc limit 1), 0),
+           coalesce((select started_ms from run order by fence desc limit 1), 0),
+           coalesce((select max(ended_ms) from (select ended_ms from run order by fence desc limit 100) as latest), 0),
            coalesce((select max(beat_ms) from worker), 0),
            coalesce((select admitted_ms from call order by seq desc limit 1), 0),
            coalesce((select max(upkeep_ms, offset_ms) from fleet), 0)) as at_ms;

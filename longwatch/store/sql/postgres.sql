@@ -2,9 +2,9 @@
 select coalesce(max(number), 0) as number from longwatch_schema;
 
 -- fleet.latest_instant: the greatest of several values is not called max
-select greatest(coalesce((select max(submitted_ms) from task), 0),
-                coalesce((select max(started_ms) from run), 0),
-                coalesce((select max(ended_ms) from task), 0),
+select greatest(coalesce((select submitted_ms from task order by seq desc limit 1), 0),
+                coalesce((select started_ms from run order by fence desc limit 1), 0),
+                coalesce((select max(ended_ms) from (select ended_ms from run order by fence desc limit 100) as latest), 0),
                 coalesce((select max(beat_ms) from worker), 0),
                 coalesce((select admitted_ms from call order by seq desc limit 1), 0),
                 coalesce((select greatest(upkeep_ms, offset_ms) from fleet), 0)) as at_ms;

@@ -24,7 +24,7 @@ from functools import partial
 from types import TracebackType
 from typing import Self
 
-import msgspec
+from msgspec.structs import replace
 
 from longwatch.admission.calls import Admitted, CallRequest, check, check_amount
 from longwatch.admission.limiter import Limiter
@@ -124,7 +124,7 @@ class Calls:
         check(request)
         micros = self._most(request, money, longest=longest, caching=caching)
         check_amount("money", micros)
-        return Call(self, msgspec.structs.replace(request, money=micros), wait_ms)
+        return Call(self, replace(request, money=micros), wait_ms)
 
     def _most(self, request: CallRequest, money: str | Money | None, *, longest: int, caching: Caching) -> int:
         scope, limits, prompt = self.scope(request), self.limiter.limits, request.weights.get("input_tokens", 0)
@@ -177,8 +177,7 @@ class Call:
         self._asked = self._over = self._told = self._ended = False  # may be admitted; may not be entered any more
         self._guard = threading.Lock()
         self._dropped: weakref.finalize[[Callable[[], None]], Call] | None = None
-        self._attempts = self._reslots = 0
-        self._start_ms = 0  # by the calendar
+        self._attempts = self._reslots = self._start_ms = 0  # it started at: by the calendar
 
     # -- waiting for its turn ------------------------------------------------------------------------------------------
 
@@ -213,7 +212,7 @@ class Call:
     def _ask(self) -> Admitted | Later:
         request = self._request
         if self._wait_ms is not None:
-            request = msgspec.structs.replace(request, until_ms=self._until_ms() + self._offset_ms())
+            request = replace(request, until_ms=self._until_ms() + self._offset_ms())
         self._asked = True
         try:
             self._calls.owed.pay()

@@ -11,7 +11,7 @@ test: setup
 	@$(RUN) pytest $(ARGS)
 
 slow: setup
-	@$(RUN) pytest -m slow --timeout 900 $(ARGS)
+	@$(RUN) pytest -m slow --timeout 900 --durations 12 $(ARGS)
 
 check: setup
 	@$(RUN) ruff format --check .

@@ -9,6 +9,7 @@ import pytest
 from stores import LEASE_MS, Stores, new_task, opened, started
 
 from longwatch.policy.task import Failed, Finished
+from longwatch.store import fleet
 
 MANY, DEEP, WIDE = 10_000, 2_000, 1_000
 
@@ -86,3 +87,23 @@ def test_processes_that_claim_at_once_never_get_the_same_task(tmp_path: Path) ->
     assert ran == Counter(f"task_{n}" for n in range(300))
     assert stores.states() == {"done": 300}
     stores.database.close()
+
+
+def test_to_enter_a_fleet_takes_as_many_steps_however_much_it_has_done(stores: Stores) -> None:
+    def steps() -> int:
+        """Of SQLite's machine, in hundreds."""
+        counted = 0
+
+        def count() -> bool:
+            nonlocal counted
+            counted += 1
+            return False
+
+        stores.database.connection.set_progress_handler(count, 100)
+        fleet.enter(stores.database, stores.database.clock, name="shop", redaction_key="00")
+        stores.database.connection.set_progress_handler(None)
+        return counted
+
+    before = steps()
+    stores.tasks.submit([new_task(f"task_{n}") for n in range(MANY)])
+    assert steps() <= before + 1

@@ -3,6 +3,9 @@
 Nothing is tried again behind the caller's back, except once on a new connection when an old one turns out to be dead:
 every operation of the script may be repeated. A connection that was never used tells which run of the server it leads to,
 so that a server that was started anew is noticed before it is asked to decide.
+
+In a cluster all keys of a fleet are on one node. Any node says which; that node is then spoken to, until it is away or
+says that the keys have moved on.
 """
 
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
@@ -17,7 +20,7 @@ from urllib.parse import urlsplit
 import msgspec
 from redis import exceptions
 from redis.backoff import NoBackoff
-from redis.connection import ConnectionPool
+from redis.connection import Connection, ConnectionPool, SSLConnection
 from redis.retry import Retry
 
 from longwatch.errors import ConfigError, StoreUnavailable
@@ -28,6 +31,8 @@ KEYS = ("state", "meters", "calls", "due", "loose", "purses")
 SCRIPT = files("longwatch.admission.redis").joinpath("script.lua").read_bytes()
 IDLE = 64  # connections kept
 GONE = (exceptions.ConnectionError, exceptions.TimeoutError, OSError)
+ELSEWHERE = (exceptions.MovedError, exceptions.AskError, exceptions.TryAgainError, exceptions.ClusterDownError)
+MOVES = 4  # how often one is sent on before it is told that nobody knows
 encode = msgspec.msgpack.Encoder().encode
 decode = msgspec.msgpack.Decoder(dict[str, Any]).decode
 
@@ -38,7 +43,7 @@ class Link:
     def __init__(self, url: str, tag: str, *, script: bytes = SCRIPT, timeout_s: float = TIMEOUT_S) -> None:
         """tag: of the fleet, in its keys' names. Errors: ConfigError for an address that is none."""
         try:
-            self._pool = ConnectionPool.from_url(
+            self._named = self._pool = ConnectionPool.from_url(
                 _driven(url),
                 retry=Retry(NoBackoff(), 0),
                 socket_connect_timeout=timeout_s,
@@ -68,8 +73,8 @@ class Link:
         if connection is not None:
             try:
                 return self._used(connection, decode(self._ask(connection, words)))
-            except GONE:
-                self._drop_all()  # an old connection has died: what it was asked may be asked again
+            except (*GONE, *ELSEWHERE):
+                self._drop_all()  # an old connection has died, or its node lost the keys: ask again on a new one
             except exceptions.RedisError as error:
                 raise self.away(error) from error
         connection = self.connected()
@@ -80,6 +85,8 @@ class Link:
             return decode(self._ask(connection, words))
         except (*GONE, exceptions.RedisError) as error:
             raise self.away(error) from error
+
+    # -- connections -----------------------------------------------------------------------------------------------------
 
     def _used(self, connection: Any, answer: dict[str, Any]) -> dict[str, Any]:
         with self._guard:
@@ -113,23 +120,52 @@ class Link:
 
     def connected(self) -> Any:
         """A new connection to a server that may decide. Errors: StoreUnavailable."""
+        for _ in range(MOVES - 1):
+            try:
+                return self._connected()
+            except exceptions.MovedError as moved:
+                self._follow(moved)
+            except StoreUnavailable as error:
+                if self._pool is self._named or not error.waits:
+                    raise
+                self._pool = self._named  # the node is away, and another one may have its keys by now
+        try:
+            return self._connected()
+        except exceptions.MovedError as moved:
+            raise self.away(moved) from moved
+
+    def _connected(self) -> Any:
+        """Errors: StoreUnavailable; MovedError, where another node of the cluster has the keys."""
         connection: Any = self._pool.make_connection()
         try:
             connection.connect()
             run = self._check(connection)
             with self.pin(connection):
                 self.greet(run)
-        except (*GONE, exceptions.RedisError) as error:
+        except BaseException as error:
             connection.disconnect()
+            if isinstance(error, exceptions.MovedError) or not isinstance(error, (*GONE, exceptions.RedisError)):
+                raise
             raise self.away(error) from error
-        except BaseException:
-            connection.disconnect()
-            raise
         return connection
+
+    def _follow(self, moved: exceptions.MovedError) -> None:
+        """From here on speak to the node of the cluster that has the keys."""
+        known = self._pool.connection_kwargs
+        address = {name: value for name, value in known.items() if name not in ("host", "port", "path")}
+        host = moved.host or known.get("host", "localhost")
+        secure = issubclass(self._named.connection_class, SSLConnection)
+        self._pool = ConnectionPool(
+            connection_class=SSLConnection if secure else Connection, host=host, port=moved.port, **address
+        )
+        self._drop_all()
 
     def _check(self, connection: Any) -> str:
         connection.send_command("INFO")
         facts = _facts(connection.read_response(disable_decoding=True))
+        if facts.get("cluster_enabled") == "1":
+            connection.send_command("EXISTS", self._names[0])  # answered by the node that has it, and by no other
+            connection.read_response()
         self.version = facts.get("redis_version", "0")
         if tuple(int(part) for part in self.version.split(".")[:2]) < OLDEST:
             raise self.unfit(f"it is version {self.version}", "Use Redis 6.2 or newer, or Valkey.")
@@ -208,7 +244,7 @@ class Link:
             f"the admission engine at {self.place} is away: {said}",
             hint="Start it, or check [fleet] admission. Calls wait for it as long as they may; nothing is lost.",
         )
-        found.waits = isinstance(error, (*GONE, exceptions.BusyLoadingError))
+        found.waits = isinstance(error, (*GONE, *ELSEWHERE, exceptions.BusyLoadingError))
         return found
 
 

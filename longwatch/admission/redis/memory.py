@@ -75,14 +75,16 @@ class Memory:
         """The time for everybody to write down what he has is over: what is not in the ledger now was lost."""
         with self.link.pin():
             with self.database.transaction(part="calls") as tx:
-                if self._is_empty():
+                if self._is_empty(tx):
                     self._park(tx)  # for good, before anybody can be allotted anything again
             with self.database.transaction(part="calls") as tx:
-                if self._is_empty():
+                if self._is_empty(tx):
                     self._fill(tx)
 
-    def _is_empty(self) -> bool:
-        """Nobody has filled it before: asked while nobody else can."""
+    def _is_empty(self, tx: Transaction) -> bool:
+        """Nobody has filled it before: asked while nobody else can, because a transaction has its lock once it has asked."""
+        if self._kept(tx) != self.generation:
+            return False
         kept: Said = self.link.run("state", self.now()).get("st") or {}
         return bool(kept) and text(kept["gen"]) == self.generation and not kept["ready"]
 

@@ -106,6 +106,7 @@ def __getattr__(name: str) -> Any:
 def open(  # the contract's word, like gzip.open and its kin
     state: str | os.PathLike[str] | None = None,
     *,
+    admission: str | None = None,
     config: "str | os.PathLike[str] | Config | Mapping[str, Any] | None" = None,
     agent: str | None = None,
     budget: str | None = None,
@@ -113,13 +114,15 @@ def open(  # the contract's word, like gzip.open and its kin
     """Open a fleet, founding it if it is new.
 
     state: a file (made with its folder if absent, 0600 and 0700); left out: what the config says, else
-    .longwatch/longwatch.db here. config: a TOML file or a dict of the same form; left out: the nearest longwatch.toml
-    upwards. agent, budget: on whose account, where a call does not say. Errors: ConfigError, StoreUnavailable.
+    .longwatch/longwatch.db here; or the address of a PostgreSQL. admission: the address of a Redis that decides about
+    calls, "" for the state's own engine; left out: what the config says. config: a TOML file or a dict of the same form;
+    left out: the nearest longwatch.toml upwards. agent, budget: on whose account, where a call does not say.
+    Errors: ConfigError, StoreUnavailable.
     """
     from longwatch.surface.api import Longwatch
     from longwatch.surface.opened import acquire, read
 
-    settings = read(state, config, agent=agent, budget=budget)
+    settings = read(state, config, admission=admission, agent=agent, budget=budget)
     return Longwatch(acquire(settings), agent=settings.agent, budget=settings.budget)
 
 

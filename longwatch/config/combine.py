@@ -24,6 +24,7 @@ def limits_of(reader: Reader, read: FileSettings) -> Limits:
         services={name: _service(reader, service) for name, service in read.services.items()},
         budgets={name: _budget(reader, budget) for name, budget in read.budgets.items()},
         agents=dict(_agent_caps(read)),
+        admission="redis" if read.fleet.admission else "",
     )
     for agent in read.agents.values():
         _check_agent(reader, agent, limits)

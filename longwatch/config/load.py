@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
-from longwatch.config.address_forms import locate_state
+from longwatch.config.address_forms import ADMISSION, locate_state
 from longwatch.config.combine import limits_of, reached
 from longwatch.config.document import Document, open_document
 from longwatch.config.forms import NAME, Context, Raw, plain, render
@@ -32,6 +32,7 @@ def load(
     environ: Mapping[str, str],
     cwd: Path,
     state: str | Path | None = None,
+    admission: str | None = None,
     agent: str | None = None,
     budget: str | None = None,
 ) -> Settings:
@@ -45,7 +46,7 @@ def load(
         "agent": _given("LONGWATCH_AGENT", agent, environ),
         "budget": _given("LONGWATCH_BUDGET", budget, environ),
     }
-    reader = Reader(document.source, document.values, _overrides(given["state"], context))
+    reader = Reader(document.source, document.values, _overrides(given["state"], admission, context))
     _check_root(reader, context := _in_fleet(reader, context))
     read = reader.build(FileSettings, reader.whole(), context)
     settings = _settings(reader, read, document, _names(given, context))
@@ -68,14 +69,18 @@ def _given(variable: str, argument: str | None, environ: Mapping[str, str]) -> G
     return (environ[variable], f"environment {variable}") if environ.get(variable) else (None, "default")
 
 
-def _overrides(state: Given, context: Context) -> dict[KeyPath, tuple[object, str]]:
+def _overrides(state: Given, admission: str | None, context: Context) -> dict[KeyPath, tuple[object, str]]:
+    found: dict[KeyPath, tuple[object, str]] = {}
     text, origin = state
-    if text is None:
-        return {}
     try:
-        return {("fleet", "state"): (locate_state(text, context.root, context), origin)}
+        if text is not None:
+            found["fleet", "state"] = locate_state(text, context.root, context), origin
+        if admission is not None:
+            origin = "argument"
+            found["fleet", "admission"] = ADMISSION.parse(admission, context), origin
     except ConfigError as error:
         raise ConfigError(f"{origin}: {error.message}", hint=error.hint) from error
+    return found
 
 
 def _names(given: Mapping[str, Given], context: Context) -> dict[str, Given]:

@@ -40,6 +40,7 @@ def difference(old: Limits, new: Limits) -> list[str]:
     return [
         *_changed("fleet currency", old.currency, new.currency),
         *_changed("fleet timezone", old.timezone, new.timezone),
+        *_changed("fleet admission", old.admission or "by the state", new.admission or "by the state"),
         *_exchange(old, new),
         *_money("fleet", old.fleet_money, new.fleet_money, old.currency, new.currency),
         *_services(old, new),

@@ -61,3 +61,4 @@ class Limits:
     services: dict[str, Service] = field(default_factory=dict[str, Service])
     budgets: dict[str, Budget] = field(default_factory=dict[str, Budget])
     agents: dict[str, Budget] = field(default_factory=dict[str, Budget])  # caps of single agents
+    admission: str = ""  # the engine that decides, "redis"; empty: the state's own

@@ -55,9 +55,13 @@ def kept_config(database: Database) -> tuple[str, int]:
         return ("{}", 0) if row is None else (str(row.config), int(row.rules))
 
 
-def keep_config(database: Database, journal: Journal, config: str, differences: list[str]) -> int:
-    """From now on these are in force: how often they were changed, with this time."""
+def keep_config(
+    database: Database, journal: Journal, config: str, differences: list[str], *, other_engine: bool = False
+) -> int:
+    """From now on these are in force: how often they were changed, with this time. other_engine: and another one decides."""
     with database.transaction() as tx:
+        if other_engine:
+            tx.count("fleet.forget_engine")
         row = tx.one("fleet.keep_config", config=config)
         journal.append(tx, "config.changed", "fleet", differences=differences)
         assert row is not None

@@ -1,5 +1,7 @@
 """Opens a fleet: the one place where its parts are wired together. Handles of one state in one process share them."""
 
+import atexit
+import contextlib
 import os
 import secrets
 import threading
@@ -11,7 +13,7 @@ from typing import Any
 from longwatch import config as configuration
 from longwatch.config import Settings
 from longwatch.db.connection import Database
-from longwatch.errors import ConfigError
+from longwatch.errors import ConfigError, LongwatchError
 from longwatch.policy.difference import difference, limits_from_json, limits_to_json
 from longwatch.policy.redact import Redactor
 from longwatch.runtime.call import Calls
@@ -74,6 +76,16 @@ def _forget() -> None:
 os.register_at_fork(after_in_child=_forget)
 
 
+def _write_down() -> None:
+    """The program ends, and nobody has closed its fleets: what they have not written down yet is theirs alone."""
+    for opened in list(_opened.values()):
+        with contextlib.suppress(LongwatchError):
+            opened.parts.calls.limiter.flush()
+
+
+atexit.register(_write_down)
+
+
 def acquire(settings: Settings, make: Callable[[Settings], Opened] | None = None) -> Opened:
     """The opened state of these settings. Errors: StoreUnavailable, ConfigError when others run with other limits.
 
@@ -84,6 +96,11 @@ def acquire(settings: Settings, make: Callable[[Settings], Opened] | None = None
         found = _opened.get(name)
         if found is None:
             found = _opened[name] = wire(settings, Machine()) if make is None else make(settings)
+        elif found.settings.admission != settings.admission:
+            raise ConfigError(
+                "this process has the state open already, with another admission engine",
+                hint="Name the same one each time, or close the other first: two engines would let each call through twice.",
+            )
         elif found.settings.limits != settings.limits:
             agree(found.parts, settings)
             found.settings = settings
@@ -159,17 +176,19 @@ def agree(parts: Parts, settings: Settings) -> None:
     """One config per fleet: limits live with the state. Alone, a process replaces them; else it must have the same."""
     wanted = limits_to_json(settings.limits)
     kept, rules = fleet.kept_config(parts.database)
-    if kept == wanted:
+    before = None if kept == "{}" else limits_from_json(kept)
+    if before is not None and limits_to_json(before) == wanted:  # not the texts: older versions know fewer fields
         parts.calls.adopt(settings.limits, rules)
         return
-    differences = difference(limits_from_json(kept), settings.limits) if kept != "{}" else []
+    differences = [] if before is None else difference(before, settings.limits)
     at_work = [worker for worker in parts.workers.all() if not parts.is_dead(worker)]
     if differences and at_work:
         raise ConfigError(
             f"{len(at_work)} workers run this fleet with other limits: {'; '.join(differences)}",
             hint="Stop them first (the limits of a fleet are the same for all its processes), or use their config.",
         )
-    rules = fleet.keep_config(parts.database, parts.journal, wanted, differences)
+    other = before is not None and before.admission != settings.limits.admission
+    rules = fleet.keep_config(parts.database, parts.journal, wanted, differences, other_engine=other)
     parts.calls.adopt(settings.limits, rules)
 
 
@@ -182,10 +201,19 @@ def read(
     state: str | os.PathLike[str] | None,
     config: str | os.PathLike[str] | Mapping[str, Any] | None,
     *,
+    admission: str | None,
     agent: str | None,
     budget: str | None,
 ) -> Settings:
     """The settings that these arguments, the environment and the config give. Errors: ConfigError."""
     place = None if state is None else os.fspath(state)
     source = os.fspath(config) if isinstance(config, os.PathLike) else config
-    return configuration.load(source, environ=os.environ, cwd=Path.cwd(), state=place, agent=agent, budget=budget)
+    return configuration.load(
+        source,
+        environ=os.environ,
+        cwd=Path.cwd(),
+        state=place,
+        admission=admission,
+        agent=agent,
+        budget=budget,
+    )

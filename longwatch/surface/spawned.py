@@ -56,7 +56,8 @@ def _work(told: dict[str, Any], lifeline: int) -> int:
 
     sys.path[:], sys.argv[:] = told["sys_path"], told["argv"]
     handlers = _find_handlers(told)
-    with longwatch.open(told["state"], config=told["config"], agent=told["agent"], budget=told["budget"]) as lw:
+    opened = {name: told[name] for name in ("admission", "config", "agent", "budget")}
+    with longwatch.open(told["state"], **opened) as lw:
         if os.environ.get(logs.JSON_VARIABLE):
             logs.configure(lw.opened.parts.journal.redactor)
         for handler in handlers:

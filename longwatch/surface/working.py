@@ -134,6 +134,7 @@ def _told(opened: Opened, *, agent: str, until_idle: bool) -> dict[str, object]:
     name = "" if spec is None or spec.name is None else str(spec.name)
     return {
         "state": str(opened.settings.state),
+        "admission": opened.settings.admission,
         "config": opened.settings.source,
         "agent": agent,
         "budget": opened.settings.budget,

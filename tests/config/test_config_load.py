@@ -142,6 +142,18 @@ def test_an_argument_comes_before_the_environment_before_the_file(tmp_path: Path
     assert (by_argument.budget_of("seo"), by_argument.origin["budget"]) == ("x", "argument")
 
 
+def test_the_admission_engine_may_be_an_argument(tmp_path: Path) -> None:
+    (tmp_path / "longwatch.toml").write_text('[fleet]\nadmission = "redis://file"\n')
+    by_file = load(environ={}, cwd=tmp_path)
+    by_argument = load(environ={}, cwd=tmp_path, admission="redis://:secret@argument")
+    own = load(environ={}, cwd=tmp_path, admission="")
+    assert [each.admission for each in (by_file, by_argument, own)] == ["redis://file", "redis://:secret@argument", ""]
+    assert by_argument.origin["fleet.admission"] == "argument"
+    assert "secret" not in str(by_argument.written)
+    with pytest.raises(ConfigError, match=r"argument: .*redis"):
+        load(environ={}, cwd=tmp_path, admission="rediss-cluster://argument")
+
+
 def test_the_environment_names_the_file(tmp_path: Path) -> None:
     (tmp_path / "other.toml").write_text('[fleet]\nname = "other"\n')
     (tmp_path / "longwatch.toml").write_text('[fleet]\nname = "near"\n')

@@ -25,5 +25,8 @@ update fleet set fence = fence + :amount returning epoch, fence;
 -- keep_config: the limits and budgets now in force
 update fleet set config = :config, rules = rules + 1 returning rules;
 
+-- forget_engine: another one decides from here on, and whatever this one remembers will be out of date
+update engine set generation = '';
+
 -- take_upkeep: whoever changes the row does the upkeep
 update fleet set upkeep_ms = :now_ms where upkeep_ms <= :now_ms - :every_ms;

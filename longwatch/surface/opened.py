@@ -201,7 +201,7 @@ def read(
     state: str | os.PathLike[str] | None,
     config: str | os.PathLike[str] | Mapping[str, Any] | None,
     *,
-    admission: str | None,
+    admission: str | None = None,
     agent: str | None,
     budget: str | None,
 ) -> Settings:

@@ -53,7 +53,8 @@ class Node:
 
     def tell(self, *words: object) -> Any:
         with Redis(port=self.port) as client:
-            return client.execute_command(*words)
+            untyped: Any = client
+            return untyped.execute_command(*words)
 
     @property
     def id(self) -> str:

@@ -72,9 +72,9 @@ class Server:
         return self.started[-1]
 
     @classmethod
-    def start(cls, version: int = VERSION) -> "Server":
+    def start(cls) -> "Server":
         folder = Path(tempfile.mkdtemp(prefix="lw-pg-"))
-        where = programs(version)
+        where = programs(VERSION)
         server = cls(folder, where)
         if USER is not None:
             os.chown(folder, USER, USER)

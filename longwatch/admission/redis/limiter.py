@@ -110,10 +110,9 @@ class RedisLimiter(Limiter):
     def admit(self, request: CallRequest) -> Admitted | Later:
         check(request)
         prepared = self.scope(request.service, request.model, request.budget, request.agent)
-        if request.id in self._recent and (before := self._before(prepared, request)) is not None:
+        refused = self._forgotten(prepared, request) if is_keyed(prepared, request) else None
+        if request.id in self._recent and (before := self._before(prepared, request, refused)) is not None:
             return before
-        keyed = is_keyed(prepared, request)
-        refused = self._forgotten(prepared, request) if keyed else None
         answer = refused or self._decided(prepared, request)
         if isinstance(answer, Later) and answer.reason != "rate" and self.expire():
             answer = self._decided(prepared, request)
@@ -121,9 +120,9 @@ class RedisLimiter(Limiter):
             return answer
         raise self._refusal(answer, self._clock.wall_ms())
 
-    def _before(self, prepared: Prepared, request: CallRequest) -> Admitted | None:
+    def _before(self, prepared: Prepared, request: CallRequest, refused: LongwatchError | None) -> Admitted | None:
         """The answer of a call that was admitted before, and may have ended."""
-        answer = self._decided(prepared, request, dry=True)
+        answer = refused or self._decided(prepared, request, dry=True)
         if isinstance(answer, Later) and answer.reason != "rate":
             self.expire()
         self._records.flush()

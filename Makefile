@@ -1,14 +1,16 @@
 # Two commands do everything: make demo, make test. Each sets up what it needs, inside this folder.
+# Tests start many hundred processes, half of a test is waiting: compiled code is kept, and two tests run at once.
 PYTHON ?= python3
 BIN := .venv/bin
 RUN := $(BIN)/uv run --frozen --no-sync
+export PYTHONDONTWRITEBYTECODE :=
 .PHONY: demo test check bench slow setup format
 
 demo: setup
 	@$(RUN) longwatch demo $(ARGS)
 
 test: setup
-	@$(RUN) pytest $(ARGS)
+	@$(RUN) pytest --numprocesses 2 --dist worksteal $(ARGS)
 
 slow: setup
 	@$(RUN) pytest -m slow --timeout 900 --durations 12 $(ARGS)

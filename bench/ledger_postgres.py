@@ -1,7 +1,8 @@
 """Tasks per second of the ledger on PostgreSQL, beside DBOS and Procrastinate on the same server, in the same run.
 
-Four processes, tasks of one step each that do nothing (Procrastinate has no steps: its jobs are one function). The tasks
-are submitted beforehand; the processes connect, wait for each other, and begin together. Measured is the span from the
+Four processes, tasks of one step each that do nothing. Procrastinate has no steps: a job stores its result itself, once, on
+a connection of its connector, as somebody would who needs to know after a crash what has been done; how fast it is without
+is told beside it. The tasks are submitted beforehand; the processes connect, wait for each other, and begin together. Measured is the span from the
 first start of a task to the end of the last one, as each product's own tables tell it. Rounds are interleaved, so that all
 see the same machine; medians count. The server syncs its disk, and so does every commit of every product.
 
@@ -34,6 +35,7 @@ from bench.ledger import PATIENCE_S, PROCESSES, Round, join, rated, run
 from longwatch.testing.postgres import Server
 
 BAR = 3.0
+BARE = "Procrastinate without the step"
 AT_ONCE_DBOS, POLL_S, AT_ONCE_PROCRASTINATE = 8, 0.01, 10
 SYNCED = ("fsync=on", "full_page_writes=on", "synchronous_commit=on", "shared_buffers=256MB")
 
@@ -170,30 +172,47 @@ def dbos_round(url: str, tasks: int, at_once: int = AT_ONCE_DBOS) -> Round:
 # -- Procrastinate ---------------------------------------------------------------------------------------------------------
 
 
+STEPS = "create table step (job bigint, name text, result text not null, primary key (job, name))"
+FIND_STEP = "select result from step where job = %(job)s and name = %(name)s"
+STORE_STEP = "insert into step values (%(job)s, %(name)s, %(result)s)"
+
+
 def open_procrastinate(url: str) -> Any:
+    """The app, a job without a step, and a job with one."""
     import procrastinate
 
     app = procrastinate.App(connector=procrastinate.PsycopgConnector(conninfo=url))
 
-    @app.task(name="one")
-    async def one(number: int) -> int:
+    @app.task(name="bare")
+    async def bare(number: int) -> int:
         return abs(number)
 
-    return app, one
+    @app.task(name="stepped", pass_context=True)
+    async def stepped(context: Any, number: int) -> int:
+        step = {"job": context.job.id, "name": "step"}
+        if context.job.attempts:
+            found = await app.connector.execute_query_all_async(FIND_STEP, **step)
+            if found:
+                return int(found[0]["result"])
+        await app.connector.execute_query_async(STORE_STEP, **step, result=str(abs(number)))
+        return abs(number)
+
+    return app, bare, stepped
 
 
-async def submit_procrastinate(url: str, tasks: int) -> None:
-    app, one = open_procrastinate(url)
+async def submit_procrastinate(url: str, tasks: int, *, steps: bool) -> None:
+    app, bare, stepped = open_procrastinate(url)
     async with app.open_async():
         await app.schema_manager.apply_schema_async()
-        await one.batch_defer_async(*({"number": number} for number in range(tasks)))
+        await app.connector.execute_query_async(STEPS)
+        await (stepped if steps else bare).batch_defer_async(*({"number": number} for number in range(tasks)))
 
 
 def work_procrastinate(url: str, at_once: int, ready: Barrier, over: Event) -> None:
     logging.disable(logging.CRITICAL)
 
     async def work() -> None:
-        app, _ = open_procrastinate(url)
+        app, _, _ = open_procrastinate(url)
         async with app.open_async():
             ready.wait(PATIENCE_S)
             await app.run_worker_async(concurrency=at_once, wait=False, install_signal_handlers=False)
@@ -201,10 +220,10 @@ def work_procrastinate(url: str, at_once: int, ready: Barrier, over: Event) -> N
     asyncio.run(work())
 
 
-def procrastinate_round(url: str, tasks: int, at_once: int = AT_ONCE_PROCRASTINATE) -> Round:
-    asyncio.run(submit_procrastinate(url, tasks))
+def procrastinate_round(url: str, tasks: int, at_once: int = AT_ONCE_PROCRASTINATE, *, steps: bool = True) -> Round:
+    asyncio.run(submit_procrastinate(url, tasks, steps=steps))
     took_ms = in_processes(work_procrastinate, url, at_once, until=lambda: until_done(url, PROCRASTINATE_SPAN, tasks))
-    return rated("Procrastinate", "synced", tasks, took_ms)
+    return rated("Procrastinate" if steps else BARE, "synced", tasks, took_ms)
 
 
 # -- the run -------------------------------------------------------------------------------------------------------------
@@ -244,7 +263,9 @@ def main(arguments: list[str] | None = None) -> int:
         rounds: list[Round] = []
         for _ in range(given.rounds):
             rounds.append(dbos_round(server.new_database(empty=True), given.peer_tasks))
-            rounds.append(procrastinate_round(server.new_database(empty=True), given.peer_tasks))
+            for steps in (True, False):
+                empty = server.new_database(empty=True)
+                rounds.append(procrastinate_round(empty, given.peer_tasks, steps=steps))
             rounds.append(longwatch_round(server.new_database(), given.tasks))
         return report(rounds, growth(server, given.growth) if given.growth else None)
     finally:
@@ -257,8 +278,9 @@ def report(rounds: Sequence[Round], grown: dict[str, object] | None) -> int:
     medians = {product: median(found) for product, found in rates.items()}
     rows = [(product, medians[product], f"{found[0]} to {found[-1]}") for product, found in rates.items()]
     table(f"PostgreSQL, {PROCESSES} processes, one step each", ("product", "tasks/s", "rounds"), rows)
-    ratio = round(medians["Longwatch"] / max(found for product, found in medians.items() if product != "Longwatch"), 2)
-    print(f"times the better peer: {ratio} (bar {BAR:.0f})")
+    ours, bare = medians["Longwatch"], medians[BARE]
+    ratio = round(ours / max(found for product, found in medians.items() if product not in ("Longwatch", BARE)), 2)
+    print(f"times the better peer: {ratio} (bar {BAR:.0f}); times jobs without a step: {ours / bare:.2f}")
     settings = {"dbos_at_once": AT_ONCE_DBOS, "poll_s": POLL_S, "procrastinate_at_once": AT_ONCE_PROCRASTINATE}
     result = {"medians_per_s": medians, "ratio": ratio, "bar": BAR, "settings": settings, "server": list(SYNCED)}
     result |= {"growth": grown, "rounds": [asdict(found) for found in rounds]}

@@ -25,13 +25,14 @@ import contextlib
 import os
 import weakref
 from collections.abc import Callable, Generator, Sequence
+from functools import cache
 from typing import TypeVar
 
 from longwatch.db.connection import Clock, Part, Row, Transaction, Unmet, Value
 from longwatch.db.postgres import dialect
 from longwatch.db.postgres.bells import ListenBells
 from longwatch.db.postgres.clock import GivenInstants, Instants, ServerInstants
-from longwatch.db.postgres.link import WAIT_MS, WAIT_WRITING_MS, Answer, Link, Lost, Request, ServerError
+from longwatch.db.postgres.link import SYNC, WAIT_MS, WAIT_WRITING_MS, Answer, Link, Lost, Request, ServerError
 from longwatch.db.postgres.pool import Pool
 from longwatch.db.postgres.refusals import lost, refused, unavailable
 from longwatch.db.postgres.transaction import ROLL_BACK, Begun, PostgresTransaction
@@ -43,31 +44,50 @@ IN_ORDER = ("journal.list", "journal.list_of")
 """What is read from a place onwards. Entries get their numbers before their commit: a read of these waits until nobody writes,
 and keeps writers out while it lasts, because a number that is missing then will never come."""
 WAIT_MIGRATING_MS = 600_000  # for one statement of a migration: an index of a large table takes its time
+Locks = tuple[tuple[bytes, int], ...]  # how each is taken, and the second of its numbers
 LOOKS = 20  # at a transaction that is still going on after its connection was lost
 
 BEGIN = Request(b"begin isolation level read committed read write")
 BEGIN_READING = Request(b"begin isolation level repeatable read read only")
 BEGIN_READING_NEWEST = Request(b"begin isolation level read committed read only")
-NOT_DURABLE = Request(b"set local synchronous_commit = off")
 COMMIT = Request(b"commit")
 FLUSH = Request(b"select pg_logical_emit_message(true, 'longwatch', '')")  # waits for the disk, with all before it
-ALONE = b"select pg_advisory_xact_lock(cast($1 as integer), cast($2 as integer))"
-SHARED = b"select pg_advisory_xact_lock_shared(cast($1 as integer), cast($2 as integer))"
-NUMBER = b"cast(pg_current_xact_id() as text) as number"
-NO_NUMBER = b"'' as number"
+NOT_DURABLE = b", set_config('synchronous_commit', 'off', true) as unsynced"
+ALONE = b"pg_advisory_xact_lock(cast($%d as integer), cast($%d as integer))"
+SHARED = b"pg_advisory_xact_lock_shared(cast($%d as integer), cast($%d as integer))"
+NUMBER = b"cast(pg_current_xact_id() as text)"
+NO_NUMBER = b"''"
 SERVER_MS = b"cast(floor(extract(epoch from clock_timestamp()) * 1000) as bigint)"
 OFFSET_MS = b"coalesce((select offset_ms from fleet), 0)"
 INSTANTS = b"""
 select server_ms, offset_ms, number, set_config('longwatch.wall_ms', cast(server_ms as text), true) as wall,
-       set_config('longwatch.now_ms', cast(greatest(server_ms + offset_ms, $1) as text), true) as now
-  from (select %s as server_ms, %s as offset_ms, %s offset 0) as clock
+       set_config('longwatch.now_ms', cast(greatest(server_ms + offset_ms, $1) as text), true) as now%(setting)b
+  from (select %(server_ms)b as server_ms, %(offset_ms)b as offset_ms, %(number)b as number
+          from (select %(locks)b offset 0) as locked offset 0) as clock
 """
 GIVEN = b"""
-select 0 as server_ms, 0 as offset_ms, set_config('longwatch.now_ms', cast($1 as text), true) as now,
-       set_config('longwatch.wall_ms', cast($2 as text), true) as wall, %s
+select 0 as server_ms, 0 as offset_ms, %(number)b as number,
+       set_config('longwatch.now_ms', cast($1 as text), true) as now,
+       set_config('longwatch.wall_ms', cast($2 as text), true) as wall%(setting)b
+  from (select %(locks)b offset 0) as locked
 """
 FATE = b"select pg_xact_status(cast($1 as xid8)) as fate"
 SET_FORWARDS = b"update fleet set offset_ms = offset_ms + $1"
+
+
+@cache
+def opening_text(asks: bool, entered: bool, number: bytes, locks: Locks, synced: bool) -> bytes:
+    """asks: for the server's clock. entered: the fleet's row is there, and says what the clock needs added."""
+    text, first = (INSTANTS, 2) if asks else (GIVEN, 3)
+    taken = [lock % (first + 2 * place, first + 2 * place + 1) for place, (lock, _) in enumerate(locks)]
+    parts = {
+        b"setting": b"" if synced else NOT_DURABLE,
+        b"server_ms": SERVER_MS,
+        b"offset_ms": OFFSET_MS if entered else b"0",
+        b"number": number,
+        b"locks": b", ".join(taken) or b"1",
+    }
+    return text % parts
 
 
 class PostgresDatabase:
@@ -130,15 +150,21 @@ class PostgresDatabase:
         self, *, durable: bool = True, part: Part = "all", hopes: bool = False
     ) -> Generator[PostgresTransaction]:
         """hopes: errors are Unmet too, and a transaction in which nothing was read is sent in one go with its commit."""
-        opening, ending = self._framed(durable, part)
+        self._usable()
         statements = dialect.load(reading=False)
-        tx = PostgresTransaction(lambda first: self._begin(opening, first, NUMBER), statements, hopes=hopes)
+        locks = self._locks(part)
+        synced = durable and self._syncs
+
+        def begin(first: Sequence[Request]) -> Begun:
+            return self._begin(BEGIN, first, NUMBER, locks, synced=synced)
+
+        tx = PostgresTransaction(begin, statements, hopes=hopes)
         with self._ended(tx):
             yield tx
             if tx.hoped and tx.begun is None:
-                self._at_once((*opening, self._clock(NUMBER)), tx.queued, ending)
+                self._at_once(tx.take_queued(), durable=durable, part=part)
             else:
-                self._commit(tx, ending)
+                self._commit(tx, flushes=self._flushes(durable, part))
 
     @contextlib.contextmanager
     def read(self) -> Generator[PostgresTransaction]:
@@ -147,9 +173,9 @@ class PostgresDatabase:
         in_order = {statements[name].sql for name in IN_ORDER}
 
         def begin(first: Sequence[Request]) -> Begun:
-            waits = any(request.sql in in_order for request in first)
-            alone = (BEGIN_READING_NEWEST, Request(ALONE, (self.server.place, STATE)))
-            return self._begin(alone if waits else (BEGIN_READING,), first, NO_NUMBER)
+            if any(request.sql in in_order for request in first):
+                return self._begin(BEGIN_READING_NEWEST, first, NO_NUMBER, self._locks("all"))
+            return self._begin(BEGIN_READING, first, NO_NUMBER, ())
 
         tx = PostgresTransaction(begin, statements)
         with self._ended(tx):
@@ -170,33 +196,38 @@ class PostgresDatabase:
                 self._roll_back(tx.begun.link)
                 self._pool.give(tx.begun.link)
 
-    def _begin(self, opening: Sequence[Request], first: Sequence[Request], number: bytes) -> Begun:
+    def _begin(
+        self, begin: Request, first: Sequence[Request], number: bytes, locks: Locks, *, synced: bool = True
+    ) -> Begun:
         """Begin, and ask what is first asked. Nothing of it can have landed, so that it may be done again."""
         for last in (False, True):
-            clock = self._clock(number)
+            opening = self._opening(number, locks, synced=synced)
             wait_ms = WAIT_WRITING_MS if number is NUMBER else WAIT_MS
-            link, answers = self._started(*opening, clock, *first, wait_ms=wait_ms)
-            row = answers[len(opening)].rows[0]
+            link, answers = self._started(begin, opening, *first, wait_ms=wait_ms)
+            row = answers[1].rows[0]
             if last or not self._instants.went_back(row.server_ms, row.offset_ms):
                 instants = self._instants.told(row.server_ms, row.offset_ms)
-                return Begun(link, row.number, *instants, answers[len(opening) + 1 :])
+                return Begun(link, row.number, *instants, answers[2:])
             self._roll_back(link)
             self._pool.give(link)
             self._set_forwards()
         raise AssertionError("the last round returns")
 
-    def _clock(self, number: bytes) -> Request:
-        """Fixes the transaction's instants, behind its locks."""
-        if not self._instants.asks:
-            return Request(GIVEN % number, self._instants.told(0, 0))
-        offset_ms = OFFSET_MS if self._entered else b"0"
-        return Request(INSTANTS % (SERVER_MS, offset_ms, number), (self._known.last_ms,))
+    def _opening(self, number: bytes, locks: Locks, *, synced: bool = True) -> Request:
+        """Takes the transaction's locks, and then fixes its instants. What follows sees what was committed until then.
 
-    def _locks(self, part: Part) -> list[Request]:
-        state, calls = (self.server.place, STATE), (self.server.place, CALLS)
+        The offset is read as it was before the wait: who comes right behind a clock that is set forwards again takes the
+        latest instant that its process knows of.
+        """
+        asks = self._instants.asks
+        values = [self._known.last_ms] if asks else [*self._instants.told(0, 0)]
+        text = opening_text(asks, asks and self._entered, number, locks, synced)
+        return Request(text, [*values, *(key for _, lock in locks for key in (self.server.place, lock))])
+
+    def _locks(self, part: Part) -> Locks:
         if part == "all":
-            return [Request(ALONE, state)]
-        return [Request(SHARED, state), *([Request(ALONE, calls)] if part == "calls" else [])]
+            return ((ALONE, STATE),)
+        return ((SHARED, STATE), (ALONE, CALLS)) if part == "calls" else ((SHARED, STATE),)
 
     def _started(self, *requests: Request, wait_ms: int = WAIT_WRITING_MS) -> tuple[Link, list[Answer]]:
         """The answers on a connection in a new transaction. One that was kept may be dead: then another one is taken."""
@@ -218,7 +249,7 @@ class PostgresDatabase:
     def _set_forwards(self) -> None:
         """The server's clock was set back: let the fleet's go on, unless another process has seen to it."""
         known = self._known
-        link, answers = self._started(BEGIN, Request(ALONE, (self.server.place, STATE)), self._clock(NO_NUMBER))
+        link, answers = self._started(BEGIN, self._opening(NO_NUMBER, self._locks("all")))
         row = answers[-1].rows[0]
         try:
             with self._translated():
@@ -233,36 +264,34 @@ class PostgresDatabase:
 
         Errors: Unmet where it divides by zero; StoreUnavailable, of which it has to be able to be made again.
         """
-        opening, ending = self._framed(durable, part)
+        self._usable()
         said = dialect.load(reading=False)[statement]
         work = Request(said.sql, [values[name] for name in said.names], said.nulls)
         try:
             with self._translated():
-                (answer,) = self._at_once((*opening, self._clock(NUMBER)), (work,), ending)
+                answer, *_ = self._at_once((work,), durable=durable, part=part)
         except ServerError as error:
             if error.state == dialect.UNMET:
                 raise Unmet from error
             raise
         return answer.rows[0] if answer.rows else None
 
-    def _framed(self, durable: bool, part: Part) -> tuple[tuple[Request, ...], tuple[Request, ...]]:
-        """How such a transaction begins, before its clock, and how it ends."""
-        self._usable()
-        settings = () if durable and self._syncs else (NOT_DURABLE,)
-        flushes = settings and self._syncs and part == "calls"
-        return (BEGIN, *settings, *self._locks(part)), (COMMIT, FLUSH) if flushes else (COMMIT,)
+    def _flushes(self, durable: bool, part: Part) -> bool:
+        """Whether it is committed without its locks waiting for the disk, and then waits for it."""
+        return self._syncs and not durable and part == "calls"
 
-    def _at_once(
-        self, opening: Sequence[Request], work: Sequence[Request], ending: Sequence[Request]
-    ) -> Sequence[Answer]:
-        """A whole transaction in one go; the answers to its work.
+    def _at_once(self, work: Sequence[Request], *, durable: bool, part: Part) -> Sequence[Answer]:
+        """A whole transaction in one go; the answers to its work. It begins by itself, and the end of what is sent at once
+        commits it.
 
-        Its number comes with the reply: who gets none has to look for what it wrote.
+        Who gets no reply has to look for what it wrote.
         """
+        opening = self._opening(NO_NUMBER, self._locks(part), synced=durable and self._syncs)
+        ending = (SYNC, FLUSH) if self._flushes(durable, part) else ()
         link = self._pool.take()
         link.wait_ms = WAIT_WRITING_MS
         try:
-            answers = link.ask(*opening, *work, *ending)
+            answers = link.ask(opening, *work, *ending)
         except Lost as error:
             self._pool.forget_idle()
             reason = f"the connection was lost in a transaction ({error})"
@@ -270,20 +299,20 @@ class PostgresDatabase:
         finally:
             self._roll_back(link)
             self._pool.give(link)
-        row = answers[len(opening) - 1].rows[0]
+        row = answers[0].rows[0]
         if self._instants.went_back(row.server_ms, row.offset_ms):
             with contextlib.suppress(StoreUnavailable):  # it has landed; who comes next sees it too
                 self._set_forwards()
         else:
             self._instants.told(row.server_ms, row.offset_ms)
-        return answers[len(opening) : len(opening) + len(work)]
+        return answers[1:]
 
-    def _commit(self, tx: PostgresTransaction, ending: Sequence[Request]) -> None:
+    def _commit(self, tx: PostgresTransaction, *, flushes: bool) -> None:
         if tx.begun is None and not tx.queued:
             return  # nothing was asked
         begun = tx.started()
         try:
-            begun.link.ask(*tx.queued, *ending)
+            begun.link.ask(*tx.take_queued(), COMMIT, *((FLUSH,) if flushes else ()))
         except Lost as error:
             if not self._landed(begun, error):
                 raise lost(self.place, error) from error

@@ -49,11 +49,19 @@ class Request(NamedTuple):
     nulls: Sequence[int] = ()
 
 
+SYNC = Request(b"")
+"""Not a statement, and without an answer: ends what is one transaction without having begun one in words."""
+
+
 class Plan(NamedTuple):
     """A prepared statement: its name, and once it has answered, how its rows are made."""
 
     name: bytes
     rows: list[tuple[Callable[[Any], Row], tuple[Callable[[bytes], Any], ...]]]
+
+
+Sent = tuple[Plan | None, tuple[bytes, tuple[int, ...]] | None]
+"""The plan that a request goes by, None: SYNC; and what it was made for, if it was made on this occasion."""
 
 
 class Answer(NamedTuple):
@@ -115,8 +123,12 @@ class Link:
         return answers
 
     def _ask(self, requests: Sequence[Request]) -> list[Answer]:
-        sent: list[tuple[Plan, tuple[bytes, tuple[int, ...]] | None]] = []
+        sent: list[Sent] = []
         for request in requests:
+            if request is SYNC:
+                self._pg.pipeline_sync()
+                sent.append((None, None))
+                continue
             values, types = bound(request.values, request.nulls)
             plan = self._plans.get((request.sql, types))
             if plan is None:
@@ -139,10 +151,13 @@ class Link:
         self._plans[sql, types] = plan
         return plan
 
-    def _answers(self, sent: Sequence[tuple[Plan, tuple[bytes, tuple[int, ...]] | None]]) -> list[Answer]:
+    def _answers(self, sent: Sequence[Sent]) -> list[Answer]:
         answers: list[Answer] = []
         refused: ServerError | None = None
         for plan, fresh in sent:
+            if plan is None:
+                self._synced()
+                continue
             if fresh is not None:
                 prepared = self._result()
                 if prepared.status not in GOOD:  # refused, or not looked at because of an error before it

@@ -8,7 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple, cast
 
 from longwatch.db.connection import Row, Value
-from longwatch.db.postgres import dialect
+from longwatch.db.postgres import dialect, fused
+from longwatch.db.postgres.fused import Queued
 from longwatch.db.postgres.link import Answer, Link, Request
 from longwatch.db.tables import Table, encode
 
@@ -38,7 +39,7 @@ class PostgresTransaction:
         self._begin, self._statements, self._hopes = begin, statements, hopes
         self.hoped = False  # something was
         self.begun: Begun | None = None
-        self.queued: list[Request] = []
+        self.queued: list[Queued] = []
 
     @property
     def now_ms(self) -> int:
@@ -64,7 +65,7 @@ class PostgresTransaction:
 
     def all(self, statement: str, /, **values: Value) -> list[Row]:
         if self._hopes and statement in dialect.ABSENT:
-            self._hope(statement, values)
+            self._queue(statement, values, hoped=True)
             return []
         return self._run(statement, values).rows
 
@@ -74,16 +75,21 @@ class PostgresTransaction:
 
     def count(self, statement: str, /, **values: Value) -> int:
         if self._hopes and statement in dialect.EXPECTED:
-            self._hope(statement, values)
+            self._queue(statement, values, hoped=True)
             return 1
         if not self._statements[statement].waits:
-            self.queued.append(self._request(statement, values))
+            self._queue(statement, values, hoped=False)
             return 1
         return self._run(statement, values).changed
 
-    def _hope(self, statement: str, values: dict[str, Value]) -> None:
-        self.queued.append(self._request(statement, values)._replace(sql=self._statements[statement].hoped))
-        self.hoped = True
+    def _queue(self, statement: str, values: dict[str, Value], *, hoped: bool) -> None:
+        self.queued.append(Queued(statement, values, hoped))
+        self.hoped |= hoped
+
+    def take_queued(self) -> list[Request]:
+        """What has not been sent yet, and shall be now."""
+        queued, self.queued = self.queued, []
+        return fused.requests(queued)
 
     def plain(self, sql: str, *values: Value) -> list[tuple[Value, ...]]:
         """One statement of a copy: see db/tables.py."""
@@ -110,7 +116,7 @@ class PostgresTransaction:
 
     def _ask(self, *requests: Request) -> list[Answer]:
         """With what was queued before them, and the beginning if they are the first."""
-        queued, self.queued = self.queued, []
+        queued = self.take_queued()
         if self.begun is None:
             self.begun = self._begin((*queued, *requests))
             return self.begun.answers

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from longwatch.db.connection import Database
-from longwatch.runtime.call import Calls
+from longwatch.runtime.calls import Calls
 from longwatch.runtime.files import Edits
 from longwatch.runtime.lease import Leases
 from longwatch.runtime.loop import Bell, Bells, Sleeper

@@ -17,7 +17,9 @@ from longwatch.policy.duration import Duration, parse_ms
 from longwatch.policy.lease import Holder
 from longwatch.policy.money import Money
 from longwatch.policy.naming import check_name
-from longwatch.runtime.call import Call, Caller, KeyForgotten
+from longwatch.policy.price import Caching
+from longwatch.runtime.call import Call, KeyForgotten
+from longwatch.runtime.calls import Caller
 from longwatch.runtime.contents import Reading
 from longwatch.runtime.edit import Edit
 from longwatch.runtime.lease import Lease
@@ -89,6 +91,7 @@ class RunCore:
         money: str | Money | None = None,
         weight: Mapping[str, int] | None = None,
         max_tokens: int | None = None,
+        caching: Caching = "none",
         lane: str = "normal",
         wait: Duration | None = None,
     ) -> Call:
@@ -109,6 +112,7 @@ class RunCore:
             money=money,
             weight=weight,
             max_tokens=max_tokens,
+            caching=caching,
             lane=lane,
             wait_ms=None if wait is None else parse_ms(wait),
             once=frame.once,

@@ -16,7 +16,7 @@ from longwatch.db.connection import Database
 from longwatch.errors import ConfigError, LongwatchError
 from longwatch.policy.difference import difference, limits_from_json, limits_to_json
 from longwatch.policy.redact import Redactor
-from longwatch.runtime.call import Calls
+from longwatch.runtime.calls import Calls
 from longwatch.runtime.files import Edits
 from longwatch.runtime.handler import Registry
 from longwatch.runtime.lease import Leases

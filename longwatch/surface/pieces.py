@@ -7,7 +7,9 @@ from longwatch.errors import LongwatchError
 from longwatch.policy.duration import Duration, parse_ms
 from longwatch.policy.lease import Holder
 from longwatch.policy.money import Money
-from longwatch.runtime.call import Call, Caller
+from longwatch.policy.price import Caching
+from longwatch.runtime.call import Call
+from longwatch.runtime.calls import Caller
 from longwatch.runtime.contents import Reading
 from longwatch.runtime.edit import Edit
 from longwatch.runtime.lease import Lease
@@ -48,14 +50,16 @@ class Pieces:
         money: str | Money | None = None,
         weight: Mapping[str, int] | None = None,
         max_tokens: int | None = None,
+        caching: Caching = "none",
         lane: Lane = "normal",
         wait: Duration | None = None,
     ) -> Block[Call]:
         """One use of a service: admitted and its money held when the block is entered, settled when it is left.
 
         money: the most it can cost you; left out, it is priced by model, weight and max_tokens, else by the service's
-        price. weight: units by the names of the service's rates. wait: time in line; None: for
-        ever, 0: none. Errors: Refused and its kinds (nothing was sent), ConfigError for unknown names.
+        price. weight: units by the names of the service's rates. caching: how long the prompt is to be kept by the
+        provider, "5m" or "1h". wait: time in line; None: for ever, 0: none.
+        Errors: Refused and its kinds (nothing was sent), ConfigError for unknown names.
         """
         run = self._run()
         if run is not None:
@@ -68,6 +72,7 @@ class Pieces:
                     money=money,
                     weight=weight,
                     max_tokens=max_tokens,
+                    caching=caching,
                     lane=lane,
                     wait=wait,
                 )
@@ -84,6 +89,7 @@ class Pieces:
                 money=money,
                 weight=weight,
                 max_tokens=max_tokens,
+                caching=caching,
                 lane=lane,
                 wait_ms=None if wait is None else parse_ms(wait),
             )

@@ -14,7 +14,8 @@ from longwatch.db.sqlite import SqliteDatabase
 from longwatch.errors import StoreUnavailable
 from longwatch.policy.limits import Budget, Cap, Limits, Rate, Service
 from longwatch.policy.redact import Redactor
-from longwatch.runtime.call import Call, Caller, Calls
+from longwatch.runtime.call import Call
+from longwatch.runtime.calls import Caller, Calls
 from longwatch.runtime.loop import Bell, Joinable
 from longwatch.runtime.world import Machine
 from longwatch.store import fleet

@@ -11,7 +11,7 @@ from longwatch.db.migrate import migrate
 from longwatch.db.sqlite import SqliteDatabase
 from longwatch.policy.limits import Limits, Rate, Service
 from longwatch.policy.redact import Redactor
-from longwatch.runtime.call import Caller, Calls
+from longwatch.runtime.calls import Caller, Calls
 from longwatch.runtime.loop import Threads
 from longwatch.runtime.world import Machine
 from longwatch.store import fleet

@@ -11,7 +11,8 @@ from call_fleet import DAY, ME, NOON, OTHER, Opened, open_fleet
 from longwatch.admission.calls import HOLD_MS, Admitted
 from longwatch.errors import BudgetExceeded, ConfigError, NotFound, StoreUnavailable, UnknownPrice, WaitTimeout
 from longwatch.runtime.beats import BEAT_MS
-from longwatch.runtime.call import Call, Caller, KeyForgotten
+from longwatch.runtime.call import Call, KeyForgotten
+from longwatch.runtime.calls import Caller
 from longwatch.runtime.loop import Retry
 
 SMALL = Caller("agent", "owner-me", "small")

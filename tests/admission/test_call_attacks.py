@@ -14,7 +14,8 @@ from call_fleet import LIMITS, ME, Forgetful, Opened, open_fleet
 from longwatch.admission.calls import HOLD_MS
 from longwatch.errors import ConfigError, LongwatchError, StoreUnavailable
 from longwatch.policy.limits import Budget, Cap
-from longwatch.runtime.call import Call, Caller
+from longwatch.runtime.call import Call
+from longwatch.runtime.calls import Caller
 from longwatch.surface.blocks import Block
 
 SMALL = Caller("agent", "owner-me", "small")

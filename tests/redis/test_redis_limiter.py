@@ -22,7 +22,7 @@ from longwatch.errors import BudgetExceeded, ConfigError, StoreUnavailable
 from longwatch.policy.admission import Later
 from longwatch.policy.limits import Budget, Cap, Limits, Rate, Service
 from longwatch.policy.redact import Redactor
-from longwatch.runtime.call import Caller, Calls
+from longwatch.runtime.calls import Caller, Calls
 from longwatch.runtime.loop import Threads
 from longwatch.runtime.world import Machine
 from longwatch.store import fleet

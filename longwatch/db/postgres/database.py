@@ -25,7 +25,6 @@ import contextlib
 import os
 import weakref
 from collections.abc import Callable, Generator, Sequence
-from functools import cache
 from typing import TypeVar
 
 from longwatch.db.connection import Clock, Part, Row, Transaction, Unmet, Value
@@ -33,18 +32,17 @@ from longwatch.db.postgres import dialect
 from longwatch.db.postgres.bells import ListenBells
 from longwatch.db.postgres.clock import GivenInstants, Instants, ServerInstants
 from longwatch.db.postgres.link import SYNC, WAIT_MS, WAIT_WRITING_MS, Answer, Link, Lost, Request, ServerError
+from longwatch.db.postgres.opening import NO_NUMBER, NUMBER, Locks, locks_of, opening_text
 from longwatch.db.postgres.pool import Pool
 from longwatch.db.postgres.refusals import lost, refused, unavailable
 from longwatch.db.postgres.transaction import ROLL_BACK, Begun, PostgresTransaction
 from longwatch.errors import StoreUnavailable
 
 T = TypeVar("T")
-STATE, CALLS = 1, 3  # advisory locks; the first of their two numbers is the schema's
 IN_ORDER = ("journal.list", "journal.list_of")
 """What is read from a place onwards. Entries get their numbers before their commit: a read of these waits until nobody writes,
 and keeps writers out while it lasts, because a number that is missing then will never come."""
 WAIT_MIGRATING_MS = 600_000  # for one statement of a migration: an index of a large table takes its time
-Locks = tuple[tuple[bytes, int], ...]  # how each is taken, and the second of its numbers
 LOOKS = 20  # at a transaction that is still going on after its connection was lost
 
 BEGIN = Request(b"begin isolation level read committed read write")
@@ -52,42 +50,8 @@ BEGIN_READING = Request(b"begin isolation level repeatable read read only")
 BEGIN_READING_NEWEST = Request(b"begin isolation level read committed read only")
 COMMIT = Request(b"commit")
 FLUSH = Request(b"select pg_logical_emit_message(true, 'longwatch', '')")  # waits for the disk, with all before it
-NOT_DURABLE = b", set_config('synchronous_commit', 'off', true) as unsynced"
-ALONE = b"pg_advisory_xact_lock(cast($%d as integer), cast($%d as integer))"
-SHARED = b"pg_advisory_xact_lock_shared(cast($%d as integer), cast($%d as integer))"
-NUMBER = b"cast(pg_current_xact_id() as text)"
-NO_NUMBER = b"''"
-SERVER_MS = b"cast(floor(extract(epoch from clock_timestamp()) * 1000) as bigint)"
-OFFSET_MS = b"coalesce((select offset_ms from fleet), 0)"
-INSTANTS = b"""
-select server_ms, offset_ms, number, set_config('longwatch.wall_ms', cast(server_ms as text), true) as wall,
-       set_config('longwatch.now_ms', cast(greatest(server_ms + offset_ms, $1) as text), true) as now%(setting)b
-  from (select %(server_ms)b as server_ms, %(offset_ms)b as offset_ms, %(number)b as number
-          from (select %(locks)b offset 0) as locked offset 0) as clock
-"""
-GIVEN = b"""
-select 0 as server_ms, 0 as offset_ms, %(number)b as number,
-       set_config('longwatch.now_ms', cast($1 as text), true) as now,
-       set_config('longwatch.wall_ms', cast($2 as text), true) as wall%(setting)b
-  from (select %(locks)b offset 0) as locked
-"""
 FATE = b"select pg_xact_status(cast($1 as xid8)) as fate"
 SET_FORWARDS = b"update fleet set offset_ms = offset_ms + $1"
-
-
-@cache
-def opening_text(asks: bool, entered: bool, number: bytes, locks: Locks, synced: bool) -> bytes:
-    """asks: for the server's clock. entered: the fleet's row is there, and says what the clock needs added."""
-    text, first = (INSTANTS, 2) if asks else (GIVEN, 3)
-    taken = [lock % (first + 2 * place, first + 2 * place + 1) for place, (lock, _) in enumerate(locks)]
-    parts = {
-        b"setting": b"" if synced else NOT_DURABLE,
-        b"server_ms": SERVER_MS,
-        b"offset_ms": OFFSET_MS if entered else b"0",
-        b"number": number,
-        b"locks": b", ".join(taken) or b"1",
-    }
-    return text % parts
 
 
 class PostgresDatabase:
@@ -152,7 +116,7 @@ class PostgresDatabase:
         """hopes: errors are Unmet too, and a transaction in which nothing was read is sent in one go with its commit."""
         self._usable()
         statements = dialect.load(reading=False)
-        locks = self._locks(part)
+        locks = locks_of(part)
         synced = durable and self._syncs
 
         def begin(first: Sequence[Request]) -> Begun:
@@ -174,7 +138,7 @@ class PostgresDatabase:
 
         def begin(first: Sequence[Request]) -> Begun:
             if any(request.sql in in_order for request in first):
-                return self._begin(BEGIN_READING_NEWEST, first, NO_NUMBER, self._locks("all"))
+                return self._begin(BEGIN_READING_NEWEST, first, NO_NUMBER, locks_of("all"))
             return self._begin(BEGIN_READING, first, NO_NUMBER, ())
 
         tx = PostgresTransaction(begin, statements)
@@ -224,11 +188,6 @@ class PostgresDatabase:
         text = opening_text(asks, asks and self._entered, number, locks, synced)
         return Request(text, [*values, *(key for _, lock in locks for key in (self.server.place, lock))])
 
-    def _locks(self, part: Part) -> Locks:
-        if part == "all":
-            return ((ALONE, STATE),)
-        return ((SHARED, STATE), (ALONE, CALLS)) if part == "calls" else ((SHARED, STATE),)
-
     def _started(self, *requests: Request, wait_ms: int = WAIT_WRITING_MS) -> tuple[Link, list[Answer]]:
         """The answers on a connection in a new transaction. One that was kept may be dead: then another one is taken."""
         for last in (False, True):
@@ -249,7 +208,7 @@ class PostgresDatabase:
     def _set_forwards(self) -> None:
         """The server's clock was set back: let the fleet's go on, unless another process has seen to it."""
         known = self._known
-        link, answers = self._started(BEGIN, self._opening(NO_NUMBER, self._locks("all")))
+        link, answers = self._started(BEGIN, self._opening(NO_NUMBER, locks_of("all")))
         row = answers[-1].rows[0]
         try:
             with self._translated():
@@ -286,7 +245,7 @@ class PostgresDatabase:
 
         Who gets no reply has to look for what it wrote.
         """
-        opening = self._opening(NO_NUMBER, self._locks(part), synced=durable and self._syncs)
+        opening = self._opening(NO_NUMBER, locks_of(part), synced=durable and self._syncs)
         ending = (SYNC, FLUSH) if self._flushes(durable, part) else ()
         link = self._pool.take()
         link.wait_ms = WAIT_WRITING_MS

@@ -1,0 +1,129 @@
+"""The calls of one process: what each asks for, how its money is found, and who looks after those that are open."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from msgspec.structs import replace
+
+from longwatch.admission.calls import CallRequest, check, check_amount
+from longwatch.admission.limiter import Limiter
+from longwatch.policy.estimate import check_tokens, micros_of, most_micros
+from longwatch.policy.limits import Limits
+from longwatch.policy.money import Money
+from longwatch.policy.price import Caching
+from longwatch.policy.scope import Scope
+from longwatch.runtime.beats import Beats
+from longwatch.runtime.call import Call
+from longwatch.runtime.loop import Sleeper
+from longwatch.runtime.owed import Owed
+from longwatch.runtime.world import World
+from longwatch.runtime.writing import Writing
+
+
+@dataclass(frozen=True)
+class Caller:
+    """On whose account: the agent, the budget that pays, what the call is part of, and the process that makes it."""
+
+    agent: str
+    owner: str
+    budget: str | None = None
+    task: str | None = None
+    run: str | None = None
+    step: str | None = None
+
+
+class Calls:
+    """Makes calls of this process. Safe in threads."""
+
+    def __init__(self, world: World, sleeper: Sleeper, limiter: Limiter) -> None:
+        self.world, self.sleeper, self.limiter = world, sleeper, limiter
+        self.beats = Beats(world, sleeper, limiter)
+        self.owed = Owed()
+        self.limiter.pending = Writing(world, sleeper, limiter, self.owed).wake
+
+    def adopt(self, limits: Limits, rules: int) -> None:
+        """From now on decide by these limits. rules: how often the fleet's were changed, with these."""
+        self.limiter.adopt(limits, rules)
+
+    def call(
+        self,
+        service: str,
+        *,
+        caller: Caller,
+        key: str | None = None,
+        budget: str | None = None,
+        model: str | None = None,
+        money: str | Money | None = None,
+        weight: Mapping[str, int] | None = None,
+        lane: str = "normal",
+        wait_ms: int | None = None,
+        max_tokens: int | None = None,
+        caching: Caching = "none",
+        once: bool = False,
+    ) -> Call:
+        """A call that is about to be made; entering it waits for its turn, up to wait_ms (None: for ever, 0: not at all).
+
+        money: the most it can cost; left out, it is priced by model from weight's tokens and max_tokens, else by the
+        service's price. weight: units by dimension (requests: 1 if left out). caching: for how long the prompt is cached.
+        once: the admission must survive a power cut. Errors: ConfigError, UnknownPrice.
+        """
+        call, weights = self.world.new_id("call"), {"requests": 1, **(weight or {})}
+        longest = weights.get("output_tokens", 0) if max_tokens is None else max_tokens
+        request = CallRequest(
+            id=call,
+            key=key or call,
+            service=service,
+            agent=caller.agent,
+            owner=caller.owner,
+            model=model,
+            budget=budget or caller.budget,
+            task=caller.task,
+            run=caller.run,
+            step=caller.step,
+            lane=lane,
+            weights=weights,
+            tokens=weights.get("input_tokens", 0) + longest,
+            once=once,
+        )
+        check(request)
+        micros = self._most(request, money, longest=longest, caching=caching)
+        check_amount("money", micros)
+        return Call(self, replace(request, money=micros), wait_ms)
+
+    def _most(self, request: CallRequest, money: str | Money | None, *, longest: int, caching: Caching) -> int:
+        scope, limits, prompt = self.scope(request), self.limiter.limits, request.weights.get("input_tokens", 0)
+        if any(cap.dimension == "tokens" for cap in scope.caps):
+            check_tokens(scope.service.name, prompt=prompt, longest=longest)
+        if money is not None:
+            return micros_of(money, limits)
+        return most_micros(
+            scope.service,
+            request.model,
+            limits,
+            prompt=prompt,
+            longest=longest,
+            caching=caching,
+            requests=request.calls,
+            at_ms=self.world.wall_ms(),
+        )
+
+    def scope(self, request: CallRequest) -> Scope:
+        return self.limiter.scope(request.service, request.model, request.budget, request.agent).scope
+
+    def beat(self, owner: str) -> None:
+        """The owner is alive: its open calls keep their holds. A worker calls it; else a thread does while calls are open."""
+        self.owed.pay()
+        self.beats.beat(owner)
+
+    def drop(self, call: str, owner: str) -> None:
+        """The call can never be left: nobody can tell its outcome."""
+        self.beats.closed(call)
+        self.limiter.unknown(call, owner=owner)
+
+    def bury(self, owner: str) -> int:
+        """The owner's process is confirmed dead: end its calls; how many."""
+        return self.limiter.bury(owner)
+
+    def expire(self) -> int:
+        """End calls whose owner has been silent for too long; how many."""
+        return self.limiter.expire()

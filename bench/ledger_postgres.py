@@ -2,9 +2,10 @@
 
 Four processes, tasks of one step each that do nothing. Procrastinate has no steps: a job stores its result itself, once, on
 a connection of its connector, as somebody would who needs to know after a crash what has been done; how fast it is without
-is told beside it. The tasks are submitted beforehand; the processes connect, wait for each other, and begin together. Measured is the span from the
-first start of a task to the end of the last one, as each product's own tables tell it. Rounds are interleaved, so that all
-see the same machine; medians count. The server syncs its disk, and so does every commit of every product.
+is told beside it. The tasks are submitted beforehand; the processes connect, wait for each other, and begin together.
+Measured is the span from the first start of a task to the end of the last one, as each product's own tables tell it. Rounds
+are interleaved, so that all see the same machine; medians count. The server syncs its disk, and so does every commit of
+every product.
 
 Peers are given their best: DBOS polls its queue every 10 ms and takes workflows by eights; a Procrastinate worker runs ten
 jobs at once (`--explore` tries the settings around these). The bar: 3 times the better one.

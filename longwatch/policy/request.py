@@ -36,7 +36,7 @@ def needs_of(service: str, method: str, path: str, body: object) -> Needs:
     path = path.partition("?")[0].rstrip("/")
     if method.upper() != "POST" or path.endswith(FREE):
         return Needs(free=True)
-    told = cast("Mapping[str, Any]", body) if isinstance(body, Mapping) else {}
+    told: Mapping[str, Any] = cast("Mapping[str, Any]", body) if isinstance(body, Mapping) else {}
     model = told.get("model")
     if not isinstance(model, str) or not path.endswith(ASKS.get(service, ())):
         return Needs(model if isinstance(model, str) else None)

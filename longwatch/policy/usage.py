@@ -53,6 +53,44 @@ def metered(usage: Usage, service: str) -> dict[str, int]:
     }
 
 
+class Streamed:
+    """The usage of an answer that comes in events: of Anthropic's messages, OpenAI's chat completions and responses.
+
+    usage: as told so far, None while nothing is. ended: the last event that belongs to the answer has come.
+    """
+
+    def __init__(self) -> None:
+        self.usage: Usage | None = None
+        self.model: str | None = None
+        self.ended = False
+
+    def add(self, event: object) -> None:
+        """The next event."""
+        kind = _field(event, "type")
+        whole = _field(event, "message" if kind == "message_start" else "response")
+        told = event if whole is None else whole
+        self.model = model_of(told) or self.model
+        found = usage_of(told)
+        if found is not None and self.usage is not None and kind == "message_delta":
+            found = _later(self.usage, found)
+        self.usage = self.usage if found is None else found
+        self.ended = self.ended or kind in ENDS or (kind is None and _finished(event))
+
+
+ENDS = ("message_stop", "response.completed", "response.incomplete", "response.failed")
+
+
+def _later(before: Usage, now: Usage) -> Usage:
+    """What the end of a message tells replaces what its start told, where it tells anything."""
+    return Usage(*(new or old for old, new in zip(before, now, strict=True)))
+
+
+def _finished(event: object) -> bool:
+    choices = _field(event, "choices")
+    several = isinstance(choices, list | tuple)
+    return several and any(_field(choice, "finish_reason") for choice in cast("list[object]", choices))
+
+
 def _message(found: object) -> Usage:
     written = _count(found, "cache_creation_input_tokens") or 0
     creation = _field(found, "cache_creation")

@@ -1,7 +1,8 @@
 """The calls of one process: what each asks for, how its money is found, and who looks after those that are open."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from msgspec.structs import replace
 
@@ -39,6 +40,7 @@ class Calls:
         self.world, self.sleeper, self.limiter = world, sleeper, limiter
         self.beats = Beats(world, sleeper, limiter)
         self.owed = Owed()
+        self.wrapper: Callable[..., Any] | None = None  # of clients; the surface brings it
         self.limiter.pending = Writing(world, sleeper, limiter, self.owed).wake
 
     def adopt(self, limits: Limits, rules: int) -> None:

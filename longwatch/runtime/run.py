@@ -34,6 +34,7 @@ from longwatch.store.steps import put_step
 
 P = ParamSpec("P")
 R = TypeVar("R")
+C = TypeVar("C")
 
 current_run: ContextVar["RunCore | None"] = ContextVar("longwatch_run", default=None)
 current_frame: ContextVar["Frame | None"] = ContextVar("longwatch_frame", default=None)
@@ -117,6 +118,34 @@ class RunCore:
             wait_ms=None if wait is None else parse_ms(wait),
             once=frame.once,
         )
+
+    def wrap(
+        self,
+        client: C,
+        *,
+        service: str | None = None,
+        budget: str | None = None,
+        money: str | Money | None = None,
+        max_tokens: int | None = None,
+        lane: str = "normal",
+        wait: Duration | None = None,
+        retries: int | None = None,
+    ) -> C:
+        """As `lw.wrap`: a client of the same type whose every request is a call of this run. Errors: ConfigError."""
+        self.check()
+        assert self.parts.calls.wrapper is not None
+        wrapped: C = self.parts.calls.wrapper(
+            client,
+            self,
+            service=service,
+            budget=budget,
+            money=money,
+            max_tokens=max_tokens,
+            lane=lane,
+            wait=wait,
+            retries=retries,
+        )
+        return wrapped
 
     def edit(self, *names: str, root: str = ".", ttl: Duration = "60s", wait: Duration | None = None) -> Edit:
         """Change several files, all or none, under leases. root: the folder that names start from, below the fleet's.

@@ -16,12 +16,14 @@ from longwatch.db.connection import Database
 from longwatch.errors import ConfigError, LongwatchError
 from longwatch.policy.difference import difference, limits_from_json, limits_to_json
 from longwatch.policy.redact import Redactor
+from longwatch.runtime.call import Call
 from longwatch.runtime.calls import Calls
 from longwatch.runtime.files import Edits
 from longwatch.runtime.handler import Registry
 from longwatch.runtime.lease import Leases
 from longwatch.runtime.loop import Bells, Sleeper, Threads
 from longwatch.runtime.parts import Parts
+from longwatch.runtime.run import RunCore
 from longwatch.runtime.world import Machine, World
 from longwatch.store import fleet
 from longwatch.store.edits import EditStore
@@ -31,6 +33,8 @@ from longwatch.store.runs import Runs
 from longwatch.store.steps import Steps
 from longwatch.store.tasks import Tasks
 from longwatch.store.workers import Workers
+from longwatch.surface import wrapping
+from longwatch.surface.blocks import Block
 from longwatch.surface.engines import identity, open_limiter, open_state
 
 SECRET_ENDINGS = ("_API_KEY", "_SECRET", "_TOKEN", "_PASSWORD")
@@ -50,6 +54,25 @@ class Opened:
 
     def __post_init__(self) -> None:
         self.owner = self.parts.world.new_id("process")
+        self.parts.calls.wrapper = self._wrap
+
+    def _wrap(self, client: Any, run: RunCore, *, budget: str | None, lane: str, **given: Any) -> Any:
+        """A client whose requests are calls of the run."""
+        terms = wrapping.Terms(
+            parts=self.parts,
+            in_run=True,
+            opens=run.call,
+            block=self.block,
+            asleep=self.asleep,
+            account=(run.agent, budget or run.budget),
+            options={"budget": budget, "lane": lane},
+            **given,
+        )
+        return wrapping.wrap(client, terms)
+
+    def block(self, call: Call) -> Block[Call]:
+        """The call as it is entered; it knows how long it may wait."""
+        return Block(call, self.parts.world.steady_ms, give_up=call.abandon, asleep=self.asleep)
 
     def close(self) -> None:
         self.parts.leases.close()

@@ -15,12 +15,14 @@ from longwatch.runtime.edit import Edit
 from longwatch.runtime.lease import Lease
 from longwatch.runtime.parts import Parts
 from longwatch.runtime.run import RunCore, current_run
+from longwatch.surface import wrapping
 from longwatch.surface.blocks import Block, Part
 
 if TYPE_CHECKING:
     from longwatch.surface.opened import Opened
 
 Lane = Literal["urgent", "normal", "batch"]
+C = TypeVar("C")
 T = TypeVar("T", bound=Part)
 
 
@@ -95,6 +97,54 @@ class Pieces:
             )
         )
 
+    def wrap(
+        self,
+        client: C,
+        *,
+        service: str | None = None,
+        agent: str | None = None,
+        budget: str | None = None,
+        money: str | Money | None = None,
+        max_tokens: int | None = None,
+        lane: Lane = "normal",
+        wait: Duration | None = None,
+        retries: int | None = None,
+    ) -> C:
+        """A client of the same type whose every request is a call: it waits its turn, its money is held before, and it is
+        settled by the answer. Anthropic and OpenAI (sync and async), Stripe's StripeClient, githubkit's GitHub.
+
+        service: when it is not the client's own. money: the most one request costs; left out, models are priced by their
+        requests, Stripe's writes by the service's price. max_tokens: the longest answer to requests that set none. retries:
+        after the first try, left out: as the client is set. Errors: ConfigError for other clients, unknown names.
+        """
+        run, who = self._run(), agent or self._agent
+        if run is not None:
+            return run.wrap(
+                client,
+                service=service,
+                budget=budget,
+                money=money,
+                max_tokens=max_tokens,
+                lane=lane,
+                wait=wait,
+                retries=retries,
+            )
+        terms = wrapping.Terms(
+            parts=self._parts,
+            in_run=False,
+            opens=self.call,
+            block=self._called,
+            asleep=self._opened.asleep,
+            account=(who, budget or self._paying(who)),
+            options={"budget": budget, "lane": lane, "agent": agent},
+            service=service,
+            money=money,
+            max_tokens=max_tokens,
+            wait=wait,
+            retries=retries,
+        )
+        return wrapping.wrap(client, terms)
+
     def lease(
         self,
         *names: str,
@@ -155,7 +205,7 @@ class Pieces:
         return run if run is not None and run.parts is self._opened.parts else None
 
     def _called(self, call: Call) -> Block[Call]:
-        return self._block(call, give_up=call.abandon)  # a call knows how long it may wait
+        return self._opened.block(call)
 
     def _leased(self, lease: Lease) -> Block[Lease]:
         return self._block(lease, give_up=lease.give_up, wait_ms=lease.wait_ms)

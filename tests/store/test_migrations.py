@@ -20,6 +20,7 @@ from longwatch.db.connection import Database
 from longwatch.db.migrate import finish, migrate
 from longwatch.db.postgres import PostgresDatabase
 from longwatch.db.postgres.link import Request
+from longwatch.db.postgres.opening import Locks
 from longwatch.db.postgres.transaction import Begun
 from longwatch.db.sqlite import SqliteDatabase, tables
 from longwatch.db.sqlite.transaction import SqliteTransaction
@@ -166,9 +167,11 @@ class GrowingFile(SqliteDatabase):
 class GrowingServer(PostgresDatabase):
     left = 15
 
-    def _begin(self, opening: Sequence[Request], first: Sequence[Request], number: bytes) -> Begun:
+    def _begin(
+        self, begin: Request, first: Sequence[Request], number: bytes, locks: Locks, *, synced: bool = True
+    ) -> Begun:
         grow(self)
-        return super()._begin(opening, first, number)
+        return super()._begin(begin, first, number, locks, synced=synced)
 
     def close(self) -> None:
         super().close()

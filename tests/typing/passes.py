@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import TypedDict, assert_type
 
+from anthropic import Anthropic, AsyncAnthropic
+
 import longwatch
 from longwatch import AsyncRun, GiveUp, Longwatch, RetryLater, Run
 
@@ -85,6 +87,11 @@ def without_tasks(lw: Longwatch) -> None:
         edit.append("b.json", "[2]\n")
         assert isinstance(edit.path("a.json"), Path)
     assert lw.read("a.json", "b.json", root="workspace").read_json("a.json") == [1]
+
+
+def wrapped(lw: Longwatch) -> None:
+    assert_type(lw.wrap(AsyncAnthropic(api_key="none"), budget="growth"), AsyncAnthropic)
+    assert_type(lw.wrap(Anthropic(api_key="none"), lane="urgent", wait="30s", max_tokens=4096, retries=3), Anthropic)
 
 
 async def elsewhere(lw: Longwatch) -> None:

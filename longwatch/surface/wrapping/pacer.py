@@ -1,0 +1,252 @@
+"""One request of a wrapped client: admitted, sent, sent again where that does no harm, and settled by its answer.
+
+Every try is a call of its own, with the key of the first. A try that was answered with an error which says that nothing was
+done costs nothing; one that is proven never to have been sent gives everything back; of any other nobody knows, it is
+charged at its hold, and made again only where the service knows the repetition for one.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol, TypeVar
+
+from longwatch.errors import LongwatchError, StoreUnavailable
+from longwatch.policy.answer import Verdict
+from longwatch.policy.duration import Duration, parse_ms
+from longwatch.policy.money import Money
+from longwatch.policy.price import Usage
+from longwatch.policy.request import Needs
+from longwatch.policy.retry import Try, again_ms
+from longwatch.policy.unsent import proves_unsent
+from longwatch.runtime.call import Call
+from longwatch.runtime.parts import Parts
+from longwatch.surface.blocks import Block
+
+T = TypeVar("T")
+RETRIES = 2  # where the client does not say how many
+
+
+@dataclass(frozen=True)
+class Terms:
+    """How requests of a wrapped client are paid for.
+
+    opens: `call` of a fleet handle or a run; block: what a run's call becomes to be entered. account: agent and budget, as
+    far as they are known. options: of `call`. The rest is as given to `wrap`.
+    """
+
+    parts: Parts
+    in_run: bool
+    opens: Callable[..., Call | Block[Call]]
+    block: Callable[[Call], Block[Call]]
+    asleep: Callable[[int], Awaitable[None]] | None
+    account: tuple[str, str | None]
+    options: Mapping[str, Any]
+    service: str | None
+    money: str | Money | None
+    max_tokens: int | None
+    wait: Duration | None
+    retries: int | None
+
+    def open(self, service: str, **options: Any) -> Block[Call]:
+        found = self.opens(service, **options)
+        return self.block(found) if isinstance(found, Call) else found
+
+
+class Request(NamedTuple):
+    """retries: after the first try. repeatable: nothing more happens when it is made again. keyed: because of its key; key:
+    the caller's own."""
+
+    needs: Needs
+    retries: int
+    repeatable: bool
+    keyed: bool = False
+    key: str | None = None
+
+
+class Ending:
+    """The end of an admitted call: once, however many ways lead there. Safe in threads by the call itself."""
+
+    def __init__(self, block: Block[Call], call: Call) -> None:
+        self._block, self.call, self.over = block, call, False
+
+    def settled(self, usage: Usage | None = None, model: str | None = None) -> None:
+        """It was made. usage: what it used; None: not told, the estimate stands."""
+        if not self.over:
+            self.over = True
+            with contextlib.suppress(StoreUnavailable):  # the end is owed then, and the answer is not lost for it
+                if usage is not None:
+                    self.call.settle({"model": model}, **tokens_of(usage))
+                self._block.__exit__(None, None, None)
+
+    def failed(self, error: BaseException, verdict: Verdict | None) -> None:
+        """verdict: of an answer that said so. None: there was no answer."""
+        if not self.over:
+            self.over = True
+            with contextlib.suppress(StoreUnavailable):
+                if verdict is not None and verdict.certain:
+                    self.call.decline()
+                self._block.__exit__(type(error), error, error.__traceback__)
+
+
+def tokens_of(usage: Usage) -> dict[str, Any]:
+    """By the names that `settle` takes."""
+    return {
+        "input_tokens": usage.input,
+        "output_tokens": usage.output,
+        "cache_read": usage.cache_read,
+        "cache_write_5m": usage.write_5m,
+        "cache_write_1h": usage.write_1h,
+    }
+
+
+class Library(Protocol[T]):
+    """What a client library's answers and errors say."""
+
+    def verdict(self, outcome: T | BaseException, wall_ms: int) -> Verdict | None:
+        """Of an answer, or of an error that came with one; None: no answer came."""
+        ...
+
+    def finish(self, answer: T, ending: Ending) -> T:
+        """Settle the call by this answer, at once or when it has been read."""
+        ...
+
+
+class Pacer:
+    """Safe in threads."""
+
+    def __init__(self, service: str, terms: Terms) -> None:
+        self.profile, self.terms = service, terms
+        self.service = terms.service or service
+        self.parts = terms.parts
+
+    def retries(self, own: int | None) -> int:
+        """own: that the client is set to, None: it does not say."""
+        told = self.terms.retries
+        return told if told is not None else RETRIES if own is None else own
+
+    def send(self, request: Request, attempt: Callable[[Call], T], library: Library[T]) -> T:
+        trying = Trying(self, request)
+        while True:
+            block = trying.block()
+            ending = Ending(block, block.__enter__())
+            trying.begun(ending.call)
+            try:
+                answer = attempt(ending.call)
+            except BaseException as error:
+                wait_ms = trying.failed(ending, error, library)
+                if wait_ms is None:
+                    raise
+            else:
+                wait_ms = trying.answered(ending, answer, library)
+                if wait_ms is None:
+                    return answer if ending.over else library.finish(answer, ending)
+            self.parts.sleeper.sleep_until(self.parts.steady_ms() + wait_ms)
+
+    async def asend(self, request: Request, attempt: Callable[[Call], Awaitable[T]], library: Library[T]) -> T:
+        trying = Trying(self, request)
+        while True:
+            block = trying.block()
+            ending = Ending(block, await block.__aenter__())
+            trying.begun(ending.call)
+            try:
+                answer = await attempt(ending.call)
+            except BaseException as error:
+                wait_ms = await kept(trying.failed, ending, error, library)
+                if wait_ms is None:
+                    raise
+            else:
+                wait_ms = await kept(trying.answered, ending, answer, library)
+                if wait_ms is None:
+                    return answer if ending.over else await kept(library.finish, answer, ending)
+            await self._asleep(wait_ms)
+
+    async def _asleep(self, wait_ms: int) -> None:
+        if self.terms.asleep is None:
+            await asyncio.sleep(wait_ms / 1000)
+        else:
+            await self.terms.asleep(self.parts.steady_ms() + wait_ms)
+
+
+async def kept(write: Callable[..., T], *given: Any) -> T:
+    """Run in a thread, to its end even when the task is cancelled meanwhile."""
+    return await asyncio.shield(asyncio.to_thread(write, *given))
+
+
+def kind_of(client: object) -> Any:
+    """The class of a client whose library is not imported here."""
+    return client.__class__
+
+
+class Trying:
+    """The tries of one request."""
+
+    def __init__(self, pacer: Pacer, request: Request) -> None:
+        self._pacer, self._request = pacer, request
+        self._tries, self._call = 0, None
+        self._began_ms = pacer.parts.steady_ms()
+
+    _call: Call | None
+
+    def block(self) -> Block[Call]:
+        """The next try. Errors: ConfigError, UnknownPrice."""
+        terms, needs = self._pacer.terms, self._request.needs
+        if self._call is not None:
+            return terms.block(self._call.again())
+        money, longest = terms.money, needs.longest or terms.max_tokens
+        weight = {"requests": 1, "input_tokens": needs.prompt} if needs.prompt else None
+        return terms.open(
+            self._pacer.service,
+            key=self._key(),
+            model=needs.model,
+            money=Money(0, self._currency()) if needs.free else money,
+            weight=weight,
+            max_tokens=None if needs.free else longest,
+            caching=needs.caching,
+            wait=terms.wait,
+            **terms.options,
+        )
+
+    def _key(self) -> str | None:
+        """One that further tries share: they are billed once. A run has its own."""
+        if self._request.key is None and self._request.keyed and not self._pacer.terms.in_run:
+            return self._pacer.parts.world.new_id("key")
+        return self._request.key
+
+    def begun(self, call: Call) -> None:
+        self._call = call
+        self._tries += 1
+
+    def failed(self, ending: Ending, error: BaseException, library: Library[Any]) -> int | None:
+        """How long to wait before the next try; None: there is none."""
+        verdict = None if isinstance(error, LongwatchError) else library.verdict(error, self._wall_ms())
+        wait_ms = self._again_ms(verdict, unsent=proves_unsent(error)) if isinstance(error, Exception) else None
+        ending.failed(error, verdict)
+        return wait_ms
+
+    def answered(self, ending: Ending, answer: Any, library: Library[Any]) -> int | None:
+        """The same, of an answer that its library does not raise."""
+        verdict = library.verdict(answer, self._wall_ms())
+        if verdict is None or verdict.kind == "ok":
+            return None
+        wait_ms = self._again_ms(verdict, unsent=False)
+        ending.failed(Declined(verdict.kind), verdict)
+        return wait_ms
+
+    def _again_ms(self, verdict: Verdict | None, *, unsent: bool) -> int | None:
+        wait = self._pacer.terms.wait
+        left_ms = None
+        if wait is not None:
+            left_ms = self._began_ms + parse_ms(wait) - self._pacer.parts.steady_ms()
+        tried = Try(self._tries, self._request.retries, left_ms, self._request.repeatable)
+        return again_ms(tried, verdict, unsent=unsent, fraction=self._pacer.parts.world.fraction())
+
+    def _wall_ms(self) -> int:
+        return self._pacer.parts.world.wall_ms()
+
+    def _currency(self) -> str:
+        return self._pacer.parts.calls.limiter.limits.currency
+
+
+class Declined(Exception):
+    """An answer with the status of an error."""

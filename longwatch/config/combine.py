@@ -51,6 +51,7 @@ def _service(reader: Reader, service: ServiceSettings) -> Service:
                 name: _rates(reader, (*path, "model", name), model.rate, model.burst)
                 for name, model in service.models.items()
             },
+            prices={name: model.price for name, model in service.models.items() if model.price is not None},
         )
     )
 

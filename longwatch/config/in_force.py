@@ -13,9 +13,10 @@ from longwatch.config.lines import KeyPath, dotted
 from longwatch.config.load import show
 from longwatch.config.settings import Settings
 from longwatch.errors import ConfigError
-from longwatch.policy.limits import DIMENSIONS, Budget, Cap, Limits, Rate, Service
+from longwatch.policy.limits import DIMENSIONS, Budget, Cap, Limits, ModelPrice, Rate, Service
 from longwatch.policy.money import Money
 from longwatch.policy.naming import resolve_service
+from longwatch.policy.price import PerToken
 from longwatch.policy.rate import format_rate, format_window
 
 STATE = "state"
@@ -68,6 +69,8 @@ def _service(at: KeyPath, service: Service, limits: Limits) -> Iterator[tuple[st
     yield from _rates(at, service.rates)
     for pattern, rates in service.models.items():
         yield from _rates((*at, "model", pattern), rates)
+    for pattern, price in service.prices.items():
+        yield dotted((*at, "model", pattern, "price")), render(_price(price, limits))
     quota = service.quota
     found = {
         "concurrency": service.concurrency,
@@ -84,6 +87,16 @@ def _rates(at: KeyPath, rates: dict[str, Rate]) -> Iterator[tuple[str, str]]:
     written = {dimension: format_rate(rate) for dimension, rate in rates.items()}
     yield dotted((*at, "rate")), render(written["requests"] if [*written] == ["requests"] else written)
     yield dotted((*at, "burst")), render({dimension: rate.burst for dimension, rate in rates.items()})
+
+
+def _price(price: ModelPrice, limits: Limits) -> dict[str, object]:
+    """As it is written: of a million tokens."""
+
+    def of(row: PerToken) -> dict[str, object]:
+        return {name: _money(nanos * 1000, limits) for name, nanos in row._asdict().items()}
+
+    long = {} if price.long is None else {"above": price.above_tokens, "long": of(price.long)}
+    return of(price.base) | long
 
 
 def _place(dimension: str) -> tuple[int, str]:

@@ -4,8 +4,9 @@ from typing import cast
 
 from longwatch.config.forms import Context, Form, Schema, as_table, as_text, inside, known, pattern, whole
 from longwatch.errors import ConfigError
-from longwatch.policy.limits import DIMENSIONS, Cap, Rate
+from longwatch.policy.limits import DIMENSIONS, Cap, ModelPrice, Rate
 from longwatch.policy.money import Money
+from longwatch.policy.price import PerToken
 from longwatch.policy.rate import MOST, parse_cap, parse_money_cap, parse_rate
 
 RATE_EXAMPLE = '"25/s" or { requests = "50/min", input_tokens = "40000/min" }'
@@ -13,6 +14,8 @@ BURST = whole(1, MOST)
 CURRENCY = pattern(r"[A-Z]{3}", "a currency", 'a code of ISO 4217: "GBP"')
 MONEY_PATTERN = r"\d{1,12}(?:\.\d{1,6})?\s*[A-Z]{3}"
 WINDOW_PATTERN = r"(?:\s*/\s*(?:min|minute|h|hour|d|day|week|month|total)|\s+total)"
+TOKEN_PRICES = ("input", "output", "cache_read")
+MODEL_PRICE_EXAMPLE = '{ input = "3 USD", output = "15 USD", cache_read = "0.30 USD" }'
 HIGHEST_EXCHANGE = 10**6 * 10**6  # micro-units of the fleet's currency for one unit of another
 
 
@@ -70,6 +73,36 @@ def _parse_price(raw: object, context: Context) -> int:
     return _micros(amount, context)
 
 
+def _parse_model_price(raw: object, context: Context) -> ModelPrice:
+    given = dict(as_table(raw, "a price of a model", MODEL_PRICE_EXAMPLE))
+    long, above = given.pop("long", None), given.pop("above", None)
+    if (long is None) != (above is None):
+        raise ConfigError(
+            "above and long belong together", hint="above: tokens of a prompt; long: the price of a longer one."
+        )
+    if long is None:
+        return ModelPrice(_parse_per_token(given, context))
+    with inside("above"):
+        most = whole(1, MOST).parse(above, context)
+    with inside("long"):
+        return ModelPrice(_parse_per_token(given, context), most, _parse_per_token(long, context))
+
+
+def _parse_per_token(raw: object, context: Context) -> PerToken:
+    """Nano-units per token: thousandths of the micro-units of a million. What is read from the cache costs no more than
+    what is not."""
+    prices: dict[str, int] = {}
+    for name, text in as_table(raw, "a price of a model", MODEL_PRICE_EXAMPLE).items():
+        with inside(name):
+            prices[known(name, TOKEN_PRICES, "price")] = -(
+                -_parse_price(as_text(text, "a price", '"3 USD"'), context) // 1000
+            )
+    for name in ("input", "output"):
+        if name not in prices:
+            raise ConfigError(f"the price of {name} is missing", hint=f"Write {MODEL_PRICE_EXAMPLE}.")
+    return PerToken(prices["input"], prices["output"], prices.get("cache_read", prices["input"]))
+
+
 def _micros(amount: Money, context: Context) -> int:
     """Rounded up: a price is never understated."""
     if amount.currency == context.currency:
@@ -111,6 +144,24 @@ BURSTS = Form(_parse_bursts, _by_dimension(BURST.schema))
 COUNT_CAP = Form(_parse_count_cap, {"type": "string", "pattern": rf"^\s*\d+{WINDOW_PATTERN}\s*$"})
 COUNT_CAPS = _caps(COUNT_CAP)
 MONEY_CAPS = _caps(Form(_parse_money_cap, {"type": "string", "pattern": rf"^\s*{MONEY_PATTERN}{WINDOW_PATTERN}\s*$"}))
+AMOUNT: Schema = {"type": "string", "pattern": rf"^\s*{MONEY_PATTERN}\s*$"}
+PER_TOKEN: Schema = {
+    "type": "object",
+    "properties": dict.fromkeys(TOKEN_PRICES, AMOUNT),
+    "required": ["input", "output"],
+}
+MODEL_PRICE = Form(
+    _parse_model_price,
+    {
+        **PER_TOKEN,
+        "properties": {
+            **dict.fromkeys(TOKEN_PRICES, AMOUNT),
+            "above": {"type": "integer", "minimum": 1, "maximum": MOST},
+            "long": {**PER_TOKEN, "additionalProperties": False},
+        },
+        "additionalProperties": False,
+    },
+)
 PRICE = Form(_parse_price, {"type": "string", "pattern": rf"^\s*{MONEY_PATTERN}\s*$"})
 EXCHANGE = Form(
     _parse_exchange,

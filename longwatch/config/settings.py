@@ -28,9 +28,19 @@ from longwatch.config.agent_forms import (
 )
 from longwatch.config.forms import FRACTIONS, NAME, TEXT, ZONE, choice, duration, list_of, size, whole
 from longwatch.config.keys import Key, Table, Tables
-from longwatch.config.limit_forms import BURSTS, COUNT_CAP, COUNT_CAPS, CURRENCY, EXCHANGE, MONEY_CAPS, PRICE, RATES
+from longwatch.config.limit_forms import (
+    BURSTS,
+    COUNT_CAP,
+    COUNT_CAPS,
+    CURRENCY,
+    EXCHANGE,
+    MODEL_PRICE,
+    MONEY_CAPS,
+    PRICE,
+    RATES,
+)
 from longwatch.config.secret import Secret
-from longwatch.policy.limits import Cap, Limits, Rate
+from longwatch.policy.limits import Cap, Limits, ModelPrice, Rate
 from longwatch.policy.naming import MAIN
 
 VARIABLES = list_of(VARIABLE_NAME, "a list of variables", '["SSH_AUTH_SOCK"]')
@@ -107,6 +117,10 @@ class ModelSettings:
     name: str
     rate: Annotated[dict[str, Rate], Key("rate", RATES, {}, "how fast calls of these models may leave")]
     burst: Annotated[dict[str, int], Key("burst", BURSTS, {}, "how many may leave at once")]
+    price: Annotated[
+        ModelPrice | None,
+        Key("price", MODEL_PRICE, None, "of a million tokens, instead of the list's"),
+    ]
 
 
 @dataclass(frozen=True)

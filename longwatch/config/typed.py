@@ -73,6 +73,7 @@ class DefaultsConfig(TypedDict, total=False):
 class ModelConfig(TypedDict, total=False):
     rate: str | Dimensions
     burst: int | Bursts
+    price: dict[str, str | int | dict[str, str]]  # input, output, cache_read, above, long
 
 
 class ServiceConfig(TypedDict, total=False):

@@ -11,7 +11,7 @@ import msgspec
 
 from longwatch.errors import ConfigError
 from longwatch.policy.duration import format_ms
-from longwatch.policy.limits import Budget, Cap, Limits, Rate, Service
+from longwatch.policy.limits import Budget, Cap, Limits, ModelPrice, Rate, Service
 from longwatch.policy.money import Money
 from longwatch.policy.naming import resolve_budget, resolve_service
 from longwatch.policy.rate import format_rate, format_window
@@ -63,6 +63,10 @@ def _service(at: str, before: Service, after: Service, currency: str) -> Iterato
     yield from _rates(at, before.rates, after.rates)
     for pattern in _either(before.models, after.models):
         yield from _rates(f'{at}.model."{pattern}"', before.models.get(pattern, {}), after.models.get(pattern, {}))
+    for pattern in _either(before.prices, after.prices):
+        yield from _price(
+            f'{at}.model."{pattern}" price', before.prices.get(pattern), after.prices.get(pattern), currency
+        )
     yield from _most(f"{at} concurrency", before.concurrency, after.concurrency)
     quotas = [() if quota is None else (quota,) for quota in (before.quota, after.quota)]
     yield from _counts(f"{at} quota", quotas[0], quotas[1])
@@ -70,6 +74,29 @@ def _service(at: str, before: Service, after: Service, currency: str) -> Iterato
         prices = [_amount(price, currency) for price in (before.price_micros, after.price_micros)]
         yield f"{at} price {prices[0]} -> {prices[1]}{_direction(after.price_micros or 0, before.price_micros or 0)}"
     yield from _changed(f"{at} key memory", _length(before.key_memory_ms), _length(after.key_memory_ms))
+
+
+def _price(at: str, before: ModelPrice | None, after: ModelPrice | None, currency: str) -> Iterator[str]:
+    """Of a million tokens. Without one the list's holds, or the model is refused."""
+    if before == after:
+        return
+    written = [_priced(price, currency) for price in (before, after)]
+    lower = before is not None and after is not None and _all_prices(after) < _all_prices(before)
+    yield f"{at} {written[0]} -> {written[1]}{' (wider)' if lower else ''}"
+
+
+def _all_prices(price: ModelPrice) -> tuple[int, ...]:
+    return (*price.base, *(price.long or price.base))
+
+
+def _priced(price: ModelPrice | None, currency: str) -> str:
+    if price is None:
+        return "by the list"
+    words = [f"{name} {_amount(nanos * 1000, currency)}" for name, nanos in price.base._asdict().items()]
+    if price.long is not None:
+        words += [f"above {price.above_tokens} tokens"]
+        words += [f"{name} {_amount(nanos * 1000, currency)}" for name, nanos in price.long._asdict().items()]
+    return ", ".join(words)
 
 
 def _rates(at: str, old: Mapping[str, Rate], new: Mapping[str, Rate]) -> Iterator[str]:

@@ -4,7 +4,9 @@ from longwatch.errors import ConfigError, UnknownPrice
 from longwatch.policy import price
 from longwatch.policy.limits import Limits, Service
 from longwatch.policy.money import Money, convert
-from longwatch.policy.price import Caching, Usage
+from longwatch.policy.naming import resolve_service
+from longwatch.policy.price import Caching, Price, Usage
+from longwatch.policy.scope import narrowest
 
 
 def micros_of(money: str | Money, limits: Limits) -> int:
@@ -31,19 +33,33 @@ def most_micros(
     """
     if service.price_micros is not None:
         return service.price_micros * requests
-    if not price.has_prices(service.name):
+    if not has_prices(service):
         return 0
-    row = price.find(service.name, model, at_ms=at_ms)
+    row = price_of(service, model, limits, at_ms=at_ms)
     if not longest or not prompt:
         raise _untold(service.name, "costs", ", or money= with the most it can cost")
     micros = price.worst_case_micros(row, input_tokens=prompt, max_tokens=longest, caching=caching)
     return micros_of(Money(micros, row.currency), limits)
 
 
-def check_tokens(service: str, *, prompt: int, longest: int) -> None:
+def has_prices(service: Service) -> bool:
+    """Whether calls of this service are priced by model; then an unknown model is refused."""
+    return bool(service.prices) or price.has_prices(service.name)
+
+
+def price_of(service: Service, model: str | None, limits: Limits, *, at_ms: int) -> Price:
+    """The config's price of this model, else the list's. Errors: UnknownPrice."""
+    pattern = narrowest(service.prices, model)
+    if pattern is None:
+        return price.find(service.name, model, at_ms=at_ms)
+    own = service.prices[pattern]
+    return Price(service.name, pattern, "", own.base, own.above_tokens, own.long, limits.currency)
+
+
+def check_tokens(service: Service, *, prompt: int, longest: int) -> None:
     """A call that pays from a budget of tokens has to hold them. Errors: ConfigError for a model's call that tells none."""
-    if price.has_prices(service) and not (prompt and longest):
-        raise _untold(service, "takes from a budget of tokens", "")
+    if has_prices(service) and not (prompt and longest):
+        raise _untold(service.name, "takes from a budget of tokens", "")
 
 
 def _untold(service: str, does: str, otherwise: str) -> ConfigError:
@@ -55,10 +71,11 @@ def _untold(service: str, does: str, otherwise: str) -> ConfigError:
 
 def spent_micros(service: str, model: str | None, usage: Usage, limits: Limits, *, at_ms: int) -> int | None:
     """What a usage cost; None where no price is known: the estimate stands then, the call was made already."""
-    if not price.has_prices(service):
-        return None
     try:
-        row = price.find(service, model, at_ms=at_ms)
+        found = resolve_service(limits, service)
+        if not has_prices(found):
+            return None
+        row = price_of(found, model, limits, at_ms=at_ms)
         return micros_of(Money(price.cost_micros(row, usage), row.currency), limits)
-    except UnknownPrice:
+    except (UnknownPrice, ConfigError):
         return None

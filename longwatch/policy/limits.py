@@ -5,6 +5,8 @@ Frozen and plain, so that a fleet can keep them with its state as JSON and every
 
 from dataclasses import dataclass, field
 
+from longwatch.policy.price import PerToken
+
 DIMENSIONS = ("requests", "input_tokens", "output_tokens")
 WINDOWS = ("minute", "hour", "day", "week", "month", "total")
 LANES = ("urgent", "normal", "batch")
@@ -29,6 +31,15 @@ class Cap:
 
 
 @dataclass(frozen=True)
+class ModelPrice:
+    """What a model costs: nano-units of the fleet's currency per token. long: for prompts of more than above_tokens."""
+
+    base: PerToken
+    above_tokens: int | None = None
+    long: PerToken | None = None
+
+
+@dataclass(frozen=True)
 class Service:
     """An API called from here. A limit that is None or absent does not exist."""
 
@@ -38,6 +49,7 @@ class Service:
     quota: Cap | None = None  # calls per calendar window
     price_micros: int | None = None  # of one call when money= is not given, in the fleet's currency
     models: dict[str, dict[str, Rate]] = field(default_factory=dict[str, dict[str, Rate]])  # rates by model pattern
+    prices: dict[str, ModelPrice] = field(default_factory=dict[str, ModelPrice])  # before the list's, by model pattern
     key_memory_ms: int | None = None  # how long the provider remembers an idempotency key
 
 

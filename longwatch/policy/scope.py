@@ -1,5 +1,6 @@
 """Which limits and purses a call falls under: by its service, model, budget and agent. The same call, the same scope."""
 
+from collections.abc import Iterable
 from fnmatch import fnmatchcase
 from typing import NamedTuple
 
@@ -75,6 +76,12 @@ def gauges_of(service: Service, model: str | None) -> tuple[Gauge, ...]:
             for dimension, rate in service.models[pattern].items():
                 found[dimension] = Gauge(f"{service.name}/{pattern}/{dimension}", dimension, rate)
     return tuple(found.values())
+
+
+def narrowest(patterns: Iterable[str], model: str | None) -> str | None:
+    """The narrowest of the patterns that fit the model."""
+    fitting = [pattern for pattern in patterns if model is not None and fnmatchcase(model, pattern)]
+    return max(fitting, key=_narrowness, default=None)
 
 
 def _narrowness(pattern: str) -> tuple[int, str]:

@@ -95,7 +95,7 @@ class Calls:
     def _most(self, request: CallRequest, money: str | Money | None, *, longest: int, caching: Caching) -> int:
         scope, limits, prompt = self.scope(request), self.limiter.limits, request.weights.get("input_tokens", 0)
         if any(cap.dimension == "tokens" for cap in scope.caps):
-            check_tokens(scope.service.name, prompt=prompt, longest=longest)
+            check_tokens(scope.service, prompt=prompt, longest=longest)
         if money is not None:
             return micros_of(money, limits)
         return most_micros(

@@ -7,8 +7,9 @@ import pytest
 
 from longwatch.errors import ConfigError
 from longwatch.policy.difference import difference, limits_from_json, limits_to_json
-from longwatch.policy.limits import KNOWN_SERVICES, Budget, Cap, Limits, Rate, Service
+from longwatch.policy.limits import KNOWN_SERVICES, Budget, Cap, Limits, ModelPrice, Rate, Service
 from longwatch.policy.naming import resolve_budget, resolve_lane, resolve_service
+from longwatch.policy.price import PerToken
 from longwatch.policy.profiles import complete
 
 MICRO = 1_000_000
@@ -136,6 +137,18 @@ def test_limits_that_cannot_be_read_are_refused(text: str) -> None:
 )
 def test_every_change_of_limits_is_told_in_words(changed: dict[str, object], said: list[str]) -> None:
     assert difference(LIMITS, limits(**changed)) == said
+
+
+def test_a_price_of_a_model_is_told_and_a_lower_one_lets_more_through() -> None:
+    dear, cheap = ModelPrice(PerToken(3_000, 15_000, 300)), ModelPrice(PerToken(1_000, 5_000, 100))
+    before, after = (limits(services={"mail": Service("mail", prices={"x-*": price})}) for price in (dear, cheap))
+    assert limits_from_json(limits_to_json(before)) == before
+    was, became = "input 3 GBP, output 15 GBP, cache_read 0.30 GBP", "input 1 GBP, output 5 GBP, cache_read 0.10 GBP"
+    assert difference(before, after) == [f'service.mail.model."x-*" price {was} -> {became} (wider)']
+    assert difference(after, before) == [f'service.mail.model."x-*" price {became} -> {was}']
+    assert difference(before, limits(services={"mail": Service("mail")})) == [
+        f'service.mail.model."x-*" price {was} -> by the list'
+    ]
 
 
 def test_another_currency_is_told_with_every_amount() -> None:

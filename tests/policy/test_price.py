@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from longwatch.errors import ConfigError, UnknownPrice
 from longwatch.policy.estimate import micros_of, most_micros, spent_micros
-from longwatch.policy.limits import Limits, Service
+from longwatch.policy.limits import Limits, ModelPrice, Service
 from longwatch.policy.price import PRICES, PerToken, Price, Usage, cost_micros, find, has_prices, worst_case_micros
 from longwatch.policy.usage import metered, model_of, usage_from, usage_of
 
@@ -162,6 +162,29 @@ def test_an_estimate_is_in_the_fleets_currency_rounded_up() -> None:
     assert most(Service("anthropic"), "claude-haiku-5-5") == 240
     assert micros_of("0.000001 USD", POUNDS) == 1
     assert spent_micros("anthropic", "claude-haiku-5-5", Usage(input=1_000, output=400), POUNDS, at_ms=NOW) == 240
+
+
+OWN = {
+    "claude-*": ModelPrice(PerToken(9_000, 9_000, 9_000)),
+    "claude-next-*": ModelPrice(PerToken(3_000, 15_000, 300), 10_000, PerToken(6_000, 30_000, 600)),
+}
+
+
+def test_the_configs_price_comes_before_the_list_the_narrowest_first_and_knows_models_that_the_list_does_not() -> None:
+    service = Service("anthropic", prices=OWN)
+    assert most(service, "claude-next-1") == 1_000 * 3 + 400 * 15
+    assert most(service, "claude-next-1", prompt=10_001) == 10_001 * 6 + 400 * 30
+    assert most(service, "claude-haiku-5-5") == 1_400 * 9
+    assert most(Service("anthropic", prices={"claude-next-*": OWN["claude-next-*"]}), "claude-haiku-5-5") == 240
+
+
+def test_what_was_used_is_priced_by_the_config_too_and_a_service_of_ones_own_can_be() -> None:
+    limits = Limits(services={"llama": Service("llama", prices={"*": ModelPrice(PerToken(100, 200, 10))})})
+    usage = Usage(input=1_000, output=1_000, cache_read=1_000)
+    assert spent_micros("llama", "llama-9", usage, limits, at_ms=NOW) == 100 + 200 + 10
+    assert spent_micros("lama", "llama-9", usage, limits, at_ms=NOW) is None
+    with pytest.raises(UnknownPrice):
+        most(Service("llama", prices={"llama-9": OWN["claude-*"]}), "llama-10")
 
 
 def test_a_currency_without_a_rate_is_an_unknown_price() -> None:

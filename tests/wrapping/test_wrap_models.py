@@ -110,6 +110,17 @@ def test_what_no_budget_has_is_never_sent(lw: Longwatch, sandbox: Sandbox) -> No
     assert sandbox.counts().get("anthropic", {}).get("requests", 0) == 0
 
 
+def test_a_model_of_tomorrow_can_be_given_a_price(sandbox: Sandbox) -> None:
+    price = {"input": "3 USD", "output": "15 USD"}
+    sandbox.limits(
+        anthropic={"prices": {"claude-of-tomorrow": {"input": 3_000, "output": 15_000, "cache_read": 3_000}}}
+    )
+    config: longwatch.Config = {"service": {"anthropic": {"model": {"claude-of-*": {"price": {**price}}}}}}
+    with longwatch.open(":memory:", config=config) as lw:
+        lw.wrap(claude(sandbox)).messages.create(model="claude-of-tomorrow", max_tokens=100, messages=HELLO)
+        assert spent(lw) == sandbox.bill()["anthropic"]["micros"] > 0
+
+
 def test_a_typo_is_refused_with_the_nearest_name(lw: Longwatch, sandbox: Sandbox) -> None:
     with pytest.raises(ConfigError, match="did you mean research"):
         lw.wrap(claude(sandbox), budget="reserch")

@@ -31,9 +31,9 @@ class Verdict(NamedTuple):
 def judge(service: str, status: int, headers: Mapping[str, str], *, code: str = "", wall_ms: int) -> Verdict:
     """code: the provider's own name of the error, where it gives one. wall_ms: now, by the calendar. Never raises."""
     told = {str(name).lower(): str(value) for name, value in headers.items()}
-    again_ms = _again_ms(told, wall_ms)
     if status < 400:
         return Verdict("ok")
+    again_ms = _again_ms(told, wall_ms)
     if told.get("x-should-retry") == "false" or told.get("stripe-should-retry") == "false":
         return Verdict("refused", None, status not in UNCERTAIN)
     if status in TOO_BUSY or status == 408:
@@ -77,10 +77,10 @@ def _again_ms(told: Mapping[str, str], wall_ms: int) -> int | None:
 
 def _number(said: str, per: int) -> int | None:
     try:
-        value = float(said)
+        value = float(said) * per
     except ValueError:
         return None
-    return math.ceil(value * per) if math.isfinite(value) else None
+    return math.ceil(value) if math.isfinite(value) else None
 
 
 def _date_ms(said: str, wall_ms: int) -> int | None:

@@ -4,6 +4,7 @@ A body is decoded JSON. Pictures and documents inside it are counted by the piec
 only refers to (an earlier conversation, an uploaded file) is not here to be counted; it is settled by the answer.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, cast
 
@@ -12,23 +13,31 @@ from longwatch.policy.tokens import most_tokens
 
 PICTURE_TOKENS = 5_000
 PAGE_TOKENS, PAGE_BYTES = 3_000, 20_000  # of a document: a dense page, and the least it takes in a file
-MEDIA_LETTERS = 1_000  # a text this long without a space, under one of these names, is not read as text
-MEDIA = ("data", "file_data", "image_url", "url", "b64_json")
+DATA_URL = re.compile(r"data:[\w.+-]+/[\w.+-]+;base64,", re.ASCII)
+MARKS = ("media_type", "format")  # beside `data`: it is a picture, a document, a sound
 ASKS = {
     "anthropic": ("/messages",),
     "openai": ("/chat/completions", "/responses", "/completions", "/embeddings"),
 }
-FREE = ("/messages/count_tokens", "/files", "/models")  # ends of paths that cost nothing, whatever is sent there
+FREE = (
+    "/messages/count_tokens",
+    "/input_tokens",
+    "/cancel",
+    "/files",
+    "/models",
+)  # ends of paths that cost nothing, whatever is sent there
 
 
 class Needs(NamedTuple):
-    """model None: it is not a model that is asked. free: it costs nothing. longest: tokens of the answer, 0: not told."""
+    """model None: it is not a model that is asked. free: it costs nothing. longest: tokens of one answer, 0: not told;
+    choices: how many answers."""
 
     model: str | None = None
     prompt: int = 0
     longest: int = 0
     caching: Caching = "none"
     free: bool = False
+    choices: int = 1
 
 
 def needs_of(service: str, method: str, path: str, body: object) -> Needs:
@@ -41,36 +50,42 @@ def needs_of(service: str, method: str, path: str, body: object) -> Needs:
     if not isinstance(model, str) or not path.endswith(ASKS.get(service, ())):
         return Needs(model if isinstance(model, str) else None)
     text, beside = bytearray(), [0]
-    _read(told, "", text, beside)
+    _read(told, text, beside)
     longest = next((told[name] for name in LONGEST if isinstance(told.get(name), int)), 0)
     choices = told.get("n")
     return Needs(
         model,
         most_tokens(bytes(text)) + beside[0],
-        max(0, longest) * (choices if isinstance(choices, int) and choices > 0 else 1),
+        1 if path.endswith("/embeddings") else max(0, longest),  # an embedding has no words
         _caching(told) if service == "anthropic" else "none",
+        choices=choices if isinstance(choices, int) and choices > 0 else 1,
     )
 
 
 LONGEST = ("max_tokens", "max_completion_tokens", "max_output_tokens")
 
 
-def _read(value: object, name: str, text: bytearray, beside: list[int]) -> None:
+def _read(value: object, text: bytearray, beside: list[int]) -> None:
     """Adds the words of a body to `text`, and the tokens of what is no text to `beside`."""
     if isinstance(value, str):
-        if name in MEDIA and len(value) > MEDIA_LETTERS and " " not in value[:MEDIA_LETTERS]:
+        if DATA_URL.match(value):
             beside[0] += _media_tokens(value)
         else:
             text += value.encode("utf-8", "replace") + b'" '
     elif isinstance(value, Mapping):
-        for key, found in cast("Mapping[str, object]", value).items():
+        told = cast("Mapping[str, object]", value)
+        data = told.get("data")
+        media = isinstance(data, str) and told.get("type") != "text" and any(mark in told for mark in MARKS)
+        beside[0] += _media_tokens(cast("str", data)) if media else 0
+        for key, found in told.items():
             text += f'"{key}": '.encode("utf-8", "replace")
-            _read(found, key, text, beside)
+            if not (media and key == "data"):
+                _read(found, text, beside)
     elif isinstance(value, Sequence) and not isinstance(value, bytes | bytearray):
         for found in cast("Sequence[object]", value):
-            _read(found, name, text, beside)
+            _read(found, text, beside)
     elif value is not None:
-        text += f"{value}, ".encode()
+        text += f"{value}, ".encode("utf-8", "replace")
 
 
 def _media_tokens(value: str) -> int:

@@ -81,8 +81,13 @@ ENDS = ("message_stop", "response.completed", "response.incomplete", "response.f
 
 
 def _later(before: Usage, now: Usage) -> Usage:
-    """What the end of a message tells replaces what its start told, where it tells anything."""
-    return Usage(*(new or old for old, new in zip(before, now, strict=True)))
+    """What the end of a message tells replaces what its start told, where it tells anything. For how long what it wrote
+    to the cache is kept only the start tells."""
+    both = Usage(*(new or old for old, new in zip(before, now, strict=True)))
+    if now.write_1h or not now.write_5m:
+        return both
+    hour = min(before.write_1h, now.write_5m)
+    return both._replace(write_5m=now.write_5m - hour, write_1h=hour)
 
 
 def _finished(event: object) -> bool:

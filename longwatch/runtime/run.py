@@ -98,16 +98,15 @@ class RunCore:
     ) -> Call:
         """One use of a service: admitted and held when the block is entered, settled when it is left.
 
-        `call.key` is the same on every attempt: fleet, task, step, and the call's place in the step.
+        `call.key` is the same on every attempt: fleet, task, step, and the call's place among those without a key of theirs.
         Errors: Refused and its kinds; nothing was sent then.
         """
         self.check()
         frame = self._here()
-        place = frame.next_call()
         return self.parts.calls.call(
             service,
             caller=self._caller(frame),
-            key=key or f"{self.parts.fleet}:{self.task}:{frame.step}:{place}",
+            key=key or f"{self.parts.fleet}:{self.task}:{frame.step}:{frame.next_call()}",
             budget=budget or self.budget,
             model=model,
             money=money,

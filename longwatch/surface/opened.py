@@ -60,7 +60,7 @@ class Opened:
         """A client whose requests are calls of the run."""
         terms = wrapping.Terms(
             parts=self.parts,
-            in_run=True,
+            in_run=lambda: True,
             opens=run.call,
             block=self.block,
             asleep=self.asleep,

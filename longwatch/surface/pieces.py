@@ -131,7 +131,7 @@ class Pieces:
             )
         terms = wrapping.Terms(
             parts=self._parts,
-            in_run=False,
+            in_run=lambda: self._run() is not None,
             opens=self.call,
             block=self._called,
             asleep=self._opened.asleep,

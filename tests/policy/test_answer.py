@@ -65,6 +65,12 @@ def test_nonsense_is_not_believed(service: str, status: int, headers: dict[str, 
     assert (verdict.kind == "ok") == (status < 400)
 
 
+def test_no_number_is_too_large_to_be_disbelieved() -> None:
+    for status in (200, 429, 529):
+        assert judged("stripe", status, retry_after="1e308").again_ms is None
+    assert judged("github", 403, x_ratelimit_remaining="0", x_ratelimit_reset="1e306").again_ms is None
+
+
 def test_who_is_asked_to_wait_waits_that_long_and_nobody_waits_for_ever() -> None:
     assert again_ms(SECOND, Verdict("limited", 3_000), unsent=False, fraction=0.9) == 3_000
     assert again_ms(SECOND, Verdict("limited", LONGEST_MS + 1), unsent=False, fraction=0.0) is None

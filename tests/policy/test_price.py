@@ -11,7 +11,7 @@ from longwatch.errors import ConfigError, UnknownPrice
 from longwatch.policy.estimate import micros_of, most_micros, spent_micros
 from longwatch.policy.limits import Limits, ModelPrice, Service
 from longwatch.policy.price import PRICES, PerToken, Price, Usage, cost_micros, find, has_prices, worst_case_micros
-from longwatch.policy.usage import metered, model_of, usage_from, usage_of
+from longwatch.policy.usage import Streamed, metered, model_of, usage_from, usage_of
 
 NOW = round(datetime(2026, 11, 24, tzinfo=UTC).timestamp() * 1000)
 MILLION = 1_000_000
@@ -128,6 +128,17 @@ def test_openai_counts_cached_tokens_inside_the_prompt() -> None:
     response = {"input_tokens": 100, "output_tokens": 7, "input_tokens_details": {"cached_tokens": 40}}
     for usage in (chat, response):
         assert usage_of({"usage": usage}) == Usage(input=60, output=7, cache_read=40)
+
+
+def test_the_end_of_a_stream_does_not_count_again_what_its_start_told() -> None:
+    seen = Streamed()
+    creation = {"ephemeral_1h_input_tokens": 1_000, "ephemeral_5m_input_tokens": 50}
+    start = {"input_tokens": 10, "output_tokens": 1, "cache_creation_input_tokens": 1_050, "cache_creation": creation}
+    seen.add({"type": "message_start", "message": {"model": "m", "usage": start}})
+    seen.add({"type": "message_delta", "usage": {"output_tokens": 5, "cache_creation_input_tokens": 1_050}})
+    assert not seen.ended
+    seen.add({"type": "message_stop"})
+    assert (seen.usage, seen.model, seen.ended) == (Usage(10, 5, 0, 50, 1_000), "m", True)
 
 
 @pytest.mark.parametrize("answer", [None, "text", 3, {"id": "pi_1"}, {"usage": None}, {"usage": {"total": 1}}])

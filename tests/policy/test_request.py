@@ -45,6 +45,13 @@ def test_a_picture_counts_by_the_piece_and_a_document_by_its_pages() -> None:
     assert needs({**ASK, "messages": [{"role": "user", "content": [document]}]}).prompt > 90_000
 
 
+def test_what_only_looks_like_a_picture_counts_as_text() -> None:
+    tool = {"type": "tool_use", "id": "t", "name": "look", "input": {"data": "\u4eba\u5de5\u667a\u80fd" * 5_000}}
+    text = {"type": "document", "source": {"type": "text", "media_type": "text/plain", "data": "\u4eba" * 20_000}}
+    for block in (tool, text):
+        assert needs({**ASK, "messages": [{"role": "user", "content": [block]}]}).prompt > 20_000
+
+
 def test_the_longest_time_in_the_cache_counts() -> None:
     short, long = {"type": "ephemeral"}, {"type": "ephemeral", "ttl": "1h"}
     system = [
@@ -57,7 +64,8 @@ def test_the_longest_time_in_the_cache_counts() -> None:
 
 def test_openai_counts_every_choice() -> None:
     body: dict[str, object] = {"model": "gpt-5", "messages": [], "n": 3, "max_completion_tokens": 50}
-    assert needs(body, "/chat/completions", "openai").longest == 150
+    found = needs(body, "/chat/completions", "openai")
+    assert (found.longest, found.choices) == (50, 3)
     assert needs({"model": "gpt-5", "input": "a", "max_output_tokens": 7}, "/responses", "openai").longest == 7
 
 

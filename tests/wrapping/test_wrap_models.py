@@ -2,10 +2,11 @@
 
 import asyncio
 import time
-from typing import Any
+from typing import Any, ClassVar
 
 import anthropic
 import openai
+import pydantic
 import pytest
 from anthropic.types import MessageParam, ToolParam
 from conftest import ends, spent
@@ -201,6 +202,75 @@ def test_a_stream_that_is_closed_early_is_charged_at_its_hold(lw: Longwatch, san
     (end,) = ends(lw)
     assert end.startswith("unknown")
     assert int(end.split()[1]) >= sandbox.bill()["anthropic"]["micros"]
+
+
+def test_everything_that_is_sent_is_held(lw: Longwatch, sandbox: Sandbox) -> None:
+    sandbox.faults([Fault(service="anthropic", kind="drop_reply")])
+    client, long = lw.wrap(claude(sandbox), retries=0), "word " * 30_000
+    many: Any = (message for message in [{"role": "user", "content": long}])
+    asks: list[dict[str, Any]] = [
+        {"messages": many},
+        {"messages": HELLO, "extra_body": {"system": long, "max_tokens": 4_000}},
+    ]
+    for asked in asks:
+        before = sandbox.bill().get("anthropic", {}).get("micros", 0)
+        with pytest.raises(anthropic.APIConnectionError):
+            client.messages.create(model=MODEL, max_tokens=100, **asked)
+        kind, charged = ends(lw)[-1].split()
+        assert kind == "unknown"
+        assert int(charged) >= sandbox.bill()["anthropic"]["micros"] - before > 30_000
+
+
+def test_an_answer_that_came_is_settled_by_it_whatever_is_made_of_it(lw: Longwatch, sandbox: Sandbox) -> None:
+    class Shape(pydantic.BaseModel):
+        never: int
+
+    with pytest.raises(pydantic.ValidationError):
+        lw.wrap(claude(sandbox)).messages.parse(model=MODEL, max_tokens=100, messages=HELLO, output_format=Shape)
+    ask: Any = [{"role": "user", "content": "hello"}]
+    with pytest.raises(pydantic.ValidationError):
+        lw.wrap(gpt(sandbox)).chat.completions.parse(
+            model="gpt-4o-mini", max_tokens=100, messages=ask, response_format=Shape
+        )
+    assert spent(lw) == sandbox.bill()["anthropic"]["micros"] + sandbox.bill()["openai"]["micros"]
+
+
+def test_a_raw_response_that_was_read_as_a_stream_has_ended(lw: Longwatch, sandbox: Sandbox) -> None:
+    client, kept = lw.wrap(gpt(sandbox)), list[Any]()
+    ask: Any = [{"role": "user", "content": "hello"}]
+    for _ in range(2):
+        raw = client.chat.completions.with_raw_response.create(
+            model="gpt-4o-mini", messages=ask, max_tokens=50, stream=True, stream_options={"include_usage": True}
+        )
+        stream = raw.parse()
+        kept.append(raw)
+        if len(kept) == 1:
+            list(stream)
+        else:
+            next(stream)
+            stream.close()
+    assert [end.split()[0] for end in ends(lw)] == ["settled", "unknown"]
+
+
+def test_what_a_finished_answer_tells_again_is_not_paid_again(lw: Longwatch, sandbox: Sandbox) -> None:
+    class Later:
+        def __init__(self, **_: object) -> None: ...
+
+        usage: ClassVar[dict[str, int]] = {"input_tokens": 1_000_000, "output_tokens": 1_000_000}
+
+    client = lw.wrap(claude(sandbox))
+    loose: Any = client
+    loose._process_response = Later
+    assert isinstance(client.messages.count_tokens(model=MODEL, messages=HELLO), Later)
+    assert ends(lw) == ["settled 0"]
+
+
+def test_a_service_of_somebody_else_has_to_have_a_price(sandbox: Sandbox) -> None:
+    config: longwatch.Config = {"service": {"llama": {"rate": "100/s"}}}
+    with longwatch.open(":memory:", config=config) as lw:
+        with pytest.raises(UnknownPrice, match="llama"):
+            lw.wrap(gpt(sandbox), service="llama")
+        lw.wrap(gpt(sandbox), service="llama", money="0 USD")
 
 
 def test_a_request_that_is_cancelled_holds_nothing_open(lw: Longwatch, sandbox: Sandbox) -> None:

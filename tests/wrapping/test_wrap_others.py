@@ -1,6 +1,8 @@
 """Wrapped clients of Stripe and GitHub, and clients wrapped by a run."""
 
 import asyncio
+import gc
+import importlib
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,7 @@ import stripe
 from conftest import CONFIG, ends, spent
 
 import longwatch
-from longwatch import ConfigError, LimitRefused, Longwatch, Run
+from longwatch import BudgetExceeded, ConfigError, LimitRefused, Longwatch, Run
 from longwatch.sandbox import Sandbox
 from longwatch.sandbox.faults import Fault
 
@@ -91,14 +93,63 @@ def test_the_module_itself_cannot_be_wrapped(lw: Longwatch) -> None:
     assert "StripeClient" in found.value.hint
 
 
+def test_no_key_of_the_callers_is_the_keys_of_the_calls(lw: Longwatch, sandbox: Sandbox) -> None:
+    for empty in (None, ""):
+        sandbox.faults([Fault(service="stripe", kind="drop_reply", count=1)])
+        options: Any = {"idempotency_key": empty}
+        lw.wrap(till(sandbox)).v1.charges.create(CHARGE, options)
+    assert len(sandbox.effects()["charges"]) == 2
+    assert sandbox.counts()["stripe"]["requests"] == 4
+
+
+def test_there_are_no_more_tries_than_the_client_asks_for(lw: Longwatch, sandbox: Sandbox) -> None:
+    sandbox.faults([Fault(service="stripe", kind="drop_reply")])
+    plain = stripe.StripeClient("sk", base_addresses={"api": sandbox.base_urls["stripe"]}, max_network_retries=0)
+    with pytest.raises(stripe.APIConnectionError):
+        lw.wrap(plain).v1.charges.create(CHARGE)
+    assert sandbox.counts()["stripe"]["requests"] == 1
+
+
+def test_a_further_try_that_is_refused_does_not_hide_what_became_of_the_first(tmp_path: Path, sandbox: Sandbox) -> None:
+    sandbox.faults([Fault(service="stripe", kind="drop_reply", count=1)])
+    config: Any = {**CONFIG, "budget": {"small": {"money": "0.30 USD/month"}}}
+    with longwatch.open(str(tmp_path / "small.db"), config=config) as lw:
+        with pytest.raises(stripe.APIConnectionError) as found:
+            lw.wrap(till(sandbox), budget="small").v1.charges.create(CHARGE)
+        assert isinstance(found.value.__cause__, BudgetExceeded)
+
+
+def test_a_mistake_of_the_program_is_not_tried_again(lw: Longwatch, sandbox: Sandbox) -> None:
+    client: Any = lw.wrap(till(sandbox))
+    with pytest.raises(ValueError, match="path"):
+        client.raw_request("post", "v1/charges/../x", amount=1)
+    assert len(ends(lw)) == 1
+
+
+def test_connecting_an_account_still_knows_its_client(lw: Longwatch) -> None:
+    client = lw.wrap(stripe.StripeClient("sk", client_id="ca_123"))
+    assert "client_id=ca_123" in client.oauth.authorize_url()
+
+
 # -- GitHub ------------------------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def github(sandbox: Sandbox) -> Any:
-    from githubkit import GitHub
+@pytest.fixture(scope="session")
+def library() -> Any:
+    """Its thousands of models are compiled without the collector: CPython 3.11 may fail to when that runs meanwhile."""
+    gc.disable()
+    try:
+        found = importlib.import_module("githubkit")
+        client = found.GitHub("token")
+        assert client.rest.issues
+        return found
+    finally:
+        gc.enable()
 
-    return GitHub("token", base_url=sandbox.base_urls["github"], http_cache=False)
+
+@pytest.fixture
+def github(sandbox: Sandbox, library: Any) -> Any:
+    return library.GitHub("token", base_url=sandbox.base_urls["github"], http_cache=False)
 
 
 def test_github_is_paced_by_every_door(lw: Longwatch, sandbox: Sandbox, github: Any) -> None:
@@ -124,6 +175,19 @@ def test_github_in_an_event_loop_and_its_errors(lw: Longwatch, sandbox: Sandbox,
 
     asyncio.run(program())
     assert len(ends(lw)) == 2
+
+
+def test_another_login_is_paced_too(lw: Longwatch, sandbox: Sandbox, github: Any) -> None:
+    from githubkit import TokenAuthStrategy
+
+    client = lw.wrap(github).with_auth(TokenAuthStrategy("other"))
+    client.rest.issues.create("acme", "shop", title="x")
+    assert len(ends(lw)) == sandbox.counts()["github"]["requests"] == 1
+
+
+def test_both_clients_have_a_block_of_their_own(lw: Longwatch, github: Any) -> None:
+    with github, lw.wrap(github) as client:
+        client.rest.issues.create("acme", "shop", title="x")
 
 
 def test_a_quota_that_is_spent_refuses_before_anything_is_sent(tmp_path: Path, sandbox: Sandbox, github: Any) -> None:
@@ -165,6 +229,35 @@ def test_a_run_that_is_retried_sends_the_same_keys_whatever_was_tried_again(tmp_
     assert len(attempts) == 2
     assert [charge["amount"] for charge in charges] == [1000, 2000]
     assert [charge["idempotency_key"].rpartition(":")[2] for charge in charges] == ["1", "2"]
+
+
+@pytest.mark.parametrize("where", ["outside", "inside"])
+def test_what_is_read_before_does_not_shift_the_key_of_what_is_written(
+    tmp_path: Path, sandbox: Sandbox, where: str
+) -> None:
+    attempts: list[int] = []
+    till(sandbox).v1.charges.create(charge_of(5))
+    with longwatch.open(str(tmp_path / "shift.db"), config=CONFIG) as lw:
+        outside = lw.wrap(till(sandbox))
+
+        @lw.task("pay", retries=1, backoff="0s")
+        def pay(run: Run) -> None:
+            client = outside if where == "outside" else run.wrap(till(sandbox))
+
+            def read_and_pay() -> None:
+                list(client.v1.charges.list({"limit": 1}).auto_paging_iter())  # two pages when it is made again
+                client.v1.charges.create(CHARGE)
+                attempts.append(1)
+                if len(attempts) == 1:
+                    raise RuntimeError("after it was charged")
+
+            run.step("pay", read_and_pay)
+
+        task = lw.submit(pay.bind())
+        lw.work(until_idle=True)
+        assert lw.get(task.id).state == "done"
+    assert [charge["amount"] for charge in sandbox.effects()["charges"]] == [5, 1000]
+    assert len(attempts) == 2
 
 
 def test_a_client_wrapped_by_the_fleet_belongs_to_the_run_it_is_used_in(tmp_path: Path, sandbox: Sandbox) -> None:

@@ -7,8 +7,9 @@ No library is imported here that the caller has not imported.
 
 from typing import Any, TypeVar
 
-from longwatch.errors import ConfigError
+from longwatch.errors import ConfigError, UnknownPrice
 from longwatch.policy.duration import parse_ms
+from longwatch.policy.estimate import has_prices
 from longwatch.policy.money import Money
 from longwatch.policy.naming import resolve_lane
 from longwatch.surface.wrapping import github, models, stripe
@@ -25,6 +26,7 @@ WRAPPERS = {
     "StripeClient": ("stripe", stripe.wrapped),
     "GitHub": ("github", github.wrapped),
 }
+MODELS = ("anthropic", "openai")
 LIBRARIES = {"anthropic": "anthropic", "openai": "openai", "stripe": "stripe", "github": "githubkit"}
 
 
@@ -37,7 +39,7 @@ def wrap(client: C, terms: Terms) -> C:
     for kind in type(client).__mro__:
         service, wrapped = WRAPPERS.get(kind.__name__, ("", None))
         if wrapped is not None and kind.__module__.partition(".")[0] == LIBRARIES[service]:
-            check(terms, terms.service or service)
+            check(terms, service)
             made: Any = wrapped(client, Pacer(service, terms))
             made.longwatch_wrapped = True
             return made  # type: ignore[no-any-return]
@@ -45,9 +47,14 @@ def wrap(client: C, terms: Terms) -> C:
 
 
 def check(terms: Terms, service: str) -> None:
-    """Say at once what every request would be refused for. Errors: ConfigError."""
+    """Say at once what every request would be refused for. service: the client's own. Errors: ConfigError, UnknownPrice."""
     agent, budget = terms.account
-    terms.parts.calls.limiter.scope(service, None, budget, agent)
+    found = terms.parts.calls.limiter.scope(terms.service or service, None, budget, agent).scope.service
+    if service in MODELS and terms.money is None and found.price_micros is None and not has_prices(found):
+        raise UnknownPrice(
+            f"nothing says what a request of {found.name} costs",
+            hint=f'Give its models a price, [service.{found.name}.model."*"] price, or wrap(..., money="0 USD") if it is free.',
+        )
     resolve_lane(terms.options["lane"])
     if terms.money is not None:
         Money.parse(terms.money)

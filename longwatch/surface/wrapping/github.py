@@ -5,6 +5,7 @@ nothing was done.
 """
 
 import copy
+from contextvars import ContextVar
 from functools import partial
 from typing import Any
 
@@ -19,6 +20,8 @@ def wrapped(client: Any, pacer: Pacer) -> Any:
     made = copy.copy(client)
     for name in NAMESPACES:
         made.__dict__.pop(name, None)
+    for name in [name for name in made.__dict__ if name.endswith(("__sync_client", "__async_client"))]:
+        made.__dict__[name] = ContextVar(name, default=None)  # of its own `with` block
     made.config = copy.copy(client.config)
     object.__setattr__(made.config, "auto_retry", None)
     kind = kind_of(client)
@@ -30,7 +33,12 @@ def wrapped(client: Any, pacer: Pacer) -> Any:
     async def arequest(method: str, url: Any, **how: Any) -> Any:
         return await pacer.asend(asked(pacer, method), lambda _: plain[1](method, url, **how), ANSWERS)
 
-    made.request, made.arequest = request, arequest
+    def with_auth(auth: Any) -> Any:
+        found = wrapped(kind.with_auth(made, auth), pacer)
+        found.longwatch_wrapped = True
+        return found
+
+    made.request, made.arequest, made.with_auth = request, arequest, with_auth
     return made
 
 
@@ -49,9 +57,14 @@ class Answers:
         text = getattr(response, "text", "")
         return judge("github", status, response.headers, code=text if isinstance(text, str) else "", wall_ms=wall_ms)  # type: ignore[union-attr]
 
-    def finish(self, answer: Any, ending: Ending) -> Any:
+    def told(self, error: BaseException) -> None:
+        """What requests cost is not in their answers."""
+
+    def finish(self, answer: Any, ending: Ending) -> None:
         ending.settled()
-        return answer
+
+    def reads_later(self, answer: Any, ending: Ending) -> bool:
+        return False
 
 
 ANSWERS = Answers()

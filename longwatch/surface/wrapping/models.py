@@ -8,24 +8,37 @@ or as streams; a stream is settled by its events when its response is closed.
 import contextlib
 import inspect
 import json
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from contextvars import ContextVar
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
+from longwatch.errors import ConfigError
 from longwatch.policy.answer import Verdict, judge
 from longwatch.policy.price import Usage
 from longwatch.policy.request import needs_of
 from longwatch.policy.usage import Streamed, model_of, usage_of
+from longwatch.runtime.call import Call
 from longwatch.surface.wrapping.pacer import Ending, Pacer, Request, kept, kind_of
+
+ANSWERED: ContextVar[list[Any] | None] = ContextVar("longwatch_answered", default=None)
+"""Responses that came to the request of this context, for what its library cannot make anything of."""
 
 
 def wrapped(client: Any, pacer: Pacer) -> Any:
-    """A copy of the client, over the same connections, that makes no retries of its own."""
+    """A copy of the client, over the same connections, that makes no retries of its own. Errors: ConfigError."""
     own: int = client.max_retries
+    try:
+        made = client.copy(max_retries=0)
+    except TypeError as error:
+        raise ConfigError(
+            f"{type(client).__qualname__} cannot be copied: {error}",
+            hint="Wrap a client of the library itself, or give your class a `copy` that works.",
+        ) from error
     kind = kind_of(client)
-    made = client.copy(max_retries=0)
     pacing = Pacing(made, pacer, own)
     made.request = pacing.arequest if inspect.iscoroutinefunction(kind.request) else pacing.request
+    made._process_response = remembering(made._process_response)
     made.copy = made.with_options = partial(again, made, pacer, own)
     return made
 
@@ -39,34 +52,67 @@ def again(made: Any, pacer: Pacer, own: int, **options: Any) -> Any:
     return found
 
 
+def remembering(process: Callable[..., Any]) -> Callable[..., Any]:
+    """As the library makes an answer of a response, with the response remembered first."""
+
+    def remembered(**how: Any) -> Any:
+        came = ANSWERED.get()
+        if came is not None:
+            came.append(how["response"])
+        return process(**how)
+
+    return remembered
+
+
 class Pacing:
     """How one wrapped client makes requests."""
 
     def __init__(self, made: Any, pacer: Pacer, own: int) -> None:
-        self._made, self._pacer, self._own = made, pacer, own
         kind = kind_of(made)
+        self._made, self._pacer, self._own = made, pacer, own
         self._plain: Callable[..., Any] = partial(kind.request, made)
         self._answers = Answers(pacer.profile)
 
     def request(self, cast_to: Any, options: Any, **how: Any) -> Any:
-        return self._pacer.send(
-            self._asked(options), lambda _: self._plain(cast_to, once(options), **how), self._answers
-        )
+        told = once(options)
+
+        def attempt(_: Call) -> Any:
+            ANSWERED.set([])
+            return self._plain(cast_to, told, **how)
+
+        return self._pacer.send(self._asked(options, told), attempt, self._answers)
 
     async def arequest(self, cast_to: Any, options: Any, **how: Any) -> Any:
-        return await self._pacer.asend(
-            self._asked(options), lambda _: self._plain(cast_to, once(options), **how), self._answers
-        )
+        told = once(options)
 
-    def _asked(self, options: Any) -> Request:
-        needs = needs_of(self._pacer.profile, options.method, options.url, options.json_data)
+        async def attempt(_: Call) -> Any:
+            ANSWERED.set([])
+            return await self._plain(cast_to, told, **how)
+
+        return await self._pacer.asend(self._asked(options, told), attempt, self._answers)
+
+    def _asked(self, options: Any, told: Any) -> Request:
+        """told: what will be sent."""
+        body: Any = told.json_data
+        beside: Any = getattr(told, "extra_json", None)
+        if beside:
+            body = cast("dict[str, Any]", body or {}) | cast("dict[str, Any]", beside)
+        needs = needs_of(self._pacer.profile, options.method, options.url, body)
         retries = self._pacer.retries(options.get_max_retries(self._own))
         return Request(needs, retries, options.method.upper() == "GET")
 
 
 def once(options: Any) -> Any:
-    """The same request, without retries of the library's own."""
-    return options.model_copy(update={"max_retries": 0})
+    """The same request, without retries of the library's own; what can be read only once is read."""
+    return options.model_copy(update={"max_retries": 0, "json_data": listed(options.json_data)})
+
+
+def listed(value: object) -> Any:
+    if isinstance(value, dict):
+        return {key: listed(found) for key, found in cast("dict[Any, object]", value).items()}
+    if isinstance(value, list | tuple | Iterator | set | frozenset):
+        return [listed(found) for found in cast("Iterable[object]", value)]
+    return value
 
 
 class Answers:
@@ -85,17 +131,26 @@ class Answers:
         headers = getattr(response, "headers", {})
         return judge(self._profile, status, headers, code=code if isinstance(code, str) else "", wall_ms=wall_ms)
 
-    def finish(self, answer: Any, ending: Ending) -> Any:
-        if hasattr(answer, "__stream__"):
-            return streamed(answer, answer.response, ending)
+    def told(self, error: BaseException) -> tuple[Usage | None, str | None] | None:
+        """Of an answer that came whole before its library failed to read it as the program wished."""
+        for response in ANSWERED.get() or ():
+            if response.is_success and response.is_closed:
+                return told_by(response)
+        return None
+
+    def finish(self, answer: Any, ending: Ending) -> None:
         response = getattr(answer, "http_response", None)
-        if response is None:
-            ending.settled(usage_of(answer), model_of(answer))
-        elif response.is_closed:
-            ending.settled(*told_by(response))
-        else:
-            unread(answer, response, ending)
-        return answer
+        ending.settled(*((usage_of(answer), model_of(answer)) if response is None else told_by(response)))
+
+    def reads_later(self, answer: Any, ending: Ending) -> bool:
+        if hasattr(answer, "__stream__"):
+            streamed(answer, answer.response, ending)
+            return True
+        response = getattr(answer, "http_response", None)
+        if response is None or response.is_closed or not hasattr(answer, "parse"):
+            return False
+        unread(answer, response, ending)
+        return True
 
 
 def told_by(response: Any) -> tuple[Usage | None, str | None]:
@@ -109,35 +164,42 @@ def told_by(response: Any) -> tuple[Usage | None, str | None]:
 # -- what is read later ------------------------------------------------------------------------------------------------------
 
 
-def streamed(stream: Any, response: Any, ending: Ending) -> Any:
+def streamed(stream: Any, response: Any, ending: Ending) -> None:
     """The stream, whose events are read along. Closed before its end, nobody knows what it has cost."""
     seen = Streamed()
     watch_events(stream, seen)
     when_closed(response, lambda: told(seen, ending))
-    return stream
 
 
 def unread(answer: Any, response: Any, ending: Ending) -> None:
     """A response whose body its owner reads as he likes: as a stream of events, as a whole, or not at all."""
     seen, parse = Streamed(), answer.parse
+    begun: list[Any] = []  # streams of its events
+
+    def watched(found: Any) -> Any:
+        if hasattr(found, "__stream__") and not begun:
+            begun.append(watch_events(found, seen))
+        return found
 
     def parsed(**how: Any) -> Any:
-        found = parse(**how)
-        return watch_events(found, seen) if hasattr(found, "__stream__") else found
+        return watched(parse(**how))
 
     async def aparsed(**how: Any) -> Any:
-        found = await parse(**how)
-        return watch_events(found, seen) if hasattr(found, "__stream__") else found
+        return watched(await parse(**how))
 
     def closed() -> None:
-        if seen.usage is not None:
+        if begun:
             told(seen, ending)
         elif hasattr(response, "_content"):
             ending.settled(*told_by(response))
+        elif not hasattr(answer, "close"):
+            left()
 
     def left() -> None:
-        closed()
-        ending.settled()  # as bytes or lines: the estimate stands
+        if not begun and hasattr(response, "_content"):
+            ending.settled(*told_by(response))
+        else:
+            told(seen, ending)  # as bytes or lines: nobody knows what they said
 
     answer.parse = aparsed if inspect.iscoroutinefunction(parse) else parsed
     when_closed(response, closed)
@@ -153,7 +215,7 @@ def told(seen: Streamed, ending: Ending) -> None:
 
 
 def watch_events(stream: Any, seen: Streamed) -> Any:
-    watch = awatched if hasattr(stream, "__aiter__") else watched
+    watch = aread_along if hasattr(stream, "__aiter__") else read_along
     stream._iterator = watch(stream._iterator, seen)
     return stream
 
@@ -162,13 +224,13 @@ class BrokenOff(Exception):
     """A stream that nobody read to its end."""
 
 
-def watched(events: Iterator[Any], seen: Streamed) -> Iterator[Any]:
+def read_along(events: Iterator[Any], seen: Streamed) -> Iterator[Any]:
     for event in events:
         seen.add(event)
         yield event
 
 
-async def awatched(events: AsyncIterator[Any], seen: Streamed) -> AsyncIterator[Any]:
+async def aread_along(events: AsyncIterator[Any], seen: Streamed) -> AsyncIterator[Any]:
     async for event in events:
         seen.add(event)
         yield event

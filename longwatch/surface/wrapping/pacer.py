@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar, cast
 
 from longwatch.errors import LongwatchError, StoreUnavailable
 from longwatch.policy.answer import Verdict
@@ -24,6 +24,7 @@ from longwatch.runtime.parts import Parts
 from longwatch.surface.blocks import Block
 
 T = TypeVar("T")
+T_contra = TypeVar("T_contra", contravariant=True)
 RETRIES = 2  # where the client does not say how many
 
 
@@ -36,7 +37,7 @@ class Terms:
     """
 
     parts: Parts
-    in_run: bool
+    in_run: Callable[[], bool]
     opens: Callable[..., Call | Block[Call]]
     block: Callable[[Call], Block[Call]]
     asleep: Callable[[int], Awaitable[None]] | None
@@ -67,15 +68,16 @@ class Request(NamedTuple):
 class Ending:
     """The end of an admitted call: once, however many ways lead there. Safe in threads by the call itself."""
 
-    def __init__(self, block: Block[Call], call: Call) -> None:
-        self._block, self.call, self.over = block, call, False
+    def __init__(self, block: Block[Call], call: Call, *, free: bool) -> None:
+        """free: whatever the answer says that was used once."""
+        self._block, self.call, self._free, self.over = block, call, free, False
 
     def settled(self, usage: Usage | None = None, model: str | None = None) -> None:
         """It was made. usage: what it used; None: not told, the estimate stands."""
         if not self.over:
             self.over = True
             with contextlib.suppress(StoreUnavailable):  # the end is owed then, and the answer is not lost for it
-                if usage is not None:
+                if usage is not None and not self._free:
                     self.call.settle({"model": model}, **tokens_of(usage))
                 self._block.__exit__(None, None, None)
 
@@ -100,15 +102,23 @@ def tokens_of(usage: Usage) -> dict[str, Any]:
     }
 
 
-class Library(Protocol[T]):
+class Library(Protocol[T_contra]):
     """What a client library's answers and errors say."""
 
-    def verdict(self, outcome: T | BaseException, wall_ms: int) -> Verdict | None:
+    def verdict(self, outcome: T_contra | BaseException, wall_ms: int) -> Verdict | None:
         """Of an answer, or of an error that came with one; None: no answer came."""
         ...
 
-    def finish(self, answer: T, ending: Ending) -> T:
-        """Settle the call by this answer, at once or when it has been read."""
+    def told(self, error: BaseException) -> tuple[Usage | None, str | None] | None:
+        """What an answer said that came whole, and that its library could not make anything of. None: there was none."""
+        ...
+
+    def finish(self, answer: T_contra, ending: Ending) -> None:
+        """Settle the call by this answer."""
+        ...
+
+    def reads_later(self, answer: T_contra, ending: Ending) -> bool:
+        """Whether the answer is still to be read; then its end settles the call. Waits for nothing."""
         ...
 
 
@@ -128,9 +138,11 @@ class Pacer:
     def send(self, request: Request, attempt: Callable[[Call], T], library: Library[T]) -> T:
         trying = Trying(self, request)
         while True:
-            block = trying.block()
-            ending = Ending(block, block.__enter__())
-            trying.begun(ending.call)
+            try:
+                block = trying.block()
+                ending = trying.begun(block, block.__enter__())
+            except LongwatchError as refusal:
+                return cast("T", trying.last(refusal))
             try:
                 answer = attempt(ending.call)
             except BaseException as error:
@@ -138,17 +150,25 @@ class Pacer:
                 if wait_ms is None:
                     raise
             else:
-                wait_ms = trying.answered(ending, answer, library)
+                verdict = trying.verdict(answer, library)
+                if verdict is None:
+                    if not library.reads_later(answer, ending):
+                        library.finish(answer, ending)
+                    return answer
+                wait_ms = trying.declined(ending, answer, verdict)
                 if wait_ms is None:
-                    return answer if ending.over else library.finish(answer, ending)
+                    return answer
             self.parts.sleeper.sleep_until(self.parts.steady_ms() + wait_ms)
 
     async def asend(self, request: Request, attempt: Callable[[Call], Awaitable[T]], library: Library[T]) -> T:
+        """Between the answer and whoever looks after it nothing is awaited: it cannot be lost to a cancellation."""
         trying = Trying(self, request)
         while True:
-            block = trying.block()
-            ending = Ending(block, await block.__aenter__())
-            trying.begun(ending.call)
+            try:
+                block = trying.block()
+                ending = trying.begun(block, await block.__aenter__())
+            except LongwatchError as refusal:
+                return cast("T", trying.last(refusal))
             try:
                 answer = await attempt(ending.call)
             except BaseException as error:
@@ -156,9 +176,14 @@ class Pacer:
                 if wait_ms is None:
                     raise
             else:
-                wait_ms = await kept(trying.answered, ending, answer, library)
+                verdict = trying.verdict(answer, library)
+                if verdict is None:
+                    if not library.reads_later(answer, ending):
+                        await kept(library.finish, answer, ending)
+                    return answer
+                wait_ms = await kept(trying.declined, ending, answer, verdict)
                 if wait_ms is None:
-                    return answer if ending.over else await kept(library.finish, answer, ending)
+                    return answer
             await self._asleep(wait_ms)
 
     async def _asleep(self, wait_ms: int) -> None:
@@ -178,12 +203,26 @@ def kind_of(client: object) -> Any:
     return client.__class__
 
 
+LOST = (
+    "APIConnectionError",
+    "RequestError",
+    "TransportError",
+    "OSError",
+)  # a request, on its way or waiting for its answer
+
+
+def is_lost(error: BaseException) -> bool:
+    """Whether it is the connection that failed, and not the program or the library."""
+    return any(kind.__name__ in LOST for kind in type(error).__mro__)
+
+
 class Trying:
     """The tries of one request."""
 
     def __init__(self, pacer: Pacer, request: Request) -> None:
         self._pacer, self._request = pacer, request
         self._tries, self._call = 0, None
+        self._outcome: Any = None  # of the try before
         self._began_ms = pacer.parts.steady_ms()
 
     _call: Call | None
@@ -193,7 +232,7 @@ class Trying:
         terms, needs = self._pacer.terms, self._request.needs
         if self._call is not None:
             return terms.block(self._call.again())
-        money, longest = terms.money, needs.longest or terms.max_tokens
+        money, longest = terms.money, (needs.longest or terms.max_tokens or 0) * needs.choices
         weight = {"requests": 1, "input_tokens": needs.prompt} if needs.prompt else None
         return terms.open(
             self._pacer.service,
@@ -201,34 +240,56 @@ class Trying:
             model=needs.model,
             money=Money(0, self._currency()) if needs.free else money,
             weight=weight,
-            max_tokens=None if needs.free else longest,
+            max_tokens=None if needs.free or not longest else longest,
             caching=needs.caching,
             wait=terms.wait,
             **terms.options,
         )
 
     def _key(self) -> str | None:
-        """One that further tries share: they are billed once. A run has its own."""
-        if self._request.key is None and self._request.keyed and not self._pacer.terms.in_run:
+        """One that further tries share: they are billed once. A run has its own for what is keyed; the rest takes no place
+        in it, because a retry of its task may read more or less."""
+        if self._request.key is None and self._request.keyed != self._pacer.terms.in_run():
             return self._pacer.parts.world.new_id("key")
         return self._request.key
 
-    def begun(self, call: Call) -> None:
+    def begun(self, block: Block[Call], call: Call) -> Ending:
         self._call = call
         self._tries += 1
+        return Ending(block, call, free=self._request.needs.free)
+
+    def last(self, refusal: LongwatchError) -> Any:
+        """There is no further try, Longwatch refuses it: what came of the one before, if there was one."""
+        if isinstance(self._outcome, BaseException):
+            raise self._outcome from refusal
+        if self._tries:
+            return self._outcome
+        raise refusal
 
     def failed(self, ending: Ending, error: BaseException, library: Library[Any]) -> int | None:
         """How long to wait before the next try; None: there is none."""
-        verdict = None if isinstance(error, LongwatchError) else library.verdict(error, self._wall_ms())
-        wait_ms = self._again_ms(verdict, unsent=proves_unsent(error)) if isinstance(error, Exception) else None
+        self._outcome = error
+        if isinstance(error, LongwatchError) or not isinstance(error, Exception):
+            ending.failed(error, None)
+            return None
+        verdict = library.verdict(error, self._wall_ms())
+        found = library.told(error) if verdict is None else None
+        if found is not None:
+            ending.settled(*found)
+            return None
+        unsent = proves_unsent(error)
+        wait_ms = self._again_ms(verdict, unsent=unsent) if verdict is not None or unsent or is_lost(error) else None
         ending.failed(error, verdict)
         return wait_ms
 
-    def answered(self, ending: Ending, answer: Any, library: Library[Any]) -> int | None:
-        """The same, of an answer that its library does not raise."""
+    def verdict(self, answer: Any, library: Library[Any]) -> Verdict | None:
+        """Of an answer that is an error which its library does not raise; None: it is a good one."""
         verdict = library.verdict(answer, self._wall_ms())
-        if verdict is None or verdict.kind == "ok":
-            return None
+        return None if verdict is None or verdict.kind == "ok" else verdict
+
+    def declined(self, ending: Ending, answer: Any, verdict: Verdict) -> int | None:
+        """As `failed`, of such an answer."""
+        self._outcome = answer
         wait_ms = self._again_ms(verdict, unsent=False)
         ending.failed(Declined(verdict.kind), verdict)
         return wait_ms

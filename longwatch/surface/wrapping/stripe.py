@@ -14,6 +14,8 @@ from longwatch.policy.request import Needs
 from longwatch.runtime.call import Call
 from longwatch.surface.wrapping.pacer import Ending, Pacer, Request, kind_of
 
+SERVICES = ("v1", "v2")
+WRITES = ("post", "delete")
 Raw = tuple[Any, int, Mapping[str, str]]
 """Body, status, headers."""
 
@@ -22,10 +24,9 @@ def wrapped(client: Any, pacer: Pacer) -> Any:
     requestor: Any = client._requestor
     made: Any = copy.copy(client)
     made._requestor = paced(requestor, pacer)
-    for name in list(made.__dict__):
-        service: Any = made.__dict__[name]
-        if getattr(service, "_requestor", None) is requestor:  # v1, v2: they hold the one that they were made with
-            made.__dict__[name] = type(service)(made._requestor)
+    for name in SERVICES:
+        made.__dict__[name] = kind_of(made.__dict__[name])(made._requestor)  # it holds the one that it was made with
+    made.oauth = kind_of(made.oauth)(made._requestor, made._options)
     return made
 
 
@@ -40,7 +41,7 @@ def paced(requestor: Any, pacer: Pacer) -> Any:
             answer: Raw = send(method, url, params, given(options, method, call), *rest, **how)
             return answer
 
-        return pacer.send(asked(pacer, made, method, options), attempt, ANSWERS)
+        return pacer.send(asked(pacer, made, method, url, options), attempt, ANSWERS)
 
     async def arequest_raw(
         method: str, url: str, params: Any = None, options: Any = None, *rest: Any, **how: Any
@@ -49,7 +50,7 @@ def paced(requestor: Any, pacer: Pacer) -> Any:
             answer: Raw = await asend(method, url, params, given(options, method, call), *rest, **how)
             return answer
 
-        return await pacer.asend(asked(pacer, made, method, options), attempt, ANSWERS)
+        return await pacer.asend(asked(pacer, made, method, url, options), attempt, ANSWERS)
 
     made.request_raw, made.request_raw_async = request_raw, arequest_raw
 
@@ -60,18 +61,20 @@ def paced(requestor: Any, pacer: Pacer) -> Any:
     return made
 
 
-def asked(pacer: Pacer, requestor: Any, method: str, options: Mapping[str, Any] | None) -> Request:
-    own = (options or {}).get("max_network_retries", requestor._options.max_network_retries)
-    key = (options or {}).get("idempotency_key")
-    writes = method.lower() == "post"
-    return Request(Needs(free=not writes), pacer.retries(own or None), True, keyed=writes, key=key)
+def asked(pacer: Pacer, requestor: Any, method: str, url: str, options: Mapping[str, Any] | None) -> Request:
+    """A deletion has a key since version 2 of the API; before, made again it would not find what it has deleted."""
+    told, verb = options or {}, method.lower()
+    own: int | None = told.get("max_network_retries", requestor._options.max_network_retries)
+    repeatable = verb in ("get", "post") or url.startswith("/v2")
+    key = told.get("idempotency_key") or None
+    return Request(Needs(free=verb != "post"), pacer.retries(own), repeatable, keyed=verb in WRITES, key=key)
 
 
 def given(options: Mapping[str, Any] | None, method: str, call: Call) -> dict[str, Any]:
     """What is sent with the request: the key, and no retries of the library's own."""
     told = {**(options or {}), "max_network_retries": 0}
-    if method.lower() == "post":
-        told.setdefault("idempotency_key", call.key)
+    if method.lower() in WRITES:
+        told["idempotency_key"] = told.get("idempotency_key") or call.key
     return told
 
 
@@ -84,9 +87,14 @@ class Answers:
         body, status, headers = outcome
         return judge("stripe", status, headers, code=code_of(body) if status >= 400 else "", wall_ms=wall_ms)
 
-    def finish(self, answer: Raw, ending: Ending) -> Raw:
+    def told(self, error: BaseException) -> None:
+        """An answer is returned before anything is made of it."""
+
+    def finish(self, answer: Raw, ending: Ending) -> None:
         ending.settled()
-        return answer
+
+    def reads_later(self, answer: Raw, ending: Ending) -> bool:
+        return False
 
 
 ANSWERS = Answers()

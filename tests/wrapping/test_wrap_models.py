@@ -1,6 +1,7 @@
 """Wrapped clients of Anthropic and OpenAI: paced, held, settled to the micro-unit by every way an answer can come."""
 
 import asyncio
+import gc
 import time
 from typing import Any, ClassVar
 
@@ -233,6 +234,16 @@ def test_an_answer_that_came_is_settled_by_it_whatever_is_made_of_it(lw: Longwat
             model="gpt-4o-mini", max_tokens=100, messages=ask, response_format=Shape
         )
     assert spent(lw) == sandbox.bill()["anthropic"]["micros"] + sandbox.bill()["openai"]["micros"]
+
+
+def test_a_stream_that_nobody_has_any_more_is_charged_at_once(lw: Longwatch, sandbox: Sandbox) -> None:
+    client = lw.wrap(claude(sandbox), budget="research")
+    stream = client.messages.create(model=MODEL, max_tokens=100, messages=HELLO, stream=True)
+    next(iter(stream))
+    del stream
+    gc.collect()
+    lw.opened.parts.calls.owed.pay()
+    assert ends(lw)[0].startswith("unknown")
 
 
 def test_a_raw_response_that_was_read_as_a_stream_has_ended(lw: Longwatch, sandbox: Sandbox) -> None:

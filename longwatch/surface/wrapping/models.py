@@ -57,7 +57,7 @@ def remembering(process: Callable[..., Any]) -> Callable[..., Any]:
 
     def remembered(**how: Any) -> Any:
         came = ANSWERED.get()
-        if came is not None:
+        if came is not None and not how.get("stream"):
             came.append(how["response"])
         return process(**how)
 
@@ -78,7 +78,9 @@ class Pacing:
 
         def attempt(_: Call) -> Any:
             ANSWERED.set([])
-            return self._plain(cast_to, told, **how)
+            answer = self._plain(cast_to, told, **how)
+            ANSWERED.set(None)
+            return answer
 
         return self._pacer.send(self._asked(options, told), attempt, self._answers)
 
@@ -87,7 +89,9 @@ class Pacing:
 
         async def attempt(_: Call) -> Any:
             ANSWERED.set([])
-            return await self._plain(cast_to, told, **how)
+            answer = await self._plain(cast_to, told, **how)
+            ANSWERED.set(None)
+            return answer
 
         return await self._pacer.asend(self._asked(options, told), attempt, self._answers)
 
@@ -134,8 +138,9 @@ class Answers:
     def told(self, error: BaseException) -> tuple[Usage | None, str | None] | None:
         """Of an answer that came whole before its library failed to read it as the program wished."""
         for response in ANSWERED.get() or ():
-            if response.is_success and response.is_closed:
-                return told_by(response)
+            found = told_by(response) if response.is_success and response.is_closed else (None, None)
+            if found[0] is not None:
+                return found
         return None
 
     def finish(self, answer: Any, ending: Ending) -> None:

@@ -336,6 +336,29 @@ def test_the_fleets_time_goes_on_when_the_servers_clock_is_set_back(url: str, sk
         stores.database.close()
 
 
+def test_two_who_see_at_once_that_the_clock_was_set_back_set_it_forwards_once(
+    url: str, skewed: Callable[[float], None]
+) -> None:
+    seeing = [Stores(seen_by(url)) for _ in range(2)]
+    before_ms = max(stores.now_ms() for stores in seeing)
+    skewed(-3600)
+    with psycopg.connect(url, autocommit=True) as holder:
+        holder.execute("select pg_advisory_lock(%s, 1)", (seeing[0].database.server.place,))
+        threads = [threading.Thread(target=stores.database._set_forwards) for stores in seeing]
+        for thread in threads:
+            thread.start()
+        until = time.monotonic() + 20
+        waiting: tuple[int] | None = (0,)
+        while waiting != (2,) and time.monotonic() < until:
+            waiting = holder.execute("select count(*) from pg_locks where not granted").fetchone()
+    for thread in threads:
+        thread.join(20)
+    assert waiting == (2,)
+    for stores in seeing:
+        assert 0 <= stores.now_ms() - before_ms < 30_000
+        stores.database.close()
+
+
 def test_a_fleet_entered_after_the_clock_was_set_back_goes_on_from_its_last_instant(
     url: str, skewed: Callable[[float], None]
 ) -> None:

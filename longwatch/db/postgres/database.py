@@ -208,7 +208,8 @@ class PostgresDatabase:
     def _set_forwards(self) -> None:
         """The server's clock was set back: let the fleet's go on, unless another process has seen to it."""
         known = self._known
-        link, answers = self._started(BEGIN, self._opening(NO_NUMBER, locks_of("all")))
+        alone, clock = self._opening(NO_NUMBER, locks_of("all")), self._opening(NO_NUMBER, ())
+        link, answers = self._started(BEGIN, alone, clock)  # read again behind the lock: as the other process left it
         row = answers[-1].rows[0]
         try:
             with self._translated():

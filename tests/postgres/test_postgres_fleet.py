@@ -29,7 +29,7 @@ def lw(url: str, tmp_path: Path) -> Generator[longwatch.Longwatch]:
 
 
 def test_workers_are_killed_and_every_task_is_done_once(url: str, tmp_path: Path) -> None:
-    amount, kills = 150, 6
+    amount, kills = 400, 6
     environment = os.environ | {"DATABASE_URL": url, "FLEET_ROOT": str(tmp_path)}
     command = [sys.executable, str(SCRIPT), str(amount), "4"]
     with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as fleet:

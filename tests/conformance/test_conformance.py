@@ -20,8 +20,13 @@ QUICK = {
     "postgres": 4,
     "redis": 25,
 }  # programs of each family in the quick suite
-SHARE = int(os.environ.get("LONGWATCH_SHARE", "100"))  # percent of the long runs on servers
-LONG = {"sqlite in memory": 1_500, "sqlite on a file": 50, "postgres": 150 * SHARE // 100, "redis": 500 * SHARE // 100}
+SHARE = int(os.environ.get("LONGWATCH_SHARE", "100"))  # percent of the long runs
+LONG = {
+    "sqlite in memory": max(400, 1_500 * SHARE // 100),
+    "sqlite on a file": 50,
+    "postgres": 150 * SHARE // 100,
+    "redis": 500 * SHARE // 100,
+}
 PAIRS = [
     (engine, family)
     for engine in ENGINES

@@ -19,6 +19,8 @@ ASKS = {
     "anthropic": ("/messages",),
     "openai": ("/chat/completions", "/responses", "/completions", "/embeddings"),
 }
+LONGEST = ("max_tokens", "max_completion_tokens", "max_output_tokens")
+ORDER: tuple[Caching, ...] = ("none", "5m", "1h")
 FREE = (
     "/messages/count_tokens",
     "/input_tokens",
@@ -62,9 +64,6 @@ def needs_of(service: str, method: str, path: str, body: object) -> Needs:
     )
 
 
-LONGEST = ("max_tokens", "max_completion_tokens", "max_output_tokens")
-
-
 def _read(value: object, text: bytearray, beside: list[int]) -> None:
     """Adds the words of a body to `text`, and the tokens of what is no text to `beside`."""
     if isinstance(value, str):
@@ -105,6 +104,3 @@ def _caching(body: object) -> Caching:
     if isinstance(body, Sequence) and not isinstance(body, str | bytes):
         return max(["none", *map(_caching, cast("Sequence[object]", body))], key=ORDER.index)
     return "none"
-
-
-ORDER: tuple[Caching, ...] = ("none", "5m", "1h")

@@ -115,7 +115,7 @@ class Pieces:
 
         service: when it is not the client's own. money: the most one request costs; left out, models are priced by their
         requests, Stripe's writes by the service's price. max_tokens: the longest answer to requests that set none. retries:
-        after the first try, left out: as the client is set. Errors: ConfigError for other clients, unknown names.
+        after the first try, left out: as the client is set. Errors: ConfigError for other clients, unknown names; UnknownPrice.
         """
         run, who = self._run(), agent or self._agent
         if run is not None:

@@ -82,8 +82,11 @@ def test_what_asks_no_model_is_free() -> None:
     )
 )
 def test_any_body_is_read(body: object) -> None:
-    needs({"model": "m", "messages": body, "max_tokens": body, "n": body})
-    needs(body)
+    found = needs({"model": "m", "messages": body, "max_tokens": body, "n": body})
+    assert found.prompt > 0
+    assert found.longest >= 0
+    assert found.choices >= 1
+    assert needs(body).prompt >= 0
 
 
 @given(st.text())

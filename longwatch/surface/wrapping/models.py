@@ -69,7 +69,7 @@ class Pacing:
 
     def __init__(self, made: Any, pacer: Pacer, own: int) -> None:
         kind = kind_of(made)
-        self._made, self._pacer, self._own = made, pacer, own
+        self._pacer, self._own = pacer, own
         self._plain: Callable[..., Any] = partial(kind.request, made)
         self._answers = Answers(pacer.profile)
 

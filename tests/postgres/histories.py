@@ -3,7 +3,8 @@
 Every client plays a program of its own, made from the seed, against the same state. The model then looks for an order of all
 acts that keeps the order in which they really followed each other, and in which it would have given the same answers.
 
-One liberty: a claim passes over what another one is about to take, and may not have taken yet when others look.
+Two liberties of a claim, which looks first and takes then: it passes over what another one is about to take, and may not have
+taken yet when others look; and it may not see what became ready after it had looked.
 """
 
 import contextlib
@@ -49,6 +50,9 @@ class Side:
 
 Held = dict[str, Run]
 """By its id, the run that each side gave out under it."""
+
+Readied = dict[str, int]
+"""For each task that became ready, the tick at which the act that made it so had ended; in the order of the acts."""
 
 Act = Callable[[Side, Held], object]
 
@@ -200,15 +204,17 @@ class Search:
     events: list[Event]
     tries: int = 0
     longest: list[Event] = field(default_factory=list[Event])
-    seen: set[tuple[frozenset[int], str]] = field(default_factory=set[tuple[frozenset[int], str]])
+    seen: set[tuple[frozenset[int], str, str]] = field(default_factory=set[tuple[frozenset[int], str, str]])
 
-    def explain(self, left: list[Event], state: Ledger, held: Held, order: list[Event]) -> list[Event] | None:
+    def explain(
+        self, left: list[Event], state: Ledger, held: Held, order: list[Event], readied: Readied
+    ) -> list[Event] | None:
         if len(order) > len(self.longest):
             self.longest = order
         if not left:
             ends = {name: plain(task, START_MS) for name, task in state.tasks.items()}
             return order if ends == self.ends_as else None
-        been = frozenset(event.begun for event in left), str(vars(state))
+        been = frozenset(event.begun for event in left), str(vars(state)), str(readied)
         if been in self.seen:
             return None  # another order of the same acts has led here, and nowhere
         self.seen.add(been)
@@ -217,23 +223,35 @@ class Search:
             if event.begun > first_end:
                 continue  # another one had ended before it began
             rest = [other for other in left if other is not event]
-            for passed_over in self._passed_over(event):
+            for passed_over in self._passed_over(event, readied):
                 self.tries += 1
                 after, after_held = copied(state), dict(held)
                 with hidden(after, passed_over):
                     answer = answered(event.act, on_model(after), after_held)
-                found = self.explain(rest, after, after_held, [*order, event]) if answer == event.answer else None
+                if answer != event.answer:
+                    continue
+                fresh = dict.fromkeys(sorted(ready(after) - ready(state)), event.ended)
+                since = {name: ended for name, ended in readied.items() if name not in fresh} | fresh
+                found = self.explain(rest, after, after_held, [*order, event], since)
                 if found is not None:
                     return found
         return None
 
-    def _passed_over(self, event: Event) -> list[frozenset[str]]:
-        """Nothing; for a claim also what claims at the same time took."""
+    def _passed_over(self, event: Event, readied: Readied) -> list[frozenset[str]]:
+        """Nothing; for a claim also what claims at the same time took, and what became ready after it had looked."""
         if not event.said.startswith("claim"):
             return [frozenset()]
         beside = [other for other in self.events if other.begun < event.ended and event.begun < other.ended]
-        taken = {name for other in beside if other is not event for name in claimed(other)}
-        return [frozenset(), frozenset(taken)] if taken else [frozenset()]
+        taken = frozenset(name for other in beside if other is not event for name in claimed(other))
+        lately = [
+            name for name, ended in readied.items() if ended > event.begun
+        ]  # in the order in which they became ready
+        unseen = [frozenset(lately[first:]) for first in range(len(lately) + 1)]
+        return list(dict.fromkeys(hidden | more for more in reversed(unseen) for hidden in (frozenset[str](), taken)))
+
+
+def ready(state: Ledger) -> set[str]:
+    return {name for name, task in state.tasks.items() if task.state in ("scheduled", "ready")}
 
 
 def claimed(event: Event) -> set[str]:
@@ -268,7 +286,7 @@ def search_of(events: list[Event], ends_as: dict[str, object]) -> tuple[list[Eve
     state = Ledger(lambda: START_MS)
     first_tasks(on_model(state))
     search = Search(ends_as, events)
-    return search.explain(sorted(events, key=lambda event: event.begun), state, {}, []), search
+    return search.explain(sorted(events, key=lambda event: event.begun), state, {}, [], {}), search
 
 
 def told(events: list[Event]) -> str:

@@ -13,7 +13,8 @@ test: setup
 	@$(RUN) pytest --numprocesses 2 --dist worksteal $(ARGS)
 
 slow: setup
-	@$(RUN) pytest -m slow --timeout 900 --durations 12 $(ARGS)
+	@$(RUN) pytest -m "slow and not alone" --numprocesses 2 --dist worksteal --timeout 900 --durations 12 $(ARGS)
+	@$(RUN) pytest -m "slow and alone" --timeout 900 --durations 5 $(ARGS)
 
 check: setup
 	@$(RUN) ruff format --check .

@@ -17,6 +17,7 @@ PROCESSES, CALLS = 15, 14
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 @pytest.mark.parametrize(("amount", "burst"), [(25, 5), (50, 5), (50, 50)])
 def test_no_call_of_fifteen_processes_would_be_refused(tmp_path: Path, amount: int, burst: int) -> None:
     command = [

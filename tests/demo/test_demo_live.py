@@ -28,6 +28,7 @@ def test_live_sends_only_summaries_and_reviews_to_the_given_claude(tmp_path: Pat
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 def test_live_stays_within_a_budget_that_is_too_small_for_all(tmp_path: Path) -> None:
     with started() as claude:
         environ = {"ANTHROPIC_BASE_URL": claude.base_urls["anthropic"], "ANTHROPIC_API_KEY": "sk-ant-of-mine"}

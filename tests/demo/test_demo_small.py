@@ -163,6 +163,7 @@ def test_an_interrupted_demo_leaves_no_process_and_says_where_things_are(tmp_pat
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 @pytest.mark.timeout(420)
 def test_the_whole_demo_shows_both_programs(tmp_path: Path) -> None:
     whole = play(tmp_path / "out", timeout_s=400)

@@ -23,6 +23,7 @@ def swarm(seed: int) -> Result:
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 @pytest.mark.timeout(1_800)  # a quarter of an hour on two cores of its own
 def test_ten_agent_years_with_faults_break_no_promise(capsys: pytest.CaptureFixture[str]) -> None:
     began = time.monotonic()

@@ -9,11 +9,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from longwatch.policy import call, task
+from longwatch.policy import breaker, call, task
 
 PACKAGE = Path(__file__).parents[1] / "longwatch"
 ROOMS = ("store", "admission", "runtime", "surface")
-STATES = {"task": task.STATES, "call": call.STATES}  # whose states stand in a kind
+STATES = {"task": task.STATES, "call": call.STATES, "service": breaker.STATES}  # whose states stand in a kind
 NOT_FACTS = ("agent", "task")  # columns of every record
 
 MEANINGS = {
@@ -40,6 +40,11 @@ MEANINGS = {
     "note.*": "a handler's `run.record(kind, text)`; the kind follows the dot",
     "process.killed": "a process stood still inside a lock for a second, and was ended so that the others could go on",
     "run.started": "an attempt at a task began",
+    "service.closed": "calls to the service, or to one model of it, leave again: a probe was answered, or a person said so",
+    "service.cooling": "it said that there were too many calls: none leaves before the instant, in no process",
+    "service.open": "it cannot answer anybody: one call at a time finds out whether it can again (`failures` so far)",
+    "service.parked": "it said that what may be spent there is spent: calls are refused until that has changed",
+    "service.paused": "a person wants no call to leave",
     "state.backed_up": "a copy of the whole state was made while the fleet ran",
     "state.copied": "this state was copied from another one: every fence given before is overtaken, every lease has ended",
     "state.restored": "a backup was put in place: every fence given before is overtaken, every lease has ended",

@@ -24,7 +24,8 @@ class CallRequest(msgspec.Struct, frozen=True):
     id: made by the caller, so that a repetition after a lost reply finds the same admission. key: the same on every
     attempt at the same call; the id itself when nobody gave one. weights: units by dimension of the service's rates.
     money: the worst case in micro-units of the fleet's currency. tokens: the worst case, for budgets of tokens.
-    until_ms: the latest slot of use to the caller, None: any. once: the admission survives a power cut.
+    until_ms: the latest slot of use to the caller, None: any. once: the admission survives a power cut. past: the gate
+    that it goes through as a probe.
     """
 
     id: str
@@ -43,6 +44,7 @@ class CallRequest(msgspec.Struct, frozen=True):
     tokens: int = 0
     until_ms: int | None = None
     once: bool = False
+    past: str | None = None
 
     @property
     def calls(self) -> int:

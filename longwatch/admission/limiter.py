@@ -18,6 +18,7 @@ from longwatch.admission.calls import (
     check_weights,
     weights_of,
 )
+from longwatch.admission.gates import Gates, shut
 from longwatch.admission.keys import Charge
 from longwatch.admission.ledger import Ledger
 from longwatch.admission.listing import Standings, standings
@@ -25,11 +26,12 @@ from longwatch.admission.standing import Prepared
 from longwatch.db.connection import Database, Row, Transaction
 from longwatch.errors import ConfigError, LongwatchError, NotFound
 from longwatch.policy import admission
-from longwatch.policy.admission import Ask, Decision, Later, Metered, Slot, Spent, TooHeavy
+from longwatch.policy.admission import Ask, Decision, Later, Metered, Shut, Slot, Spent, TooHeavy
+from longwatch.policy.breaker import Gate
 from longwatch.policy.call import burial
 from longwatch.policy.limits import Limits, Service
-from longwatch.policy.meter import NEW
-from longwatch.policy.scope import Scope, purses_of, scope_of
+from longwatch.policy.meter import NEW, Meter
+from longwatch.policy.scope import Scope, gate_of_meter, purses_of, scope_of
 from longwatch.policy.window import zone_of
 from longwatch.store.journal import Journal
 
@@ -45,22 +47,23 @@ class Limiter:
         self.database, self.journal = database, journal
         self.pending: Callable[[], None] = _nothing  # is told that there is something to `flush`
         self._ledger = Ledger(journal, self._scope_of_row)
+        self.gates = Gates(database, journal, self._slow)
         self.adopt(limits, rules)
 
     def adopt(self, limits: Limits, rules: int) -> None:
         """From now on decide by these limits; what is reserved, held and spent stays."""
         self.rules, self.limits, self._zone = rules, limits, zone_of(limits.timezone)
-        self._scopes: dict[tuple[str, str | None, str | None, str], Prepared] = {}
+        self._scopes: dict[tuple[str, str | None, str | None, str, str | None], Prepared] = {}
 
     # -- in ----------------------------------------------------------------------------------------------------------------
 
     def admit(self, request: CallRequest) -> Admitted | Later:
         """A slot with everything reserved and held, or when to ask again; nothing was reserved then.
 
-        Errors: LimitRefused (never, or the quota is spent), BudgetExceeded, KeyForgotten, ConfigError.
+        Errors: LimitRefused (never, or the quota is spent), ServicePaused, BudgetExceeded, KeyForgotten, ConfigError.
         """
         check(request)
-        prepared = self.scope(request.service, request.model, request.budget, request.agent)
+        prepared = self.scope_for(request)
         answer, wall_ms = self.database.hopefully(
             lambda tx: (self._admit(tx, prepared, request), tx.wall_ms), part="calls", durable=request.once
         )
@@ -75,7 +78,7 @@ class Limiter:
         answer = keys.forgotten(tx, prepared, request, used) or self._decide(tx, prepared, request, used)
         if isinstance(answer, Later) and answer.reason != "rate" and self._expire(tx, PAGE):
             answer = self._decide(tx, prepared, request, used)  # what it waits for was held by somebody long gone
-        if isinstance(answer, TooHeavy | Spent | Later | LongwatchError):
+        if isinstance(answer, TooHeavy | Spent | Shut | Later | LongwatchError):
             row = tx.one("call.by_id", id=request.id)  # a repetition is held up by nothing, least of all by itself
             answer = answer if row is None else admitted(row)
         return answer
@@ -102,8 +105,20 @@ class Limiter:
                 return refusals.too_heavy(answer)
             case Spent():
                 return refusals.spent(answer, self.limits, wall_ms=wall_ms)
+            case Shut():
+                return self._shut(answer)
             case _:
                 raise AssertionError(f"{answer} is no refusal")
+
+    def _shut(self, answer: Shut) -> LongwatchError:
+        name = gate_of_meter(answer.gate)
+        found = next((gate for gate in self.gates.all() if gate.name == name), Gate(name or answer.gate))
+        return shut(found, now_ms=self.fleet_ms())
+
+    def fleet_ms(self) -> int:
+        """Now, by the fleet's steady clock."""
+        with self.database.read() as tx:
+            return tx.now_ms
 
     def reslot(self, call: str, *, owner: str) -> Admitted:
         """The call missed its slot by more than the meters allow for: take another one, at once or later.
@@ -236,12 +251,18 @@ class Limiter:
 
     # -- scopes ------------------------------------------------------------------------------------------------------------
 
-    def scope(self, service: str, model: str | None, budget: str | None, agent: str) -> Prepared:
+    def scope_for(self, request: CallRequest) -> Prepared:
+        """Errors: ConfigError for names that the limits do not know."""
+        return self.scope(request.service, request.model, request.budget, request.agent, request.past)
+
+    def scope(
+        self, service: str, model: str | None, budget: str | None, agent: str, past: str | None = None
+    ) -> Prepared:
         """Every limit and purse of such a call. Errors: ConfigError for names that the limits do not know."""
-        key = (service, model, budget, agent)
+        key = (service, model, budget, agent, past)
         found = self._scopes.get(key)
         if found is None:
-            scope = scope_of(self.limits, service=service, model=model, budget=budget, agent=agent)
+            scope = scope_of(self.limits, service=service, model=model, budget=budget, agent=agent, past=past)
             if len(self._scopes) >= KNOWN:
                 self._scopes.clear()
             found = self._scopes[key] = standing.prepare(scope, self._zone)
@@ -254,6 +275,9 @@ class Limiter:
         except ConfigError:
             purses = purses_of(service=row.service, budget=row.budget, agent=row.agent)
             return standing.prepare(Scope(Service(row.service), (), (), purses), self._zone)
+
+    def _slow(self, gates: dict[str, Meter], slowed: dict[str, int]) -> None:
+        """What an engine beside the state has to be told of; here the state itself has it."""
 
     def _own(self, tx: Transaction, call: str, owner: str) -> Row:
         row = tx.one("call.by_id", id=call)

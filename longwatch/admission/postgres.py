@@ -99,7 +99,7 @@ class PostgresLimiter(Limiter):
 
     def admit(self, request: CallRequest) -> Admitted | Later:
         check(request)
-        prepared = self.scope(request.service, request.model, request.budget, request.agent)
+        prepared = self.scope_for(request)
         keyed = prepared.scope.service.key_memory_ms is not None and request.key != request.id
         if keyed or too_heavy(prepared, request):
             return super().admit(request)

@@ -23,9 +23,10 @@ from longwatch.policy.window import PARTED_MS, calendar_at, window_of
 encode = msgspec.json.Encoder().encode
 
 
-METERS = ("first", "second", "third")  # parameters of meter.several and meter.keep: as many as there are dimensions
+METERS = ("first", "second", "third", "fourth", "fifth")  # parameters of meter.several: the dimensions, and two gates
+KEPT = METERS[:3]  # of meter.keep: nothing weighs on a gate
 UNCHANGED: dict[str, str | int | None] = {
-    place + part: None for place in METERS for part in ("", "_free_us", "_last_us", "_total")
+    place + part: None for place in KEPT for part in ("", "_free_us", "_last_us", "_total")
 }
 
 
@@ -123,7 +124,7 @@ def keep_meters(tx: Transaction, changed: dict[str, Meter]) -> None:
     """Of one call: at most one for each dimension."""
     if changed:
         values = dict(UNCHANGED)
-        for place, (name, found) in zip(METERS, changed.items(), strict=False):
+        for place, (name, found) in zip(KEPT, changed.items(), strict=False):
             values[place] = name
             values[f"{place}_free_us"], values[f"{place}_last_us"], values[f"{place}_total"] = found
         tx.count("meter.keep", **values)

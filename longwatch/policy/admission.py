@@ -10,6 +10,7 @@ Order: what can never be, what is spent, what others hold, and only then the clo
 from typing import Literal, NamedTuple
 
 from longwatch.policy import budget, meter
+from longwatch.policy.breaker import is_shut
 from longwatch.policy.budget import Standing, Verdict
 from longwatch.policy.limits import Rate
 from longwatch.policy.meter import Meter
@@ -81,7 +82,13 @@ class Spent(NamedTuple):
     need: int
 
 
-Decision = Slot | Later | TooHeavy | Spent
+class Shut(NamedTuple):
+    """A gate that only a person opens."""
+
+    gate: str
+
+
+Decision = Slot | Later | TooHeavy | Spent | Shut
 
 
 def decide(ask: Ask) -> Decision:
@@ -113,8 +120,10 @@ def _held(ask: Ask, verdicts: list[Verdict]) -> Later | None:
     return Later(None, "budget", ask.purses[verdicts.index("waits")].standing.purse)
 
 
-def _slot(ask: Ask) -> Slot | Later:
+def _slot(ask: Ask) -> Slot | Later | Shut:
     slot_us, slowest = _common(ask)
+    if is_shut(slot_us):
+        return Shut(slowest)
     if slot_us > ask.now_us + HORIZON_US:
         return Later(max(slot_us - HORIZON_US, ask.now_us + SOONEST_US), "rate", slowest)
     if ask.until_us is not None and slot_us > max(ask.until_us, ask.now_us):

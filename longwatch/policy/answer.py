@@ -10,7 +10,7 @@ import math
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, cast
 
 Kind = Literal["ok", "limited", "overloaded", "busy", "spent", "refused"]
 DAY_MS = 86_400_000
@@ -45,6 +45,19 @@ def judge(service: str, status: int, headers: Mapping[str, str], *, code: str = 
     if status == 409 or told.get("x-should-retry") == "true" or told.get("stripe-should-retry") == "true":
         return Verdict("busy", again_ms)
     return Verdict("refused")
+
+
+def answer_of(error: BaseException) -> tuple[int, Mapping[str, str], str] | None:
+    """(status, headers, code) of an SDK's error that came with an answer, by the names of their fields; None: none did."""
+    response = getattr(error, "response", None)
+    status = getattr(error, "status_code", None) or getattr(error, "http_status", None)
+    status = status or getattr(response, "status_code", None)
+    if not isinstance(status, int):
+        return None
+    headers = getattr(error, "headers", None) or getattr(response, "headers", None)
+    code = getattr(error, "code", None) or getattr(error, "type", None)
+    told: Mapping[str, str] = cast("Mapping[str, str]", headers) if isinstance(headers, Mapping) else {}
+    return status, told, code if isinstance(code, str) else ""
 
 
 def _limited(service: str, told: Mapping[str, str], again_ms: int | None, code: str) -> Verdict:

@@ -8,6 +8,8 @@ from longwatch.policy.limits import Budget, Cap, Limits, Rate, Service
 from longwatch.policy.naming import resolve_budget, resolve_service
 
 FLEET = "fleet"
+GATE = "gate"  # as a dimension: nothing weighs on it, it only gives no slot before its instant
+NO_RATE = Rate(1_000_000, 1, 1)
 
 
 class Gauge(NamedTuple):
@@ -28,16 +30,24 @@ class PurseCap(NamedTuple):
 
 
 class Scope(NamedTuple):
-    """Everything that decides about a call. purses: all it is charged to, with or without caps."""
+    """Everything that decides about a call. gauges: its rates, then its gates. purses: all it is charged to, with or
+    without caps."""
 
     service: Service
     gauges: tuple[Gauge, ...]
     caps: tuple[PurseCap, ...]
     purses: tuple[str, ...]
 
+    @property
+    def rates(self) -> tuple[Gauge, ...]:
+        """Those gauges on which a call has a weight."""
+        return tuple(gauge for gauge in self.gauges if gauge.dimension != GATE)
 
-def scope_of(limits: Limits, *, service: str, model: str | None, budget: str | None, agent: str) -> Scope:
-    """Errors: ConfigError for a service or budget that the limits do not know."""
+
+def scope_of(
+    limits: Limits, *, service: str, model: str | None, budget: str | None, agent: str, past: str | None = None
+) -> Scope:
+    """past: the gate that the call may pass. Errors: ConfigError for a service or budget that the limits do not know."""
     found = resolve_service(limits, service)
     caps = _fleet_caps(limits)
     if budget is not None:
@@ -45,7 +55,24 @@ def scope_of(limits: Limits, *, service: str, model: str | None, budget: str | N
     if agent in limits.agents:
         caps += _purse_caps(f"agent:{agent}", limits.agents[agent])
     caps += _quota(found)
-    return Scope(found, gauges_of(found, model), tuple(caps), purses_of(service=service, budget=budget, agent=agent))
+    gates = tuple(gate_gauge(gate) for gate in gates_of(service, model) if gate != past)
+    purses = purses_of(service=service, budget=budget, agent=agent)
+    return Scope(found, gauges_of(found, model) + gates, tuple(caps), purses)
+
+
+def gates_of(service: str, model: str | None) -> tuple[str, ...]:
+    """The gates that a call goes through: its service's, and its model's."""
+    return (service,) if model is None else (service, f"{service}/{model}")
+
+
+def gate_gauge(gate: str) -> Gauge:
+    return Gauge(f"{gate}/{GATE}", GATE, NO_RATE)
+
+
+def gate_of_meter(meter: str) -> str | None:
+    """The gate that a meter enforces, None of a rate's meter."""
+    gate, _, dimension = meter.rpartition("/")
+    return gate if dimension == GATE else None
 
 
 def caps_of(limits: Limits) -> list[PurseCap]:

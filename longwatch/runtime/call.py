@@ -17,7 +17,7 @@ import contextlib
 import logging
 import threading
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from functools import partial
 from types import TracebackType
@@ -29,15 +29,19 @@ from longwatch.admission.calls import Admitted, CallRequest
 from longwatch.admission.refusals import KeyForgotten as KeyForgotten
 from longwatch.errors import ConfigError, LongwatchError, NotFound, StoreUnavailable, WaitTimeout
 from longwatch.policy.admission import Later
+from longwatch.policy.answer import Verdict, answer_of, judge
 from longwatch.policy.backoff import Backoff
+from longwatch.policy.breaker import is_open
 from longwatch.policy.estimate import micros_of, spent_micros
 from longwatch.policy.limits import DIMENSIONS
 from longwatch.policy.meter import JITTER_MS
 from longwatch.policy.money import Money
+from longwatch.policy.scope import GATE, gate_of_meter
 from longwatch.policy.unsent import proves_unsent
 from longwatch.policy.usage import metered, model_of, usage_from, usage_of
 from longwatch.runtime.loop import FOREVER_MS, Retry, wait_for
 from longwatch.runtime.obstacle import obstacle
+from longwatch.runtime.passage import Passage
 from longwatch.runtime.persist import persist
 
 if TYPE_CHECKING:
@@ -46,6 +50,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger("longwatch")
 
 TELL_MS = 5_000  # a call that waits longer than this says once what it waits for
+SOONEST_MS = 5  # after which to ask again at an open gate
+LOOK_MS = 10_000  # no ordinary slot is further away
 LATE_MS = JITTER_MS // 2  # after its slot; the other half of what the meters allow for is the network's
 RESLOTS = 3  # a machine that is late every time shall not wait for ever
 POLL = Backoff(first_ms=10, most_ms=250)  # while what is waited for has no known instant
@@ -64,10 +70,13 @@ class Call:
         self._guard = threading.Lock()
         self._dropped: weakref.finalize[[Callable[[], None]], Call] | None = None
         self._attempts = self._reslots = self._start_ms = 0  # it started at: by the calendar
+        self._slept = False  # for its slot
+        self._passage = Passage(calls.world, calls.limiter, calls.seen, request)
 
     def again(self) -> "Call":
         """The same call once more, after an attempt that came to nothing: with its key, and a turn of its own."""
-        return Call(self._calls, replace(self._request, id=self._calls.world.new_id("call")), self._wait_ms)
+        request = replace(self._request, id=self._calls.world.new_id("call"), past=None)
+        return Call(self._calls, request, self._wait_ms)
 
     # -- waiting for its turn ------------------------------------------------------------------------------------------
 
@@ -100,7 +109,7 @@ class Call:
         return self._until_slot()
 
     def _ask(self) -> Admitted | Later:
-        request = self._request
+        request = replace(self._request, past=self._passage.probe)
         if self._wait_ms is not None:
             request = replace(request, until_ms=self._until_ms() + self._offset_ms())
         self._asked = True
@@ -128,15 +137,29 @@ class Call:
     def _until_slot(self) -> Admitted | Retry:
         assert self._admitted is not None
         slot_ms = self._admitted.slot_ms - self._offset_ms()
+        never = is_open(self._admitted.slot_ms * 1000)  # it took another slot when its service had just pushed back
+        if self._slept and (never or self._calls.world.steady_ms() >= slot_ms):
+            held = self._passage.held_back()
+            if held is not None:
+                return self._held_back(held)
         now_ms = self._calls.world.steady_ms()
-        if now_ms - slot_ms > LATE_MS and self._reslots < RESLOTS and self._calls.scope(self._request).gauges:
+        late = now_ms - slot_ms > LATE_MS and self._reslots < RESLOTS and self._passage.probe is None
+        if never or (late and self._calls.scope(self._request).rates):
             slot_ms = self._take_another_slot()
         self._start_ms = self._calls.world.wall_ms() + slot_ms - now_ms
         if self._calls.world.steady_ms() < slot_ms:
-            return Retry(slot_ms)
+            self._slept = True
+            return Retry(min(slot_ms, now_ms + LOOK_MS))
         self._left_ms, self._over = self._calls.world.steady_ms(), True
         self._calls.world.reach("call.leaving")
         return self._admitted
+
+    def _held_back(self, held: Retry) -> Retry:
+        """Its slot has come, and its service takes nothing: it keeps what it holds, up to its time to wait."""
+        if self._calls.world.steady_ms() >= self._until_ms():
+            raise self._timeout(Later(None, "rate", f"{self._request.service}/{GATE}"))
+        self._reslots = 0
+        return Retry(min(held.at_ms, self._until_ms()))
 
     def _take_another_slot(self) -> int:
         self._calls.world.reach("call.late")
@@ -150,11 +173,20 @@ class Call:
         now_ms = self._calls.world.steady_ms()
         if now_ms >= self._until_ms():
             raise self._timeout(later)
+        gate = gate_of_meter(later.what)
+        if gate is not None and later.at_us is not None and is_open(later.at_us):
+            return self._at_open_gate(gate)
         if not self._told and now_ms >= self._begun_ms + TELL_MS:
             self._told = True
             logger.warning("%s has waited %d s for %s", self.id, TELL_MS // 1000, self._waits_for(later))
         at_ms = self._soon().at_ms if later.at_us is None else -(-later.at_us // 1000) - self._offset_ms()
         return Retry(min(at_ms, self._until_ms(), FOREVER_MS if self._told else self._begun_ms + TELL_MS))
+
+    def _at_open_gate(self, gate: str) -> Retry:
+        now_ms = self._calls.world.steady_ms()
+        wait = self._passage.becomes_probe(gate)
+        at_ms = now_ms if wait is None else max(wait.at_ms, now_ms + SOONEST_MS)
+        return Retry(min(at_ms, self._until_ms()))
 
     def _until_ms(self) -> int:
         assert self._begun_ms is not None
@@ -202,6 +234,7 @@ class Call:
         if self._left_ms is not None:
             return
         self._over = True
+        self._passage.give_up()
         if self._asked:
             self._asked = False
             with contextlib.suppress(NotFound, StoreUnavailable):  # it had not landed; or its end is owed
@@ -219,6 +252,42 @@ class Call:
             self._close(lambda: limiter.release(self.id, owner=self.owner))
         else:
             self._close(lambda: limiter.unknown(self.id, owner=self.owner))
+        self._tell(error)
+
+    def _tell(self, error: BaseException | None) -> None:
+        """The gates, of an end that nobody has told them of."""
+        left_ms = 0 if self._left_ms is None else self._left_ms
+        if error is None:
+            self._passage.succeeded(left_ms=left_ms)
+        elif (answer := answer_of(error)) is not None:
+            status, headers, code = answer
+            self.answered(status, headers, code=code)
+        elif proves_unsent(error):
+            self._passage.failed(left_ms=left_ms, reason=type(error).__name__)
+        self._passage.give_up()
+
+    def answered(self, status: int, headers: Mapping[str, str] | None = None, *, code: str = "") -> Verdict:
+        """The provider's answer, for the fleet to heed: what it says of its limits, or that it cannot answer anybody.
+
+        status: of HTTP. code: the provider's own name of an error. An SDK's error that leaves the block is read by itself.
+        """
+        verdict = judge(self._request.service, status, headers or {}, code=code, wall_ms=self._calls.world.wall_ms())
+        self.judged(verdict, f"{status} {code}".strip())
+        return verdict
+
+    def judged(self, verdict: Verdict | None, reason: str) -> None:
+        """verdict: None, the service could not be reached, or did not answer."""
+        if self._left_ms is None:
+            raise ConfigError(f"{self.id} has not left yet", hint="Nothing can have answered it.")
+        if verdict is None:
+            self._passage.failed(left_ms=self._left_ms, reason=reason)
+        else:
+            self._passage.answered(verdict, left_ms=self._left_ms, reason=reason)
+
+    @property
+    def probe(self) -> bool:
+        """Whether it was let through while all others wait, to find out whether its service answers again."""
+        return self._passage.probe is not None
 
     def _close(self, write: Callable[[], None]) -> None:
         self._over = True

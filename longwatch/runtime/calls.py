@@ -17,6 +17,7 @@ from longwatch.runtime.beats import Beats
 from longwatch.runtime.call import Call
 from longwatch.runtime.loop import Sleeper
 from longwatch.runtime.owed import Owed
+from longwatch.runtime.passage import Seen
 from longwatch.runtime.world import World
 from longwatch.runtime.writing import Writing
 
@@ -40,6 +41,7 @@ class Calls:
         self.world, self.sleeper, self.limiter = world, sleeper, limiter
         self.beats = Beats(world, sleeper, limiter)
         self.owed = Owed()
+        self.seen = Seen(world, limiter)
         self.wrapper: Callable[..., Any] | None = None  # of clients; the surface brings it
         self.limiter.pending = Writing(world, sleeper, limiter, self.owed).wake
 

@@ -4,7 +4,7 @@ import sys
 
 import click
 
-from longwatch.surface import cli_look, cli_plumbing, cli_setup, cli_show, cli_start, cli_things, cli_work
+from longwatch.surface import cli_look, cli_plumbing, cli_services, cli_setup, cli_show, cli_start, cli_things, cli_work
 from longwatch.surface.cli_base import Root, run
 
 COMMANDS: tuple[click.Command, ...] = (
@@ -19,9 +19,9 @@ COMMANDS: tuple[click.Command, ...] = (
     cli_things.task,
     cli_things.batch,
     cli_things.lease,
-    cli_things.limit,
+    cli_services.limit,
     cli_things.budget,
-    cli_things.service,
+    cli_services.service,
     cli_setup.config,
     cli_setup.state,
     cli_setup.completion,

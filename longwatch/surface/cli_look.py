@@ -17,6 +17,7 @@ from longwatch.policy.task import STATES
 from longwatch.policy.window import describe
 from longwatch.store.journal import Entry
 from longwatch.surface.cli_base import Command, pass_session
+from longwatch.surface.kept_back import gate_lines, gate_rows, shut_gates
 from longwatch.surface.output import ago, bar, heading, table
 from longwatch.surface.session import Session
 from longwatch.surface.wire import Json, at, encode, entry_json, lease_json, worker_json
@@ -41,7 +42,7 @@ def status(session: Session) -> None:
     running, unknown = look.running(limit=SHOWN), look.tasks(limit=SHOWN, state="unknown")
     failures = parts.journal.latest(limit=SHOWN, kind="task.failed")
     waiting = look.ready(limit=SHOWN)
-    now_ms = vitals.steady_ms
+    now_ms, gates = vitals.steady_ms, shut_gates(session)
     data = {
         "fleet": vitals.name,
         "at": at(now_ms),
@@ -50,6 +51,7 @@ def status(session: Session) -> None:
         "leases": [lease_json(lease) for lease in leases],
         "limits": rate_rows(stand.rates),
         "budgets": cap_rows(stand.caps, session.limits.currency),
+        "gates": gate_rows(gates),
         "running": [
             {"run": run.id, "task": run.task, "kind": run.kind, "agent": run.agent, "started_at": at(run.started_ms)}
             for run in running
@@ -78,6 +80,7 @@ def status(session: Session) -> None:
         words += [heading("caps"), cap_table(stand.caps, session.limits)]
     if stand.rates:
         words += [heading("rates"), rate_table(stand.rates, now_ms)]
+    words += gate_lines(gates, now_ms)
     if stand.clocks_parted:
         words.append(Text("\nthe clocks have parted: no budget opens a new window; longwatch doctor", style="bold red"))
     if failures:

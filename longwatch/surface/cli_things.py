@@ -7,18 +7,15 @@ from pathlib import Path
 from typing import Any, Literal, cast, get_args
 
 import click
-from rich.console import RenderableType
 
 from longwatch.errors import ConfigError, NotFound
-from longwatch.policy.limits import LANES, Service
-from longwatch.policy.money import Money
-from longwatch.policy.rate import format_rate, format_window
+from longwatch.policy.limits import LANES
 from longwatch.policy.task import STATES, State
 from longwatch.runtime.storable import canonical
 from longwatch.store.moves import Task
 from longwatch.surface import cli_show
 from longwatch.surface.cli_base import BadUse, Group, pass_session
-from longwatch.surface.cli_look import cap_rows, cap_table, first_line, rate_rows, rate_table
+from longwatch.surface.cli_look import cap_rows, cap_table, first_line
 from longwatch.surface.output import ago, table
 from longwatch.surface.pieces import Lane
 from longwatch.surface.session import Session
@@ -309,20 +306,7 @@ def release_lease(session: Session, id: str) -> None:
     session.out.answer({**lease_json(found), "released": True}, f"{names} is free; {found.agent} has lost {id}")
 
 
-# -- limit, budget, service ------------------------------------------------------------------------------------------------
-
-
-@click.group(cls=Group, section="things")
-def limit() -> None:
-    """Limits: how fast services may be called."""
-
-
-@limit.command("list")
-@pass_session
-def list_limits(session: Session) -> None:
-    """Every rate in force, and when the next call could leave."""
-    rates = session.parts.calls.limiter.peek().rates
-    session.out.answer(listing("limits", rate_rows(rates)), rate_table(rates, session.now_ms()))
+# -- budget ------------------------------------------------------------------------------------------------
 
 
 @click.group(cls=Group, section="things")
@@ -338,52 +322,4 @@ def list_budgets(session: Session) -> None:
     session.out.answer(listing("budgets", cap_rows(caps, limits.currency)), cap_table(caps, limits))
 
 
-@click.group(cls=Group, section="things")
-def service() -> None:
-    """Services: the APIs that are called from here."""
-
-
-@service.command("list")
-@pass_session
-def list_services(session: Session) -> None:
-    """Every service, with its limits and open calls."""
-    held, currency = session.look.held(), session.limits.currency
-    data = [
-        _service_json(service, sum(row.places for row in held if row.service == service.name), currency)
-        for service in session.limits.services.values()
-    ]
-    rows = [(row["name"], _rates(row), _places(row), row["quota"], row["price"]) for row in data]
-    empty = 'No services in the config. For example [service.stripe] rate = "25/s".'
-    shown: RenderableType = table(("service", "rates", "open calls", "quota", "price"), rows, empty=empty)
-    session.out.answer(listing("services", data), shown)
-
-
-def _service_json(service: Service, opened: int, currency: str) -> Json:
-    price = None if service.price_micros is None else str(Money(service.price_micros, currency))
-    quota = None if service.quota is None else f"{service.quota.amount}{format_window(service.quota.window)}"
-    return {
-        "name": service.name,
-        "rates": {dimension: format_rate(rate) for dimension, rate in service.rates.items()},
-        "models": {
-            pattern: {dimension: format_rate(rate) for dimension, rate in rates.items()}
-            for pattern, rates in service.models.items()
-        },
-        "open": opened,
-        "concurrency": service.concurrency,
-        "quota": quota,
-        "price": price,
-        "price_micros": service.price_micros,
-        "currency": currency,
-        "key_memory_ms": service.key_memory_ms,
-    }
-
-
-def _rates(row: Json) -> str:
-    return ", ".join(f"{dimension} {rate}" for dimension, rate in row["rates"].items())
-
-
-def _places(row: Json) -> str:
-    return str(row["open"]) if row["concurrency"] is None else f"{row['open']} of {row['concurrency']}"
-
-
-__all__ = ["batch", "budget", "lease", "limit", "service", "task"]
+__all__ = ["batch", "budget", "lease", "task"]

@@ -65,6 +65,7 @@ def _request(play: Play, numbers: Numbers) -> CallRequest:
         tokens=numbers.pick((0, 200, 200)),
         until_ms=numbers.pick((None, None, play.now_ms(), play.now_ms() + 500)),
         once=numbers.chance(8),
+        past=numbers.pick((None, None, None, "api")),
     )
 
 

@@ -96,5 +96,10 @@ MUTANTS: tuple[Mutant, ...] = (
     calls("a cost is charged to every window", "spend.charge", " and starts_ms <= :calendar_ms", ""),
     calls("a late call keeps its old slot", "call.move_slot", "slot_us = :slot_us", "slot_us = slot_us + 0 * :slot_us"),
     calls("a restore believes in open calls", "backup.doubt_calls", "state = 'open'", "state = 'opened'"),
+    calls("a gate bars nobody", "gate.bar", "excluded.total > meter.total", "excluded.total < 0"),
+    calls("a gate never opens again", "gate.bar", "free_us = excluded.free_us", "free_us = meter.free_us"),
+    calls("every call is a probe", "gate.keep", "probe = excluded.probe,", "probe = null,"),
+    calls("a gate forgets its failures", "gate.keep", "failures = excluded.failures", "failures = 0"),
+    calls("whole bursts meet a service that is just back", "gate.slow", ":free_us, 0, 0)", "0 * :free_us, 0, 0)"),
     calls("a meter forgets its total", "meter.keep", "total = excluded.total", "total = meter.total"),
 )  # fmt: skip

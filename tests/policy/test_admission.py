@@ -116,7 +116,7 @@ def test_the_narrowest_model_pattern_counts_for_the_dimensions_it_names() -> Non
     )
     limits = Limits(services={"anthropic": service})
     scope = scope_of(limits, service="anthropic", model="claude-haiku-5-5", budget=None, agent="seo")
-    assert {gauge.meter for gauge in scope.gauges} == {
+    assert {gauge.meter for gauge in scope.rates} == {
         "anthropic/claude-haiku-*/requests",
         "anthropic/input_tokens",
     }

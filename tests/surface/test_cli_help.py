@@ -45,6 +45,8 @@ WORDS: dict[str, tuple[list[str] | None, list[str]]] = {
     "limit list": ([], ["now"]),
     "budget list": ([], ["now"]),
     "service list": ([], ["now"]),
+    "service pause": (["stripe"], ["strype"]),
+    "service resume": (["stripe"], ["strype"]),
     "config show": ([], ["now"]),
     "config check": ([], ["now"]),
     "config schema": ([], ["now"]),

@@ -1,7 +1,6 @@
 """The limiter over Redis: the same methods as the state's own, each one decision of the script."""
 
 from collections.abc import Callable, Mapping
-from typing import Literal
 
 from longwatch.admission import keys, refusals
 from longwatch.admission.calls import HOLD_MS, Admitted, Call, CallRequest, check, check_amount, check_weights, whole_ms
@@ -23,6 +22,7 @@ from longwatch.admission.redis.values import (
     is_heavy,
     is_keyed,
     known,
+    later,
     listed,
     meters_of,
     said_of,
@@ -32,22 +32,17 @@ from longwatch.admission.standing import Prepared
 from longwatch.db.connection import Clock, Database
 from longwatch.errors import ConfigError, LongwatchError, StoreUnavailable
 from longwatch.policy import budget
-from longwatch.policy.admission import HORIZON_US, Later, Spent, TooHeavy
+from longwatch.policy.admission import HORIZON_US, Later, Shut, Spent, TooHeavy
 from longwatch.policy.budget import Standing
 from longwatch.policy.call import MOVES, burial
 from longwatch.policy.limits import DIMENSIONS, Limits
+from longwatch.policy.meter import Meter
 from longwatch.policy.window import PARTED_MS
 from longwatch.store.journal import Journal
 
 LOOSE_MS = 30_000  # an ended call that its process has not written down by then is anybody's to write
 REMEMBERED = 4_096  # ids of calls of this process that may be asked for again
 ROUNDS = 12  # of what Redis has to be told before it can answer one question
-
-
-def later(said: Said, shift_us: int) -> Later:
-    at_us = said.get("at")
-    reason: Literal["rate", "concurrency", "budget"] = said["reason"]
-    return Later(None if at_us is None else at_us + shift_us, reason, text(said["what"]))
 
 
 class RedisLimiter(Limiter):
@@ -109,7 +104,7 @@ class RedisLimiter(Limiter):
 
     def admit(self, request: CallRequest) -> Admitted | Later:
         check(request)
-        prepared = self.scope(request.service, request.model, request.budget, request.agent)
+        prepared = self.scope_for(request)
         refused = self._forgotten(prepared, request) if is_keyed(prepared, request) else None
         if request.id in self._recent and (before := self._before(prepared, request, refused)) is not None:
             return before
@@ -139,7 +134,7 @@ class RedisLimiter(Limiter):
 
     def _decided(
         self, prepared: Prepared, request: CallRequest, *, dry: bool = False
-    ) -> Admitted | Later | Spent | TooHeavy | LongwatchError | None:
+    ) -> Admitted | Later | Shut | Spent | TooHeavy | LongwatchError | None:
         """dry: as it would be were it not admitted already; None, where it would be."""
         asked = asked_of(prepared, request, rules=self.rules, dry=dry)
         needs = {"money": request.money, "calls": request.calls, "tokens": request.tokens}
@@ -289,6 +284,12 @@ class RedisLimiter(Limiter):
         if found is None or found.owner != owner:
             raise no_such_call(call)
         return found
+
+    def _slow(self, gates: dict[str, Meter], slowed: dict[str, int]) -> None:
+        """Errors: StoreUnavailable; what is told then has to be told again."""
+        now_ms = self._fleet_ms()
+        meters = {name: [found.free_us, 0, found.total] for name, found in gates.items()}
+        self._run("bar", {"meters": meters, "slowed": slowed, "fleet": now_ms * 1000})
 
     def _prepared(self, call: Known) -> Prepared:
         return self._scope_of_row(call.who_row())

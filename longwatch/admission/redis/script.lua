@@ -396,7 +396,27 @@ local function look()
   return say('look', {meters = meters})
 end
 
+-- gates that have moved (their meters' totals grow with every move), and meters that give no slot before an instant; all by
+-- the fleet's clock, of which a.fleet is the present instant
+local function bar()
+  local shift = a.now and 0 or a.fleet - now
+  for name, wanted in pairs(a.meters) do
+    local found = redis.call('HGET', KEYS[2], name)
+    if not found or cmsgpack.unpack(found)[3] < wanted[3] then
+      keep_meter(name, {wanted[1] - shift, 0, wanted[3]})
+    end
+  end
+  for name, free in pairs(a.slowed) do
+    local found = redis.call('HGET', KEYS[2], name)
+    local meter = found and cmsgpack.unpack(found) or {0, 0, 0, 1}
+    meter[1] = max(meter[1], free - shift)
+    keep_meter(name, meter)
+  end
+  return say('ok')
+end
+
 if op == 'admit' then return admit() end
+if op == 'bar' then return bar() end
 if op == 'end' then return finish() end
 if op == 'reslot' then return reslot() end
 if op == 'beat' then return beat() end

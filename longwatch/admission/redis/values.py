@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from math import gcd
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import msgspec
 
@@ -13,7 +13,8 @@ from longwatch.admission.keys import Charge
 from longwatch.admission.standing import Prepared
 from longwatch.db.connection import Row
 from longwatch.policy import meter
-from longwatch.policy.admission import HORIZON_US, SOONEST_US
+from longwatch.policy.admission import HORIZON_US, SOONEST_US, Later, Shut
+from longwatch.policy.breaker import is_shut
 from longwatch.policy.limits import Rate
 from longwatch.policy.meter import Meter
 from longwatch.policy.scope import Gauge, PurseCap, purses_of
@@ -136,6 +137,15 @@ def listed(said: Said, shift_us: int) -> Known:
     if call.state == "open":
         return call
     return replace(call, moves=(Move(CANONICAL[call.state], call.state, call.told.money),))
+
+
+def later(said: Said, shift_us: int) -> Later | Shut:
+    """A wait, or a gate that only a person opens."""
+    at_us, what = said.get("at"), text(said["what"])
+    if at_us is not None and is_shut(at_us):
+        return Shut(what)
+    reason: Literal["rate", "concurrency", "budget"] = said["reason"]
+    return Later(None if at_us is None else at_us + shift_us, reason, what)
 
 
 def weights(said: Any) -> Weights:

@@ -26,6 +26,9 @@ from longwatch.surface.blocks import Block
 T = TypeVar("T")
 T_contra = TypeVar("T_contra", contravariant=True)
 RETRIES = 2  # where the client does not say how many
+PATIENCE_MS = 120_000  # for so long the probes of a service that cannot answer are no tries of the request's own
+GOOD = Verdict("ok")
+REASON = 200  # letters of what a provider said that are kept
 
 
 @dataclass(frozen=True)
@@ -86,6 +89,8 @@ class Ending:
         if not self.over:
             self.over = True
             with contextlib.suppress(StoreUnavailable):
+                if verdict is not None or is_lost(error):
+                    self.call.judged(verdict, str(error)[:REASON] or type(error).__name__)
                 if verdict is not None and verdict.certain:
                     self.call.decline()
                 self._block.__exit__(type(error), error, error.__traceback__)
@@ -285,7 +290,11 @@ class Trying:
     def verdict(self, answer: Any, library: Library[Any]) -> Verdict | None:
         """Of an answer that is an error which its library does not raise; None: it is a good one."""
         verdict = library.verdict(answer, self._wall_ms())
-        return None if verdict is None or verdict.kind == "ok" else verdict
+        if verdict is not None and verdict.kind != "ok":
+            return verdict
+        if self._call is not None and self._call.probe:
+            self._call.judged(GOOD, "")  # before the rest of a stream has come
+        return None
 
     def declined(self, ending: Ending, answer: Any, verdict: Verdict) -> int | None:
         """As `failed`, of such an answer."""
@@ -299,6 +308,9 @@ class Trying:
         left_ms = None
         if wait is not None:
             left_ms = self._began_ms + parse_ms(wait) - self._pacer.parts.steady_ms()
+        lately = self._pacer.parts.steady_ms() - self._began_ms < PATIENCE_MS
+        if lately and self._call is not None and self._call.probe:
+            self._tries -= 1  # the fleet sent it, to find out whether the service answers again
         tried = Try(self._tries, self._request.retries, left_ms, self._request.repeatable)
         return again_ms(tried, verdict, unsent=unsent, fraction=self._pacer.parts.world.fraction())
 

@@ -3,19 +3,22 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+import msgspec
+
 from longwatch.admission.calls import HOLD_MS, Admitted, Call, CallRequest, check, check_amount, check_weights, whole_ms
 from longwatch.admission.keys import Charge
 from longwatch.admission.ledger import NOTHING
 from longwatch.admission.refusals import KeyForgotten, overruled
-from longwatch.errors import BudgetExceeded, ConfigError, LimitRefused, NotFound
+from longwatch.errors import BudgetExceeded, ConfigError, LimitRefused, NotFound, ServicePaused
 from longwatch.policy import admission, meter
-from longwatch.policy.admission import Ask, Later, Metered, Places, Purse, Slot, Spent, TooHeavy
+from longwatch.policy.admission import Ask, Later, Metered, Places, Purse, Shut, Slot, Spent, TooHeavy
 from longwatch.policy.budget import Standing
 from longwatch.policy.call import MOST_SHARING, State, Told, borne, burial, forgotten, phase
 from longwatch.policy.limits import DIMENSIONS, Limits, Service
 from longwatch.policy.meter import NEW, Meter
 from longwatch.policy.scope import PurseCap, Scope, purses_of, scope_of
 from longwatch.policy.window import calendar_at, window_of, zone_of
+from longwatch.testing.model.gates import Gates
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,9 @@ class Limiter:
     meters: dict[str, Meter] = field(default_factory=dict[str, Meter])
     calendar_ms: int = 0
 
+    def __post_init__(self) -> None:
+        self.gates = Gates(self.now_ms, self.meters)
+
     def adopt(self, limits: Limits, rules: int) -> None:
         self.limits, self.rules = limits, rules
 
@@ -75,11 +81,18 @@ class Limiter:
         raise refusal(answer)
 
     def _scope(self, asked: CallRequest) -> Scope:
-        return scope_of(self.limits, service=asked.service, model=asked.model, budget=asked.budget, agent=asked.agent)
+        return scope_of(
+            self.limits,
+            service=asked.service,
+            model=asked.model,
+            budget=asked.budget,
+            agent=asked.agent,
+            past=asked.past,
+        )
 
     def _scope_or_none(self, kept: Kept) -> Scope:
         try:
-            return self._scope(kept.asked)
+            return self._scope(msgspec.structs.replace(kept.asked, past=None))
         except ConfigError:
             return Scope(Service(kept.asked.service), (), (), kept.purses)
 
@@ -323,8 +336,10 @@ def admitted(kept: Kept) -> Admitted:
     return Admitted(kept.asked.id, kept.asked.key, whole_ms(kept.slot_us), kept.asked.money, kept.asked.tokens)
 
 
-def refusal(answer: TooHeavy | Spent | KeyForgotten) -> Exception:
+def refusal(answer: TooHeavy | Spent | Shut | KeyForgotten) -> Exception:
     match answer:
+        case Shut():
+            return ServicePaused(answer.gate)
         case KeyForgotten():
             return answer
         case TooHeavy():

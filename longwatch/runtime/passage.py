@@ -1,0 +1,131 @@
+"""How one call goes through its gates: held back while its service pushes back, or let through as the probe."""
+
+import logging
+import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from longwatch.admission.calls import CallRequest
+from longwatch.admission.gates import shut
+from longwatch.errors import StoreUnavailable
+from longwatch.policy.answer import Verdict
+from longwatch.policy.breaker import Gate, Kind, Report
+from longwatch.policy.scope import gates_of, gauges_of
+from longwatch.runtime.loop import Retry
+from longwatch.runtime.persist import persist
+
+if TYPE_CHECKING:
+    from longwatch.admission.limiter import Limiter
+    from longwatch.runtime.world import World
+
+logger = logging.getLogger("longwatch")
+
+FRESH_MS = 50  # what this process has seen of the gates is believed for so long, by a call that has waited for its slot
+KINDS: dict[str, Kind] = {"limited": "limited", "spent": "spent", "busy": "ok", "refused": "ok", "ok": "ok"}
+
+
+class Seen:
+    """The gates that are not closed, as one process sees them. Safe in threads."""
+
+    def __init__(self, world: "World", limiter: "Limiter") -> None:
+        self._world, self._limiter = world, limiter
+        self._guard = threading.Lock()
+        self._gates: dict[str, Gate] = {}
+        self._read_ms = -FRESH_MS
+
+    def of(self, request: CallRequest) -> list[Gate]:
+        with self._guard:
+            if self._world.steady_ms() - self._read_ms >= FRESH_MS:
+                found = self._limiter.gates.all()
+                self._gates = {gate.name: gate for gate in found if gate.state != "closed"}
+                self._read_ms = self._world.steady_ms()
+            return [self._gates[name] for name in gates_of(request.service, request.model) if name in self._gates]
+
+
+class Passage:
+    """Of one call. probe: the gate that it goes through as the probe."""
+
+    def __init__(self, world: "World", limiter: "Limiter", seen: Seen, request: CallRequest) -> None:
+        self._world, self._limiter, self._seen, self._request = world, limiter, seen, request
+        self.probe: str | None = None
+        self._reported = False
+
+    def becomes_probe(self, gate: str) -> Retry | None:
+        """None: it does, or the gate is closed: ask at once. Else when to try again."""
+        found = persist(lambda: self._limiter.gates.probe(gate, self._request.id))
+        if isinstance(found, int):
+            return Retry(found - self._limiter.database.offset_ms)
+        if found is not None:
+            self.give_up()
+            self.probe = gate
+        return None
+
+    def held_back(self) -> Retry | None:
+        """Of a call that has waited for its slot: a gate has moved since. None: nothing holds it back.
+
+        Errors: ServicePaused.
+        """
+        now_ms = self._fleet_ms()
+        for gate in self._seen.of(self._request):
+            if gate.name == self.probe:
+                continue
+            if gate.state in ("paused", "parked"):
+                raise shut(gate, now_ms=now_ms)
+            if gate.state == "cooling" and gate.until_ms is not None and now_ms < gate.until_ms:
+                return Retry(gate.until_ms - self._limiter.database.offset_ms)
+            if gate.state == "open" and (wait := self.becomes_probe(gate.name)) is not None:
+                return wait
+        return None
+
+    def give_up(self) -> None:
+        """It never left: somebody else may be the probe."""
+        if self.probe is not None:
+            gate, self.probe = self.probe, None
+            self._quietly(lambda: self._limiter.gates.unprobe(gate, self._request.id))
+
+    # -- what became of it -------------------------------------------------------------------------------------------------
+
+    def answered(self, verdict: Verdict, *, left_ms: int, reason: str = "") -> None:
+        """The service has answered. left_ms: when the call left, steady of this process."""
+        kind = KINDS.get(verdict.kind, "overloaded" if verdict.certain else "failed")
+        self._report(kind, left_ms, verdict.again_ms, reason or verdict.kind)
+
+    def failed(self, *, left_ms: int, reason: str) -> None:
+        """It could not be reached, or did not answer."""
+        self._report("failed", left_ms, None, reason)
+
+    def succeeded(self, *, left_ms: int) -> None:
+        if self.probe is not None:
+            self._report("ok", left_ms, None, "")
+
+    def _report(self, kind: Kind, left_ms: int, again_ms: int | None, reason: str) -> None:
+        if self._reported or (kind == "ok" and self.probe is None):
+            return
+        self._reported = True
+        service, request = self._request.service, self._request
+        gate = service if kind == "spent" else gates_of(service, request.model)[-1]
+        left_ms += self._limiter.database.offset_ms
+        report = Report(request.id, kind, left_ms, again_ms, reason)
+        gates = [gate] if self.probe in (None, gate) else [self.probe, gate]
+        for name in gates if kind != "ok" else [self.probe or gate]:
+            self._quietly(lambda name=name: self._tell(name, report))  # type: ignore[misc]
+
+    def _tell(self, gate: str, report: Report) -> None:
+        request = self._request
+        service = self._limiter.limits.services.get(request.service)
+        rates = () if service is None else gauges_of(service, request.model)
+        found = persist(
+            lambda: self._limiter.gates.report(gate, report, agent=request.agent, task=request.task, rates=rates)
+        )
+        if found is not None and found.state in ("open", "parked"):
+            logger.warning("%s is %s: %s", gate, found.state, found.reason)
+
+    def _quietly(self, write: Callable[[], None]) -> None:
+        """What a gate does not learn now, the next call that fails tells it."""
+        try:
+            write()
+        except StoreUnavailable as error:
+            logger.warning("what a service answered could not be told to the fleet: %s", error)
+
+    def _fleet_ms(self) -> int:
+        return self._world.steady_ms() + self._limiter.database.offset_ms

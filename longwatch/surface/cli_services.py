@@ -1,0 +1,117 @@
+"""The services that are called from here: how fast they may be, whether they may be now, and pausing them."""
+
+import click
+from rich.console import RenderableType
+
+from longwatch.errors import ConfigError, nearest
+from longwatch.policy.limits import KNOWN_SERVICES, Service
+from longwatch.policy.money import Money
+from longwatch.policy.rate import format_rate, format_window
+from longwatch.policy.scope import gauges_of
+from longwatch.surface.cli_base import Group, pass_session
+from longwatch.surface.cli_look import rate_rows, rate_table
+from longwatch.surface.kept_back import gate_json, gate_lines, gate_rows, shut_gates
+from longwatch.surface.output import table
+from longwatch.surface.session import Session
+from longwatch.surface.wire import Json, listing
+
+
+@click.group(cls=Group, section="things")
+def limit() -> None:
+    """Limits: how fast services may be called."""
+
+
+@limit.command("list")
+@pass_session
+def list_limits(session: Session) -> None:
+    """Every rate in force, and which services take no calls now."""
+    rates, now_ms, gates = session.parts.calls.limiter.peek().rates, session.now_ms(), shut_gates(session)
+    data = {**listing("limits", rate_rows(rates)), "gates": gate_rows(gates)}
+    session.out.answer(data, rate_table(rates, now_ms), *gate_lines(gates, now_ms))
+
+
+@click.group(cls=Group, section="things")
+def service() -> None:
+    """Services: the APIs that are called from here."""
+
+
+@service.command("list")
+@pass_session
+def list_services(session: Session) -> None:
+    """Every service, with its limits, and whether it takes calls."""
+    held, currency, gates = session.look.held(), session.limits.currency, shut_gates(session)
+    states = {gate.name: gate.state for gate in gates}
+    data = [
+        _service_json(service, sum(row.places for row in held if row.service == service.name), currency)
+        | {"state": states.get(service.name, "closed")}
+        for service in session.limits.services.values()
+    ]
+    rows = [(row["name"], _rates(row), _places(row), row["quota"], row["price"]) for row in data]
+    empty = 'No services in the config. For example [service.stripe] rate = "25/s".'
+    shown: RenderableType = table(("service", "rates", "open calls", "quota", "price"), rows, empty=empty)
+    answer = {**listing("services", data), "gates": gate_rows(gates)}
+    session.out.answer(answer, shown, *gate_lines(gates, session.now_ms()))
+
+
+@service.command("pause")
+@click.argument("name")
+@click.option("--why", default="", help="For whoever meets it.")
+@pass_session
+def pause_service(session: Session, name: str, why: str) -> None:
+    """Refuse every call to a service, in all processes, until it is resumed."""
+    service = known_service(session, name)
+    gate = session.parts.calls.limiter.gates.pause(service.name, why)
+    session.out.answer(gate_json(gate), f"{name} is paused: longwatch service resume {name}")
+
+
+@service.command("resume")
+@click.argument("name")
+@pass_session
+def resume_service(session: Session, name: str) -> None:
+    """Let calls to a service leave again, whatever kept them back."""
+    service = known_service(session, name)
+    found = session.parts.calls.limiter.gates.resume(service.name, gauges_of(service, None))
+    words = f"{', '.join(gate.name for gate in found)}: calls leave again" if found else f"nothing kept {name} back"
+    session.out.answer({"service": name, "gates": gate_rows(found)}, words)
+
+
+def known_service(session: Session, name: str) -> Service:
+    """Errors: ConfigError."""
+    found = {name: Service(name) for name in KNOWN_SERVICES} | session.limits.services
+    if name not in found:
+        raise ConfigError(f"there is no service {name}{nearest(name, found)}", hint="longwatch service list")
+    return found[name]
+
+
+# -- services --------------------------------------------------------------------------------------------------------------
+
+
+def _service_json(service: Service, opened: int, currency: str) -> Json:
+    price = None if service.price_micros is None else str(Money(service.price_micros, currency))
+    quota = None if service.quota is None else f"{service.quota.amount}{format_window(service.quota.window)}"
+    return {
+        "name": service.name,
+        "rates": {dimension: format_rate(rate) for dimension, rate in service.rates.items()},
+        "models": {
+            pattern: {dimension: format_rate(rate) for dimension, rate in rates.items()}
+            for pattern, rates in service.models.items()
+        },
+        "open": opened,
+        "concurrency": service.concurrency,
+        "quota": quota,
+        "price": price,
+        "price_micros": service.price_micros,
+        "currency": currency,
+        "key_memory_ms": service.key_memory_ms,
+    }
+
+
+def _rates(row: Json) -> str:
+    return ", ".join(f"{dimension} {rate}" for dimension, rate in row["rates"].items())
+
+
+def _places(row: Json) -> str:
+    return str(row["open"]) if row["concurrency"] is None else f"{row['open']} of {row['concurrency']}"
+
+
+__all__ = ["limit", "service"]

@@ -1,0 +1,58 @@
+"""Which services take no calls at the moment, why, and until when."""
+
+from collections.abc import Sequence
+
+from rich.console import Group as Lines
+from rich.console import RenderableType
+
+from longwatch.policy.breaker import Gate
+from longwatch.policy.duration import format_ms
+from longwatch.surface.output import ago, heading, table
+from longwatch.surface.session import Session
+from longwatch.surface.wire import Json, at
+
+
+def shut_gates(session: Session) -> list[Gate]:
+    """Those through which not every call may go now."""
+    now_ms = session.now_ms()
+    found = session.parts.calls.limiter.gates.all()
+    return [gate for gate in found if gate.state != "closed" and not _is_over(gate, now_ms)]
+
+
+def _is_over(gate: Gate, now_ms: int) -> bool:
+    return gate.state == "cooling" and gate.until_ms is not None and gate.until_ms <= now_ms
+
+
+def gate_rows(gates: Sequence[Gate]) -> list[Json]:
+    return [gate_json(gate) for gate in gates]
+
+
+def gate_json(gate: Gate) -> Json:
+    service, _, model = gate.name.partition("/")
+    return {
+        "service": service,
+        "model": model or None,
+        "state": gate.state,
+        "since_at": at(gate.since_ms),
+        "until_at": None if gate.until_ms is None else at(gate.until_ms),
+        "reason": gate.reason,
+        "failures": gate.failures,
+        "probe": gate.probe,
+    }
+
+
+def gate_lines(gates: Sequence[Gate], now_ms: int) -> list[RenderableType]:
+    """What keeps calls back, in words; nothing when nothing does."""
+    if not gates:
+        return []
+    rows = [(gate.name, gate.state, ago(gate.since_ms, now_ms), _until(gate, now_ms), gate.reason) for gate in gates]
+    return [Lines(heading("kept back"), table(("service", "state", "since", "until", "why"), rows, empty=""))]
+
+
+def _until(gate: Gate, now_ms: int) -> str:
+    if gate.state == "paused":
+        return "it is resumed"
+    if gate.probe is not None:
+        return f"{gate.probe} is answered"
+    left_ms = max(0, (gate.until_ms or now_ms) - now_ms)
+    return f"in {format_ms(left_ms)}" if gate.state == "cooling" else f"a probe in {format_ms(left_ms)}"

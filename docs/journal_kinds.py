@@ -22,6 +22,7 @@ MEANINGS = {
     "budget.parked": "the admission engine lost its memory: what it had been allotted and nobody wrote down counts as spent",
     "budget.warned": "what was spent has reached a `warn` fraction of the cap, once per window",
     "call.admitted": "a call has its slot, its meters have advanced, its money is held",
+    "call.degraded": "its budget had no room for the model `from`: it is made with `to`. Told of its run, else of the call",
     "call.late": "the caller woke too late for its slot and was given another one",
     "call.recharged": "another call with its key, at a service that remembers keys, bears its charge or gives it back",
     "call.released": "proven not to have been sent: it costs nothing",

@@ -24,7 +24,8 @@ class CallRequest(msgspec.Struct, frozen=True):
     id: made by the caller, so that a repetition after a lost reply finds the same admission. key: the same on every
     attempt at the same call; the id itself when nobody gave one. weights: units by dimension of the service's rates.
     money: the worst case in micro-units of the fleet's currency. tokens: the worst case, for budgets of tokens.
-    until_ms: the latest slot of use to the caller, None: any. once: the admission survives a power cut.
+    until_ms: the latest slot of use to the caller, None: any. once: the admission survives a power cut. instead_of: the
+    model that was asked for, where the budget had no room for it and `model` takes its place.
     """
 
     id: str
@@ -43,6 +44,7 @@ class CallRequest(msgspec.Struct, frozen=True):
     tokens: int = 0
     until_ms: int | None = None
     once: bool = False
+    instead_of: str | None = None
 
     @property
     def calls(self) -> int:
@@ -58,7 +60,8 @@ def facts_of(request: CallRequest) -> dict[str, object]:
         "key": request.key,
         "money": request.money,
     }
-    return facts | ({"model": request.model} if request.model else {})
+    facts |= {"model": request.model} if request.model else {}
+    return facts | ({"instead_of": request.instead_of} if request.instead_of else {})
 
 
 @dataclass(frozen=True)

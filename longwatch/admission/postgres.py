@@ -101,7 +101,7 @@ class PostgresLimiter(Limiter):
         check(request)
         prepared = self.scope(request.service, request.model, request.budget, request.agent)
         keyed = prepared.scope.service.key_memory_ms is not None and request.key != request.id
-        if keyed or too_heavy(prepared, request):
+        if keyed or too_heavy(prepared, request) or request.instead_of is not None:
             return super().admit(request)
         told = self._told_of(prepared)
         facts = self.journal.redactor.clean(encode(facts_of(request)).decode())

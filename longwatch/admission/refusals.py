@@ -1,5 +1,6 @@
 """Decisions that are refusals, as errors: what happened, why with figures, what to do."""
 
+from longwatch.admission.calls import CallRequest
 from longwatch.errors import BudgetExceeded, ConfigError, LimitRefused, LongwatchError, Refused
 from longwatch.policy.admission import Spent, TooHeavy
 from longwatch.policy.limits import Limits
@@ -54,6 +55,12 @@ def spent(refused: Spent, limits: Limits, *, wall_ms: int) -> Refused:
         hint=_raise_it(sort, name, found.dimension),
         retry_after=retry_after,
     )
+
+
+def nor_cheaper(refused: Refused, last: CallRequest, limits: Limits) -> Refused:
+    """The refusal of a call, when none of the cheaper models got it through either. last: it with the cheapest of them."""
+    refused.message += f"\n  nor {_amount(last.money, 'money', limits)} for {last.model}, the cheapest of its models."
+    return refused
 
 
 def _who(sort: str, name: str) -> str:

@@ -108,6 +108,9 @@ def _purse(at: KeyPath, purse: Budget, limits: Limits) -> Iterator[tuple[str, st
     yield from _caps(at, purse.caps, limits)
     if at[0] == "budget":
         yield dotted((*at, "warn")), render(list(purse.warn))
+        yield dotted((*at, "then")), "cheaper" if purse.models else "stop"
+        if purse.models:
+            yield dotted((*at, "models")), render(list(purse.models))
 
 
 def _caps(at: KeyPath, caps: dict[str, tuple[Cap, ...]], limits: Limits) -> Iterator[tuple[str, str]]:

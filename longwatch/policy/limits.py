@@ -55,11 +55,13 @@ class Service:
 
 @dataclass(frozen=True)
 class Budget:
-    """Who pays: a named purse. caps by dimension (money, calls, tokens); warn: fractions of a cap, ascending."""
+    """Who pays: a named purse. caps by dimension (money, calls, tokens); warn: fractions of a cap, ascending; models: to
+    fall back on when the money is spent, dearest first, none: the call is refused."""
 
     name: str
     caps: dict[str, tuple[Cap, ...]] = field(default_factory=dict[str, tuple[Cap, ...]])
     warn: tuple[float, ...] = ()
+    models: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -28,24 +28,29 @@ class PurseCap(NamedTuple):
 
 
 class Scope(NamedTuple):
-    """Everything that decides about a call. purses: all it is charged to, with or without caps."""
+    """Everything that decides about a call. purses: all it is charged to, with or without caps. models: that its budget
+    falls back on."""
 
     service: Service
     gauges: tuple[Gauge, ...]
     caps: tuple[PurseCap, ...]
     purses: tuple[str, ...]
+    models: tuple[str, ...] = ()
 
 
 def scope_of(limits: Limits, *, service: str, model: str | None, budget: str | None, agent: str) -> Scope:
     """Errors: ConfigError for a service or budget that the limits do not know."""
     found = resolve_service(limits, service)
     caps = _fleet_caps(limits)
+    models: tuple[str, ...] = ()
     if budget is not None:
-        caps += _purse_caps(f"budget:{budget}", resolve_budget(limits, budget))
+        payer = resolve_budget(limits, budget)
+        caps, models = caps + _purse_caps(f"budget:{budget}", payer), payer.models
     if agent in limits.agents:
         caps += _purse_caps(f"agent:{agent}", limits.agents[agent])
     caps += _quota(found)
-    return Scope(found, gauges_of(found, model), tuple(caps), purses_of(service=service, budget=budget, agent=agent))
+    purses = purses_of(service=service, budget=budget, agent=agent)
+    return Scope(found, gauges_of(found, model), tuple(caps), purses, models)
 
 
 def caps_of(limits: Limits) -> list[PurseCap]:

@@ -27,9 +27,20 @@ from msgspec.structs import replace
 
 from longwatch.admission.calls import Admitted, CallRequest
 from longwatch.admission.refusals import KeyForgotten as KeyForgotten
-from longwatch.errors import ConfigError, LongwatchError, NotFound, StoreUnavailable, WaitTimeout
+from longwatch.admission.refusals import nor_cheaper
+from longwatch.errors import (
+    BudgetExceeded,
+    ConfigError,
+    LimitRefused,
+    LongwatchError,
+    NotFound,
+    Refused,
+    StoreUnavailable,
+    WaitTimeout,
+)
 from longwatch.policy.admission import Later
 from longwatch.policy.backoff import Backoff
+from longwatch.policy.degrade import Way, helps
 from longwatch.policy.estimate import micros_of, spent_micros
 from longwatch.policy.limits import DIMENSIONS
 from longwatch.policy.meter import JITTER_MS
@@ -54,8 +65,9 @@ POLL = Backoff(first_ms=10, most_ms=250)  # while what is waited for has no know
 class Call:
     """One use of a service. `.id`, `.key` to send as the idempotency key, `.start_at`, `.waited_ms`."""
 
-    def __init__(self, calls: "Calls", request: CallRequest, wait_ms: int | None) -> None:
-        self._calls, self._request, self._wait_ms = calls, request, wait_ms
+    def __init__(self, calls: "Calls", request: CallRequest, wait_ms: int | None, ways: tuple[Way, ...] = ()) -> None:
+        """ways: cheaper models to fall back on, the dearest first."""
+        self._calls, self._request, self._wait_ms, self._ways = calls, request, wait_ms, ways
         self.id, self.key, self.owner = request.id, request.key, request.owner
         self._begun_ms: int | None = None  # steady, of this process
         self._left_ms: int | None = None
@@ -67,7 +79,8 @@ class Call:
 
     def again(self) -> "Call":
         """The same call once more, after an attempt that came to nothing: with its key, and a turn of its own."""
-        return Call(self._calls, replace(self._request, id=self._calls.world.new_id("call")), self._wait_ms)
+        request = replace(self._request, id=self._calls.world.new_id("call"))
+        return Call(self._calls, request, self._wait_ms, self._ways)
 
     # -- waiting for its turn ------------------------------------------------------------------------------------------
 
@@ -100,18 +113,43 @@ class Call:
         return self._until_slot()
 
     def _ask(self) -> Admitted | Later:
-        request = self._request
-        if self._wait_ms is not None:
-            request = replace(request, until_ms=self._until_ms() + self._offset_ms())
         self._asked = True
         try:
             self._calls.owed.pay()
-            answer = persist(lambda: self._calls.limiter.admit(request))
+            answer = self._admit()
             self._asked = isinstance(answer, Admitted)
         except LongwatchError as error:
             self._asked = isinstance(error, StoreUnavailable)
             raise
         return answer
+
+    def _admit(self) -> Admitted | Later:
+        """Refused for money, it is asked for with the next cheaper model, which it keeps from then on (policy.degrade).
+
+        Errors: of the model that was asked for, when no other fits either.
+        """
+        first: Refused | None = None
+        while True:
+            request = self._request
+            if self._wait_ms is not None:
+                request = replace(request, until_ms=self._until_ms() + self._offset_ms())
+            try:
+                return persist(partial(self._calls.limiter.admit, request))
+            except (BudgetExceeded, LimitRefused) as refusal:
+                first = first or refusal
+                if helps(first) and self._ways:
+                    self._step_down()
+                elif first is refusal:
+                    raise
+                else:
+                    raise nor_cheaper(first, request, self._calls.limiter.limits) from refusal
+
+    def _step_down(self) -> None:
+        """Ask for the next model from now on. Nothing is held for the one before it: it was refused."""
+        way, self._ways = self._ways[0], self._ways[1:]
+        asked = self._request.instead_of or self._request.model
+        self._request = replace(self._request, model=way.model, money=way.micros, instead_of=asked)
+        self._calls.world.reach("call.degraded")
 
     def _soon(self) -> Retry:
         """The engine is away and may be back: ask again."""
@@ -283,6 +321,16 @@ class Call:
         self._close(lambda: self._calls.limiter.release(self.id, owner=self.owner))
 
     # -- what there is to know -----------------------------------------------------------------------------------------
+
+    @property
+    def model(self) -> str | None:
+        """The model to use, once the block is entered: a cheaper one where the budget had no room for the one asked for."""
+        return self._request.model
+
+    @property
+    def instead_of(self) -> str | None:
+        """The model that was asked for, where `model` takes its place; else None."""
+        return self._request.instead_of
 
     @property
     def start_at(self) -> datetime:

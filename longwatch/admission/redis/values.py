@@ -38,6 +38,7 @@ class Who(msgspec.Struct, array_like=True, frozen=True):
     step: str | None
     lane: str
     keyed: bool  # its service remembers its key, as the limits were when it was admitted
+    instead_of: str | None = None  # the model that was asked for
 
 
 _who = msgspec.json.Decoder(Who)
@@ -55,6 +56,7 @@ def who_of(asked: CallRequest, *, keyed: bool) -> Who:
         asked.step,
         asked.lane,
         keyed,
+        asked.instead_of,
     )
 
 

@@ -92,7 +92,8 @@ def _amount(value: int, dimension: str, limits: Limits) -> str:
 
 def _raise_it(sort: str, name: str, dimension: str) -> str:
     if sort == "budget":
-        return f"Wait, or raise it: [budget.{name}] {dimension} in longwatch.toml."
+        hint = f"Wait, or raise it: [budget.{name}] {dimension} in longwatch.toml"
+        return f"{hint}, or longwatch budget set {name} AMOUNT --until DATE." if dimension == "money" else f"{hint}."
     where = f"[agent.{name}]" if sort == "agent" else "[fleet]"
     return f"Wait, or raise it: {where} {dimension} in longwatch.toml."
 

@@ -65,8 +65,18 @@ class Budget:
 
 
 @dataclass(frozen=True)
+class Override:
+    """A cap on a budget's money that was set by hand. until_ms: by the calendar, epoch; None: until it is cleared."""
+
+    budget: str
+    cap: Cap
+    until_ms: int | None = None
+
+
+@dataclass(frozen=True)
 class Limits:
-    """All of it. money: caps of the whole fleet. An empty mapping of services or budgets: none is named, none refused."""
+    """All of it. money: caps of the whole fleet. An empty mapping of services or budgets: none is named, none refused.
+    overrides: of the budgets, which are as the config has them; the config itself has none."""
 
     currency: str = "USD"
     exchange: dict[str, int] = field(default_factory=dict[str, int])  # micro-units of currency per unit of another
@@ -76,3 +86,4 @@ class Limits:
     budgets: dict[str, Budget] = field(default_factory=dict[str, Budget])
     agents: dict[str, Budget] = field(default_factory=dict[str, Budget])  # caps of single agents
     admission: str = ""  # the engine that decides, "redis"; empty: the state's own
+    overrides: tuple[Override, ...] = ()

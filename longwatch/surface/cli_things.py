@@ -1,4 +1,4 @@
-"""The nouns: task, batch, lease, limit, budget, service."""
+"""The nouns: task, batch, lease, limit, service."""
 
 import json
 import sys
@@ -18,7 +18,7 @@ from longwatch.runtime.storable import canonical
 from longwatch.store.moves import Task
 from longwatch.surface import cli_show
 from longwatch.surface.cli_base import BadUse, Group, pass_session
-from longwatch.surface.cli_look import cap_rows, cap_table, first_line, rate_rows, rate_table
+from longwatch.surface.cli_look import first_line, rate_rows, rate_table
 from longwatch.surface.output import ago, table
 from longwatch.surface.pieces import Lane
 from longwatch.surface.session import Session
@@ -309,7 +309,7 @@ def release_lease(session: Session, id: str) -> None:
     session.out.answer({**lease_json(found), "released": True}, f"{names} is free; {found.agent} has lost {id}")
 
 
-# -- limit, budget, service ------------------------------------------------------------------------------------------------
+# -- limit, service --------------------------------------------------------------------------------------------------------
 
 
 @click.group(cls=Group, section="things")
@@ -323,19 +323,6 @@ def list_limits(session: Session) -> None:
     """Every rate in force, and when the next call could leave."""
     rates = session.parts.calls.limiter.peek().rates
     session.out.answer(listing("limits", rate_rows(rates)), rate_table(rates, session.now_ms()))
-
-
-@click.group(cls=Group, section="things")
-def budget() -> None:
-    """Budgets: who pays, and how much is left."""
-
-
-@budget.command("list")
-@pass_session
-def list_budgets(session: Session) -> None:
-    """Every cap in force, with what is spent and held."""
-    caps, limits = session.parts.calls.limiter.peek().caps, session.limits
-    session.out.answer(listing("budgets", cap_rows(caps, limits.currency)), cap_table(caps, limits))
 
 
 @click.group(cls=Group, section="things")
@@ -386,4 +373,4 @@ def _places(row: Json) -> str:
     return str(row["open"]) if row["concurrency"] is None else f"{row['open']} of {row['concurrency']}"
 
 
-__all__ = ["batch", "budget", "lease", "limit", "service", "task"]
+__all__ = ["batch", "lease", "limit", "service", "task"]

@@ -5,7 +5,7 @@ from typing import Literal
 
 from longwatch.admission import keys, refusals
 from longwatch.admission.calls import HOLD_MS, Admitted, Call, CallRequest, check, check_amount, check_weights, whole_ms
-from longwatch.admission.limiter import PAGE, Limiter, no_such_call
+from longwatch.admission.limiter import PAGE, Limiter, held_up, no_such_call, scope_asked
 from longwatch.admission.listing import Standings, standings
 from longwatch.admission.redis.book import Book
 from longwatch.admission.redis.link import Link
@@ -70,7 +70,7 @@ class RedisLimiter(Limiter):
         self.link = link
         self._clock, self._given = clock, given
         self._records = Records(database, Book(self._ledger), self._run, lambda: self.pending())
-        self._memory = Memory(database, journal, link, new_token, self._now, rules=rules)
+        self._memory = Memory(database, journal, link, new_token, self._now)
         self._recent: dict[str, Known] = {}  # calls of this process, as they were admitted
         link.greet = self._memory.greet
         with database.read() as tx:
@@ -109,20 +109,23 @@ class RedisLimiter(Limiter):
 
     def admit(self, request: CallRequest) -> Admitted | Later:
         check(request)
-        prepared = self.scope(request.service, request.model, request.budget, request.agent)
+        force = self._force
+        prepared = scope_asked(force, request)
         refused = self._forgotten(prepared, request) if is_keyed(prepared, request) else None
-        if request.id in self._recent and (before := self._before(prepared, request, refused)) is not None:
+        if request.id in self._recent and (before := self._before(request, refused)) is not None:
             return before
-        answer = refused or self._decided(prepared, request)
+        answer = refused or self._decided(request)
         if isinstance(answer, Later) and answer.reason != "rate" and self.expire():
-            answer = self._decided(prepared, request)
+            answer = self._decided(request)
+        if held_up(answer) and self._refresh(force):
+            return self.admit(request)
         if isinstance(answer, Admitted | Later):
             return answer
         raise self._refusal(answer, self._clock.wall_ms())
 
-    def _before(self, prepared: Prepared, request: CallRequest, refused: LongwatchError | None) -> Admitted | None:
+    def _before(self, request: CallRequest, refused: LongwatchError | None) -> Admitted | None:
         """The answer of a call that was admitted before, and may have ended."""
-        answer = refused or self._decided(prepared, request, dry=True)
+        answer = refused or self._decided(request, dry=True)
         if isinstance(answer, Later) and answer.reason != "rate":
             self.expire()
         self._records.flush()
@@ -138,10 +141,12 @@ class RedisLimiter(Limiter):
             return keys.forgotten(tx, prepared, request, keys.uses(tx, prepared, request))
 
     def _decided(
-        self, prepared: Prepared, request: CallRequest, *, dry: bool = False
+        self, request: CallRequest, *, dry: bool = False
     ) -> Admitted | Later | Spent | TooHeavy | LongwatchError | None:
         """dry: as it would be were it not admitted already; None, where it would be."""
-        asked = asked_of(prepared, request, rules=self.rules, dry=dry)
+        force = self._force
+        prepared = scope_asked(force, request)
+        asked = asked_of(force, prepared, request, dry=dry)
         needs = {"money": request.money, "calls": request.calls, "tokens": request.tokens}
         for _ in range(ROUNDS):
             caps = self._caps_of(prepared)
@@ -160,6 +165,9 @@ class RedisLimiter(Limiter):
                     return None
                 case "windows":
                     self._calendar_ms = said["cal"]
+                    if self._calendar_ms >= force.turns_ms:
+                        self._turn(force, self._calendar_ms)
+                        return self._decided(request, dry=dry)
                 case "open":
                     self._memory.open(caps)
                 case "raise":
@@ -168,8 +176,10 @@ class RedisLimiter(Limiter):
                     self._records.flush()
                     self._memory.fill()
                 case _:
-                    if not self._memory.adopt(self.rules):
-                        return refusals.overruled()
+                    if not self._memory.adopt(force.rules):
+                        if not self._refresh(force):
+                            return refusals.overruled()
+                        return self._decided(request, dry=dry)
         raise undecided(self.link, ROUNDS)
 
     def _caps_of(self, prepared: Prepared) -> Caps:
@@ -306,6 +316,8 @@ class RedisLimiter(Limiter):
 
     def _beat(self, owner: str) -> int:
         _, said, _ = self._run("beat", {"owner": owner, "hold": HOLD_MS})
+        if self._refresh(self._force):
+            self.announce()  # whoever changed the rules may have died before he could
         self._records.flush()
         super().beat(owner)
         return int(said["n"])
@@ -344,6 +356,9 @@ class RedisLimiter(Limiter):
     def _listed(self, which: Said) -> list[Known]:
         _, said, shift_us = self._run("list", which)
         return [listed(each, shift_us) for each in said["calls"] or () if each.get("c")]
+
+    def announce(self) -> None:
+        self._run("rules", {"rules": self.rules})
 
     # -- writing down --------------------------------------------------------------------------------------------------
 

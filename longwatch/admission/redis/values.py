@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from longwatch.admission.calls import HOLD_MS, CallRequest, Weights, weights_of
+from longwatch.admission.in_force import InForce
 from longwatch.admission.keys import Charge
 from longwatch.admission.standing import Prepared
 from longwatch.db.connection import Row
@@ -173,13 +174,14 @@ def said_of(row: Row, shift_us: int) -> Said:
     }
 
 
-def asked_of(prepared: Prepared, request: CallRequest, *, rules: int, dry: bool) -> Said:
+def asked_of(force: InForce, prepared: Prepared, request: CallRequest, *, dry: bool) -> Said:
     """The question, but for the caps."""
     scope = prepared.scope
     return {
         "id": request.id,
         "owner": request.owner,
-        "rules": rules,
+        "rules": force.rules,
+        "turns": force.turns_ms,
         "until_us": None if request.until_ms is None else request.until_ms * 1000,
         "most": scope.service.concurrency,
         "gauges": [gauge(each, w=request.weights.get(each.dimension, 0)) for each in scope.gauges],

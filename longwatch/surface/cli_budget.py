@@ -40,9 +40,9 @@ def list_budgets(session: Session) -> None:
 @click.option("--clear", is_flag=True, help="The config's caps count again.")
 @pass_session
 def set_budget(session: Session, name: str, money: tuple[str, ...], until: str | None, clear: bool) -> None:
-    """Put a cap on MONEY in place of the config's, at once for everybody: budget set growth "60 GBP/month".
+    """Put a cap in place of the config's for a while, for everybody.
 
-    It stands in for the config's cap of the same window. It is kept in the state; the file stays as it is, and counts
+    budget set growth "60 GBP/month" --until 2026-12-01. It stands in for the config's cap of the same window. It is kept in the state; the file stays as it is, and counts
     again when the date has come.
     """
     _refuse_the_governed()

@@ -42,8 +42,8 @@ def list_budgets(session: Session) -> None:
 def set_budget(session: Session, name: str, money: tuple[str, ...], until: str | None, clear: bool) -> None:
     """Put a cap in place of the config's for a while, for everybody.
 
-    budget set growth "60 GBP/month" --until 2026-12-01. It stands in for the config's cap of the same window. It is kept in the state; the file stays as it is, and counts
-    again when the date has come.
+    budget set growth "60 GBP/month" --until 2026-12-01. It stands in for the config's cap of the same window, is kept
+    in the state, and counts at once. The file stays as it is, and counts again when the date has come.
     """
     _refuse_the_governed()
     if clear == bool(money) or (clear and until):

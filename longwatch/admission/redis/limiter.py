@@ -1,7 +1,6 @@
 """The limiter over Redis: the same methods as the state's own, each one decision of the script."""
 
 from collections.abc import Callable, Mapping
-from typing import Literal
 
 from longwatch.admission import keys, refusals
 from longwatch.admission.calls import HOLD_MS, Admitted, Call, CallRequest, check, check_amount, check_weights, whole_ms
@@ -23,17 +22,17 @@ from longwatch.admission.redis.values import (
     is_heavy,
     is_keyed,
     known,
+    later,
     listed,
     meters_of,
     said_of,
+    spent,
     text,
 )
 from longwatch.admission.standing import Prepared
 from longwatch.db.connection import Clock, Database
 from longwatch.errors import ConfigError, LongwatchError, StoreUnavailable
-from longwatch.policy import budget
 from longwatch.policy.admission import HORIZON_US, Later, Spent, TooHeavy
-from longwatch.policy.budget import Standing
 from longwatch.policy.call import MOVES, burial
 from longwatch.policy.limits import DIMENSIONS, Limits
 from longwatch.policy.window import PARTED_MS
@@ -42,12 +41,6 @@ from longwatch.store.journal import Journal
 LOOSE_MS = 30_000  # an ended call that its process has not written down by then is anybody's to write
 REMEMBERED = 4_096  # ids of calls of this process that may be asked for again
 ROUNDS = 12  # of what Redis has to be told before it can answer one question
-
-
-def later(said: Said, shift_us: int) -> Later:
-    at_us = said.get("at")
-    reason: Literal["rate", "concurrency", "budget"] = said["reason"]
-    return Later(None if at_us is None else at_us + shift_us, reason, text(said["what"]))
 
 
 class RedisLimiter(Limiter):
@@ -160,7 +153,7 @@ class RedisLimiter(Limiter):
                 case "heavy":
                     return TooHeavy(text(said["name"]), said["w"], said["most"])
                 case "spent":
-                    return self._spent(caps, said, needs)
+                    return spent(caps, said, needs)
                 case "dry":
                     return None
                 case "windows":
@@ -200,22 +193,6 @@ class RedisLimiter(Limiter):
         else:
             self._records.keep(call)
         return Admitted(request.id, request.key, whole_ms(call.slot_us), call.hold.money, call.hold.tokens)
-
-    def _spent(self, caps: Caps, said: Said, needs: Mapping[str, int]) -> Spent:
-        place: int = said["i"]
-        cap, window = caps.windows[place - 1]
-        at = Standing(
-            cap.purse,
-            cap.dimension,
-            cap.cap,
-            window.starts_ms,
-            window.ends_ms,
-            said["spent"],
-            said["held"],
-            said["places"],
-        )
-        assert budget.decide(at, needs[cap.dimension]) == "exceeded", "the script refused what the policy does not"
-        return Spent(at, needs[cap.dimension])
 
     def reslot(self, call: str, *, owner: str) -> Admitted:
         kept = self._kept(call, owner)

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from math import gcd
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import msgspec
 
@@ -13,8 +13,9 @@ from longwatch.admission.in_force import InForce
 from longwatch.admission.keys import Charge
 from longwatch.admission.standing import Prepared
 from longwatch.db.connection import Row
-from longwatch.policy import meter
-from longwatch.policy.admission import HORIZON_US, SOONEST_US
+from longwatch.policy import budget, meter
+from longwatch.policy.admission import HORIZON_US, SOONEST_US, Later, Spent
+from longwatch.policy.budget import Standing
 from longwatch.policy.limits import Rate
 from longwatch.policy.meter import Meter
 from longwatch.policy.scope import Gauge, PurseCap, purses_of
@@ -216,6 +217,12 @@ def admitted_of(prepared: Prepared, request: CallRequest, said: Said, shift_us: 
     )
 
 
+def later(said: Said, shift_us: int) -> Later:
+    at_us = said.get("at")
+    reason: Literal["rate", "concurrency", "budget"] = said["reason"]
+    return Later(None if at_us is None else at_us + shift_us, reason, text(said["what"]))
+
+
 # -- limits ----------------------------------------------------------------------------------------------------------------
 
 
@@ -282,3 +289,12 @@ def meters_of(said: Any, shift_us: int) -> dict[str, Meter]:
         text(name): Meter(free + shift_us if free else 0, last + shift_us if last else 0, total)
         for name, (free, last, total) in found.items()
     }
+
+
+def spent(caps: Caps, said: Said, needs: Mapping[str, int]) -> Spent:
+    place: int = said["i"]
+    cap, window = caps.windows[place - 1]
+    figures = said["spent"], said["held"], said["places"]
+    at = Standing(cap.purse, cap.dimension, cap.cap, window.starts_ms, window.ends_ms, *figures)
+    assert budget.decide(at, needs[cap.dimension]) == "exceeded", "the script refused what the policy does not"
+    return Spent(at, needs[cap.dimension])

@@ -19,9 +19,12 @@ NOT_FACTS = ("agent", "task")  # columns of every record
 MEANINGS = {
     "batch.submitted": "a batch was opened; its tasks follow",
     "budget.broken": "ended calls cost more than the cap: a hold was too small. P4 is broken, and it is told, not hidden",
+    "budget.cleared": "a cap that `budget set` had put in place of the config's counts no more",
     "budget.parked": "the admission engine lost its memory: what it had been allotted and nobody wrote down counts as spent",
+    "budget.set": "a person put a cap on money in place of the config's, until it is cleared or its date has come",
     "budget.warned": "what was spent has reached a `warn` fraction of the cap, once per window",
     "call.admitted": "a call has its slot, its meters have advanced, its money is held",
+    "call.degraded": "its budget had no room for the model `from`: it is made with `to`. Told of its run, else of the call",
     "call.late": "the caller woke too late for its slot and was given another one",
     "call.recharged": "another call with its key, at a service that remembers keys, bears its charge or gives it back",
     "call.released": "proven not to have been sent: it costs nothing",

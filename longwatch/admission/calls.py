@@ -25,7 +25,8 @@ class CallRequest(msgspec.Struct, frozen=True):
     attempt at the same call; the id itself when nobody gave one. weights: units by dimension of the service's rates.
     money: the worst case in micro-units of the fleet's currency. tokens: the worst case, for budgets of tokens.
     until_ms: the latest slot of use to the caller, None: any. once: the admission survives a power cut. past: the gate
-    that it goes through as a probe.
+    that it goes through as a probe. instead_of: the model that was asked for, where the budget had no room for it and
+    `model` takes its place.
     """
 
     id: str
@@ -45,6 +46,7 @@ class CallRequest(msgspec.Struct, frozen=True):
     until_ms: int | None = None
     once: bool = False
     past: str | None = None
+    instead_of: str | None = None
 
     @property
     def calls(self) -> int:
@@ -60,7 +62,8 @@ def facts_of(request: CallRequest) -> dict[str, object]:
         "key": request.key,
         "money": request.money,
     }
-    return facts | ({"model": request.model} if request.model else {})
+    facts |= {"model": request.model} if request.model else {}
+    return facts | ({"instead_of": request.instead_of} if request.instead_of else {})
 
 
 @dataclass(frozen=True)

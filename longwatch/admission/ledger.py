@@ -93,6 +93,15 @@ class Ledger:
             wait_ms=wait_ms,
             **facts_of(request),
         )
+        self.tell_degraded(tx, request)
+
+    def tell_degraded(self, tx: Transaction, request: CallRequest) -> None:
+        """Of a call whose model is not the one that was asked for; on its run, where it has one."""
+        if request.instead_of is not None:
+            facts = {"from": request.instead_of, "to": request.model, "budget": request.budget, "call": request.id}
+            self.journal.append(
+                tx, "call.degraded", request.run or request.id, agent=request.agent, task=request.task, **facts
+            )
 
     def settle(self, tx: Transaction, row: Row, charge: Charge, used: Mapping[str, int]) -> None:
         """The cost is known. used: actual units by dimension, where they are known. Twice replaces."""

@@ -19,24 +19,27 @@ from longwatch.admission.calls import (
     weights_of,
 )
 from longwatch.admission.gates import Gates, shut
+from longwatch.admission.in_force import InForce, Outdated
 from longwatch.admission.keys import Charge
 from longwatch.admission.ledger import Ledger
 from longwatch.admission.listing import Standings, standings
 from longwatch.admission.standing import Prepared
 from longwatch.db.connection import Database, Row, Transaction
-from longwatch.errors import ConfigError, LongwatchError, NotFound
+from longwatch.errors import LongwatchError, NotFound
 from longwatch.policy import admission
 from longwatch.policy.admission import Ask, Decision, Later, Metered, Shut, Slot, Spent, TooHeavy
 from longwatch.policy.breaker import Gate
 from longwatch.policy.call import burial
-from longwatch.policy.limits import Limits, Service
+from longwatch.policy.difference import limits_from_json, limits_to_json
+from longwatch.policy.limits import Limits
 from longwatch.policy.meter import NEW, Meter
-from longwatch.policy.scope import Scope, gate_of_meter, purses_of, scope_of
-from longwatch.policy.window import zone_of
+from longwatch.policy.override import bare
+from longwatch.policy.scope import gate_of_meter
+from longwatch.store.fleet import kept_config
 from longwatch.store.journal import Journal
 
 PAGE = 500
-KNOWN = 1024  # scopes kept; there are as many as combinations of service, model, budget and agent in use
+Answer = Decision | Admitted | Outdated | LongwatchError
 
 
 class Limiter:
@@ -52,8 +55,7 @@ class Limiter:
 
     def adopt(self, limits: Limits, rules: int) -> None:
         """From now on decide by these limits; what is reserved, held and spent stays."""
-        self.rules, self.limits, self._zone = rules, limits, zone_of(limits.timezone)
-        self._scopes: dict[tuple[str, str | None, str | None, str, str | None], Prepared] = {}
+        self._force, self.rules, self.limits = InForce.of(limits, rules, at_ms=0), rules, limits
 
     # -- in ----------------------------------------------------------------------------------------------------------------
 
@@ -63,44 +65,69 @@ class Limiter:
         Errors: LimitRefused (never, or the quota is spent), ServicePaused, BudgetExceeded, KeyForgotten, ConfigError.
         """
         check(request)
-        prepared = self.scope_for(request)
+        force = self._force
+        prepared = scope_asked(force, request)
         answer, wall_ms = self.database.hopefully(
-            lambda tx: (self._admit(tx, prepared, request), tx.wall_ms), part="calls", durable=request.once
+            lambda tx: (self._admit(tx, force, prepared, request), tx.wall_ms), part="calls", durable=request.once
         )
+        if held_up(answer) and self._refresh(force):
+            return self.admit(request)
         if isinstance(answer, Admitted | Later):
             return answer
         raise self._refusal(answer, wall_ms)
 
-    def _admit(
-        self, tx: Transaction, prepared: Prepared, request: CallRequest
-    ) -> "Decision | Admitted | LongwatchError":
+    def _admit(self, tx: Transaction, force: InForce, prepared: Prepared, request: CallRequest) -> Answer:
         used = keys.uses(tx, prepared, request)
-        answer = keys.forgotten(tx, prepared, request, used) or self._decide(tx, prepared, request, used)
+        answer = keys.forgotten(tx, prepared, request, used) or self._decide(tx, force, request, used)
         if isinstance(answer, Later) and answer.reason != "rate" and self._expire(tx, PAGE):
-            answer = self._decide(tx, prepared, request, used)  # what it waits for was held by somebody long gone
+            answer = self._decide(tx, force, request, used)  # what it waits for was held by somebody long gone
         if isinstance(answer, TooHeavy | Spent | Shut | Later | LongwatchError):
             row = tx.one("call.by_id", id=request.id)  # a repetition is held up by nothing, least of all by itself
             answer = answer if row is None else admitted(row)
         return answer
 
-    def _decide(
-        self, tx: Transaction, prepared: Prepared, request: CallRequest, used: Row | None
-    ) -> "Decision | Admitted | LongwatchError":
-        read = standing.read(tx, prepared, request)
+    def _decide(self, tx: Transaction, force: InForce, request: CallRequest, used: Row | None) -> Answer:
+        read = standing.read(tx, scope_asked(force, request), request)
+        if read.calendar_ms >= force.turns_ms:
+            force = self._turn(force, read.calendar_ms)
+            read = standing.read(tx, scope_asked(force, request), request)
         decision = admission.decide(read.ask)
         if not isinstance(decision, Slot):
             return decision
         sharing = keys.sharing(used)
-        if self._ledger.add(tx, request, read, decision, rules=self.rules, hold_ms=HOLD_MS, sharing=sharing):
+        if self._ledger.add(tx, request, read, decision, rules=force.rules, hold_ms=HOLD_MS, sharing=sharing):
             slot_ms = -(-decision.at_us // 1000)
             return Admitted(request.id, request.key, slot_ms, request.money, request.tokens)
         before = tx.one("call.by_id", id=request.id)
-        return refusals.overruled() if before is None else admitted(before)
+        return Outdated() if before is None else admitted(before)
+
+    def _turn(self, force: InForce, calendar_ms: int) -> InForce:
+        """An override has ended: without it."""
+        turned = force.at(calendar_ms)
+        if self._force is force:
+            self._force = turned
+        return turned
+
+    def _refresh(self, force: InForce) -> bool:
+        """Whether others have changed only overrides since these were in force; what they changed is then adopted."""
+        config, rules = kept_config(self.database)
+        if rules == force.rules:
+            return False
+        kept = limits_from_json(config)
+        if limits_to_json(bare(kept)) != limits_to_json(bare(force.kept)):
+            return False
+        self.adopt(kept, rules)
+        return True
+
+    def announce(self) -> None:
+        """Other rules are in force than before: whatever decides beside the state is told. Errors: StoreUnavailable."""
 
     def _refusal(self, answer: object, wall_ms: int) -> LongwatchError:
         match answer:
             case LongwatchError():
                 return answer
+            case Outdated():
+                return refusals.overruled()
             case TooHeavy():
                 return refusals.too_heavy(answer)
             case Spent():
@@ -251,30 +278,12 @@ class Limiter:
 
     # -- scopes ------------------------------------------------------------------------------------------------------------
 
-    def scope_for(self, request: CallRequest) -> Prepared:
-        """Errors: ConfigError for names that the limits do not know."""
-        return self.scope(request.service, request.model, request.budget, request.agent, request.past)
-
-    def scope(
-        self, service: str, model: str | None, budget: str | None, agent: str, past: str | None = None
-    ) -> Prepared:
+    def scope(self, service: str, model: str | None, budget: str | None, agent: str) -> Prepared:
         """Every limit and purse of such a call. Errors: ConfigError for names that the limits do not know."""
-        key = (service, model, budget, agent, past)
-        found = self._scopes.get(key)
-        if found is None:
-            scope = scope_of(self.limits, service=service, model=model, budget=budget, agent=agent, past=past)
-            if len(self._scopes) >= KNOWN:
-                self._scopes.clear()
-            found = self._scopes[key] = standing.prepare(scope, self._zone)
-        return found
+        return self._force.scope(service, model, budget, agent)
 
     def _scope_of_row(self, row: Row) -> Prepared:
-        """The limits may have changed since the call was admitted; where they do not know its names, nothing limits it."""
-        try:
-            return self.scope(row.service, row.model, row.budget, row.agent)
-        except ConfigError:
-            purses = purses_of(service=row.service, budget=row.budget, agent=row.agent)
-            return standing.prepare(Scope(Service(row.service), (), (), purses), self._zone)
+        return self._force.scope_of_row(row)
 
     def _slow(self, gates: dict[str, Meter], slowed: dict[str, int]) -> None:
         """What an engine beside the state has to be told of; here the state itself has it."""
@@ -284,6 +293,17 @@ class Limiter:
         if row is None or row.owner != owner:
             raise no_such_call(call)
         return row
+
+
+def held_up(answer: object) -> bool:
+    """Whether other caps might have answered otherwise: then it is looked whether there are any by now."""
+    return not isinstance(answer, Admitted | LongwatchError | Later | Shut) or (
+        isinstance(answer, Later) and answer.reason == "budget"
+    )
+
+
+def scope_asked(force: InForce, request: CallRequest) -> Prepared:
+    return force.scope(request.service, request.model, request.budget, request.agent, request.past)
 
 
 def _nothing() -> None:

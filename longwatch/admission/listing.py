@@ -1,12 +1,12 @@
 """Every limit and budget as it stands, for people to look at: `longwatch limit list` and `budget list`."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from longwatch.admission.standing import held_by, holding
 from longwatch.db.connection import Row, Transaction
-from longwatch.policy import meter
-from longwatch.policy.limits import Limits, Service
+from longwatch.policy import meter, override
+from longwatch.policy.limits import Limits, Override, Service
 from longwatch.policy.meter import NEW, Meter
 from longwatch.policy.scope import Gauge, PurseCap, caps_of, gauges_of
 from longwatch.policy.window import LAST_MS, calendar_at, calendar_minute, parted, window_of, zone_of
@@ -38,7 +38,10 @@ class PlaceState:
 
 @dataclass(frozen=True)
 class CapState:
-    """One cap of one purse. Money in micro-units of the fleet's currency. resets_at: epoch milliseconds, None: never."""
+    """One cap of one purse. Money in micro-units of the fleet's currency. resets_at: epoch milliseconds, None: never.
+
+    override: where the cap was set by hand; configured: what the config has instead, None: no cap.
+    """
 
     purse: str
     dimension: str
@@ -48,6 +51,8 @@ class CapState:
     held: int
     calls: int
     resets_at: int | None
+    override: Override | None = None
+    configured: int | None = None
 
 
 @dataclass(frozen=True)
@@ -113,10 +118,18 @@ def _caps(tx: Transaction, limits: Limits, groups: Sequence[Row]) -> list[CapSta
     assert stored is not None
     calendar_ms = calendar_at(stored.at_ms, wall_ms=tx.wall_ms, steady_ms=tx.now_ms)
     windows = {(row.purse, row.dimension, row.per): row for row in tx.all("spend.every", minute_ms=minute_ms)}
-    return [
-        _cap(cap, windows.get((cap.purse, cap.dimension, cap.cap.window)), groups, limits, calendar_ms)
-        for cap in caps_of(limits)
-    ]
+    by_hand = {
+        (f"budget:{each.budget}", "money", each.cap.window): each for each in override.standing(limits, calendar_ms)
+    }
+    found: list[CapState] = []
+    for cap in caps_of(override.at(limits, calendar_ms)):
+        place = (cap.purse, cap.dimension, cap.cap.window)
+        state = _cap(cap, windows.get(place), groups, limits, calendar_ms)
+        if (by := by_hand.get(place)) is not None:
+            instead = override.configured(limits, by.budget, by.cap.window)
+            state = replace(state, override=by, configured=None if instead is None else instead.amount)
+        found.append(state)
+    return found
 
 
 def _cap(cap: PurseCap, row: Row | None, groups: Sequence[Row], limits: Limits, calendar_ms: int) -> CapState:

@@ -19,6 +19,7 @@ from longwatch.admission.calls import (
     facts_of,
     whole_ms,
 )
+from longwatch.admission.in_force import InForce
 from longwatch.admission.limiter import Limiter
 from longwatch.admission.standing import Prepared, encode
 from longwatch.db.connection import Database, Part, Row, Unmet, Value
@@ -99,13 +100,14 @@ class PostgresLimiter(Limiter):
 
     def admit(self, request: CallRequest) -> Admitted | Later:
         check(request)
-        prepared = self.scope_for(request)
+        force = self._force
+        prepared = force.scope(request.service, request.model, request.budget, request.agent, request.past)
         keyed = prepared.scope.service.key_memory_ms is not None and request.key != request.id
-        if keyed or too_heavy(prepared, request):
+        if keyed or too_heavy(prepared, request) or request.instead_of is not None:
             return super().admit(request)
         told = self._told_of(prepared)
         facts = self.journal.redactor.clean(encode(facts_of(request)).decode())
-        row = self._admit_at_once(told, request, facts)
+        row = self._admit_at_once(force, told, request, facts)
         if row is None:
             return super().admit(request)
         if len(self._open) >= OPEN:
@@ -113,7 +115,7 @@ class PostgresLimiter(Limiter):
         self._open[request.id] = Kept(told, facts)
         return Admitted(request.id, request.key, whole_ms(row.slot_us), request.money, request.tokens)
 
-    def _admit_at_once(self, told: Told, request: CallRequest, facts: str) -> Row | None:
+    def _admit_at_once(self, force: InForce, told: Told, request: CallRequest, facts: str) -> Row | None:
         return self._server.at_once(
             "call.admit_at_once",
             durable=request.once,
@@ -126,7 +128,8 @@ class PostgresLimiter(Limiter):
             horizon_us=HORIZON_US,
             parted_ms=PARTED_MS,
             hold_ms=HOLD_MS,
-            rules=self.rules,
+            rules=force.rules,
+            turns_ms=force.turns_ms,
             facts=facts,
             id=request.id,
             key=request.key,

@@ -1,5 +1,6 @@
 """Decisions that are refusals, as errors: what happened, why with figures, what to do."""
 
+from longwatch.admission.calls import CallRequest
 from longwatch.errors import BudgetExceeded, ConfigError, LimitRefused, LongwatchError, Refused
 from longwatch.policy.admission import Spent, TooHeavy
 from longwatch.policy.limits import Limits
@@ -56,6 +57,12 @@ def spent(refused: Spent, limits: Limits, *, wall_ms: int) -> Refused:
     )
 
 
+def nor_cheaper(refused: Refused, last: CallRequest, limits: Limits) -> Refused:
+    """The refusal of a call, when none of the cheaper models got it through either. last: it with the cheapest of them."""
+    refused.message += f"\n  nor {_amount(last.money, 'money', limits)} for {last.model}, the cheapest of its models."
+    return refused
+
+
 def _who(sort: str, name: str) -> str:
     return {"fleet": "the fleet", "agent": f"agent {name}", "service": f"the quota of {name}"}.get(sort, name)
 
@@ -85,7 +92,8 @@ def _amount(value: int, dimension: str, limits: Limits) -> str:
 
 def _raise_it(sort: str, name: str, dimension: str) -> str:
     if sort == "budget":
-        return f"Wait, or raise it: [budget.{name}] {dimension} in longwatch.toml."
+        hint = f"Wait, or raise it: [budget.{name}] {dimension} in longwatch.toml"
+        return f"{hint}, or longwatch budget set {name} AMOUNT --until DATE." if dimension == "money" else f"{hint}."
     where = f"[agent.{name}]" if sort == "agent" else "[fleet]"
     return f"Wait, or raise it: {where} {dimension} in longwatch.toml."
 

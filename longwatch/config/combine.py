@@ -6,7 +6,8 @@ from dataclasses import replace
 from longwatch.config.lines import KeyPath
 from longwatch.config.reader import Reader
 from longwatch.config.settings import AgentSettings, BudgetSettings, FileSettings, ServiceSettings
-from longwatch.errors import ConfigError
+from longwatch.errors import ConfigError, UnknownPrice
+from longwatch.policy.estimate import check_priced
 from longwatch.policy.limits import Budget, Cap, Limits, Rate, Service
 from longwatch.policy.naming import resolve_budget
 from longwatch.policy.profiles import PROFILES, complete
@@ -26,6 +27,8 @@ def limits_of(reader: Reader, read: FileSettings) -> Limits:
         agents=dict(_agent_caps(read)),
         admission="redis" if read.fleet.admission else "",
     )
+    for budget in read.budgets.values():
+        _check_models(reader, budget, limits)
     for agent in read.agents.values():
         _check_agent(reader, agent, limits)
     return limits
@@ -74,7 +77,17 @@ def _budget(reader: Reader, budget: BudgetSettings) -> Budget:
             "cheaper needs two models at least to choose from",
             hint='Add models = ["claude-sonnet-5-5", "claude-haiku-5-5"], dearest first.',
         )
-    return Budget(budget.name, _caps(budget), budget.warn)
+    return Budget(budget.name, _caps(budget), budget.warn, budget.models if budget.then == "cheaper" else ())
+
+
+def _check_models(reader: Reader, budget: BudgetSettings, limits: Limits) -> None:
+    for place, model in enumerate(budget.models):
+        try:
+            check_priced(model, limits)
+        except UnknownPrice as error:
+            raise reader.refuse(
+                ("budget", budget.name, "models", f"[{place}]"), error.message, hint=error.hint
+            ) from error
 
 
 def _agent_caps(read: FileSettings) -> Iterator[tuple[str, Budget]]:

@@ -13,11 +13,13 @@ from longwatch.config.lines import KeyPath, dotted
 from longwatch.config.load import show
 from longwatch.config.settings import Settings
 from longwatch.errors import ConfigError
-from longwatch.policy.limits import DIMENSIONS, Budget, Cap, Limits, ModelPrice, Rate, Service
+from longwatch.policy import override
+from longwatch.policy.limits import DIMENSIONS, Budget, Cap, Limits, ModelPrice, Override, Rate, Service
 from longwatch.policy.money import Money
 from longwatch.policy.naming import resolve_service
 from longwatch.policy.price import PerToken
 from longwatch.policy.rate import format_rate, format_window
+from longwatch.policy.window import describe
 
 STATE = "state"
 
@@ -32,23 +34,34 @@ class Shown:
     instead_of: tuple[str, str] | None = None
 
 
-def in_force(settings: Settings, kept: Limits | None) -> list[Shown]:
-    """Every key with the value that counts. kept: the limits that the state has; None: there is none to ask."""
+def in_force(settings: Settings, kept: Limits | None, at_ms: int = 0) -> list[Shown]:
+    """Every key with the value that counts. kept: the limits that the state has; None: there is none to ask. at_ms: now."""
     rows = [Shown(*row) for row in show(settings)]
     if kept is None:
         return rows
     named = [*settings.limits.services, *kept.services]
-    here, there = dict(_limits(settings.limits, named)), dict(_limits(kept, named))
-    other = {key: there.get(key, "") for key in [*here, *there] if here.get(key) != there.get(key)}
+    here, there = dict(_limits(settings.limits, named)), dict(_limits(override.at(kept, at_ms), named))
+    by_hand = {dotted(("budget", each.budget, "money")): _set(each, kept) for each in override.standing(kept, at_ms)}
+    other = {
+        key: (there.get(key, ""), by_hand.get(key, STATE))
+        for key in [*here, *there]
+        if here.get(key) != there.get(key) or key in by_hand
+    }
     known = {row.key for row in rows}
     changed = [_instead(row, other) for row in rows]
-    return [*changed, *(Shown(key, value, STATE) for key, value in other.items() if key not in known)]
+    return [*changed, *(Shown(key, *found) for key, found in other.items() if key not in known)]
 
 
-def _instead(row: Shown, other: dict[str, str]) -> Shown:
+def _instead(row: Shown, other: dict[str, tuple[str, str]]) -> Shown:
     if row.key not in other:
         return row
-    return Shown(row.key, other[row.key], STATE, instead_of=(row.value, row.origin))
+    return Shown(row.key, *other[row.key], instead_of=(row.value, row.origin))
+
+
+def _set(by: Override, limits: Limits) -> str:
+    """Where a cap is from that was set by hand."""
+    ends = "" if by.until_ms is None else f", until {describe(by.until_ms, limits.timezone)}"
+    return f"longwatch budget set{ends}"
 
 
 def _limits(limits: Limits, services: Iterable[str]) -> Iterator[tuple[str, str]]:
@@ -108,6 +121,9 @@ def _purse(at: KeyPath, purse: Budget, limits: Limits) -> Iterator[tuple[str, st
     yield from _caps(at, purse.caps, limits)
     if at[0] == "budget":
         yield dotted((*at, "warn")), render(list(purse.warn))
+        yield dotted((*at, "then")), "cheaper" if purse.models else "stop"
+        if purse.models:
+            yield dotted((*at, "models")), render(list(purse.models))
 
 
 def _caps(at: KeyPath, caps: dict[str, tuple[Cap, ...]], limits: Limits) -> Iterator[tuple[str, str]]:

@@ -136,6 +136,7 @@ def _budget(at: str, before: Budget, after: Budget, currency_before: str, curren
         else:
             yield from _counts(f"{at} {dimension}", *caps)
     yield from _changed(f"{at} warn", _list(before.warn), _list(after.warn))
+    yield from _changed(f"{at} then", _then(before), _then(after))
 
 
 def _money(at: str, old: tuple[Cap, ...], new: tuple[Cap, ...], currency_before: str, currency: str) -> Iterator[str]:
@@ -227,6 +228,10 @@ def _length(milliseconds: int | None) -> str:
 
 def _list(fractions: tuple[float, ...]) -> str:
     return ", ".join(map(str, fractions)) or "none"
+
+
+def _then(budget: Budget) -> str:
+    return f"cheaper: {', '.join(budget.models)}" if budget.models else "stop"
 
 
 def _none(amount: int | None) -> str:

@@ -1,6 +1,6 @@
 """What a call costs in the fleet's currency: the most it can, before it leaves; what it did, once its usage is known."""
 
-from longwatch.errors import ConfigError, UnknownPrice
+from longwatch.errors import ConfigError, UnknownPrice, nearest
 from longwatch.policy import price
 from longwatch.policy.limits import Limits, Service
 from longwatch.policy.money import Money, convert
@@ -54,6 +54,27 @@ def price_of(service: Service, model: str | None, limits: Limits, *, at_ms: int)
         return price.find(service.name, model, at_ms=at_ms)
     own = service.prices[pattern]
     return Price(service.name, pattern, "", own.base, own.above_tokens, own.long, limits.currency)
+
+
+def check_priced(model: str, limits: Limits) -> None:
+    """Some service has a price for the model. Errors: UnknownPrice, with the nearest name that has one."""
+    unknown: UnknownPrice | None = None
+    for name in sorted({*limits.services, *(found.service for found in price.PRICES)}):
+        try:
+            row = price_of(resolve_service(limits, name), model, limits, at_ms=0)
+        except UnknownPrice:
+            continue
+        try:
+            micros_of(Money(0, row.currency), limits)
+        except UnknownPrice as error:
+            unknown = error
+        else:
+            return
+    known = [found.model for found in price.PRICES]
+    raise unknown or UnknownPrice(
+        f"no price is known for {model}{nearest(model, known)}",
+        hint=f'Name a model of the list that is shipped, or give it a price: [service.NAME.model."{model}"] price.',
+    )
 
 
 def check_tokens(service: Service, *, prompt: int, longest: int) -> None:

@@ -55,16 +55,28 @@ class Service:
 
 @dataclass(frozen=True)
 class Budget:
-    """Who pays: a named purse. caps by dimension (money, calls, tokens); warn: fractions of a cap, ascending."""
+    """Who pays: a named purse. caps by dimension (money, calls, tokens); warn: fractions of a cap, ascending; models: to
+    fall back on when the money is spent, dearest first, none: the call is refused."""
 
     name: str
     caps: dict[str, tuple[Cap, ...]] = field(default_factory=dict[str, tuple[Cap, ...]])
     warn: tuple[float, ...] = ()
+    models: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Override:
+    """A cap on a budget's money that was set by hand. until_ms: by the calendar, epoch; None: until it is cleared."""
+
+    budget: str
+    cap: Cap
+    until_ms: int | None = None
 
 
 @dataclass(frozen=True)
 class Limits:
-    """All of it. money: caps of the whole fleet. An empty mapping of services or budgets: none is named, none refused."""
+    """All of it. money: caps of the whole fleet. An empty mapping of services or budgets: none is named, none refused.
+    overrides: of the budgets, which are as the config has them; the config itself has none."""
 
     currency: str = "USD"
     exchange: dict[str, int] = field(default_factory=dict[str, int])  # micro-units of currency per unit of another
@@ -74,3 +86,4 @@ class Limits:
     budgets: dict[str, Budget] = field(default_factory=dict[str, Budget])
     agents: dict[str, Budget] = field(default_factory=dict[str, Budget])  # caps of single agents
     admission: str = ""  # the engine that decides, "redis"; empty: the state's own
+    overrides: tuple[Override, ...] = ()

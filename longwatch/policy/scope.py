@@ -31,12 +31,13 @@ class PurseCap(NamedTuple):
 
 class Scope(NamedTuple):
     """Everything that decides about a call. gauges: its rates, then its gates. purses: all it is charged to, with or
-    without caps."""
+    without caps. models: that its budget falls back on."""
 
     service: Service
     gauges: tuple[Gauge, ...]
     caps: tuple[PurseCap, ...]
     purses: tuple[str, ...]
+    models: tuple[str, ...] = ()
 
     @property
     def rates(self) -> tuple[Gauge, ...]:
@@ -50,14 +51,16 @@ def scope_of(
     """past: the gate that the call may pass. Errors: ConfigError for a service or budget that the limits do not know."""
     found = resolve_service(limits, service)
     caps = _fleet_caps(limits)
+    models: tuple[str, ...] = ()
     if budget is not None:
-        caps += _purse_caps(f"budget:{budget}", resolve_budget(limits, budget))
+        payer = resolve_budget(limits, budget)
+        caps, models = caps + _purse_caps(f"budget:{budget}", payer), payer.models
     if agent in limits.agents:
         caps += _purse_caps(f"agent:{agent}", limits.agents[agent])
     caps += _quota(found)
     gates = tuple(gate_gauge(gate) for gate in gates_of(service, model) if gate != past)
     purses = purses_of(service=service, budget=budget, agent=agent)
-    return Scope(found, gauges_of(found, model) + gates, tuple(caps), purses)
+    return Scope(found, gauges_of(found, model) + gates, tuple(caps), purses, models)
 
 
 def gates_of(service: str, model: str | None) -> tuple[str, ...]:

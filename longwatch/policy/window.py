@@ -104,6 +104,20 @@ def _instant_ms(midnight: datetime, zone: ZoneInfo) -> int:
     return round(midnight.replace(tzinfo=zone).timestamp()) * 1000
 
 
+def instant_of(text: str, zone_name: str) -> int:
+    """A date (its first instant) or a date and a time, in the zone where it names no other: epoch milliseconds, a whole
+    minute. Errors: ConfigError."""
+    try:
+        found = datetime.fromisoformat(text.strip())
+        if found.tzinfo is None:
+            return _instant_ms(found.replace(second=0, microsecond=0), zone_of(zone_name))
+        at_ms = round(found.timestamp()) * 1000
+        return at_ms - at_ms % MINUTE_MS
+    except (ValueError, OverflowError) as error:
+        hint = 'Write "2026-12-01" or "2026-12-01T18:00", in the time zone of the fleet.'
+        raise ConfigError(f"{text!r} is not a date", hint=hint) from error
+
+
 def calendar_minute(wall_ms: int, *, steady_ms: int) -> int:
     """The whole minute the calendar may move to, or 0: the clocks have parted and it stands still."""
     return 0 if parted(wall_ms, steady_ms=steady_ms) else wall_ms - wall_ms % MINUTE_MS

@@ -27,11 +27,22 @@ from msgspec.structs import replace
 
 from longwatch.admission.calls import Admitted, CallRequest
 from longwatch.admission.refusals import KeyForgotten as KeyForgotten
-from longwatch.errors import ConfigError, LongwatchError, NotFound, StoreUnavailable, WaitTimeout
+from longwatch.admission.refusals import nor_cheaper
+from longwatch.errors import (
+    BudgetExceeded,
+    ConfigError,
+    LimitRefused,
+    LongwatchError,
+    NotFound,
+    Refused,
+    StoreUnavailable,
+    WaitTimeout,
+)
 from longwatch.policy.admission import Later
-from longwatch.policy.answer import Verdict, answer_of, judge
+from longwatch.policy.answer import Verdict
 from longwatch.policy.backoff import Backoff
 from longwatch.policy.breaker import is_open
+from longwatch.policy.degrade import Way, helps
 from longwatch.policy.estimate import micros_of, spent_micros
 from longwatch.policy.limits import DIMENSIONS
 from longwatch.policy.meter import JITTER_MS
@@ -40,7 +51,7 @@ from longwatch.policy.scope import GATE, gate_of_meter
 from longwatch.policy.unsent import proves_unsent
 from longwatch.policy.usage import metered, model_of, usage_from, usage_of
 from longwatch.runtime.loop import FOREVER_MS, Retry, wait_for
-from longwatch.runtime.obstacle import obstacle
+from longwatch.runtime.obstacle import obstacle, timed_out
 from longwatch.runtime.passage import Passage
 from longwatch.runtime.persist import persist
 
@@ -60,8 +71,9 @@ POLL = Backoff(first_ms=10, most_ms=250)  # while what is waited for has no know
 class Call:
     """One use of a service. `.id`, `.key` to send as the idempotency key, `.start_at`, `.waited_ms`."""
 
-    def __init__(self, calls: "Calls", request: CallRequest, wait_ms: int | None) -> None:
-        self._calls, self._request, self._wait_ms = calls, request, wait_ms
+    def __init__(self, calls: "Calls", request: CallRequest, wait_ms: int | None, ways: tuple[Way, ...] = ()) -> None:
+        """ways: cheaper models to fall back on, the dearest first."""
+        self._calls, self._request, self._wait_ms, self._ways = calls, request, wait_ms, ways
         self.id, self.key, self.owner = request.id, request.key, request.owner
         self._begun_ms: int | None = None  # steady, of this process
         self._left_ms: int | None = None
@@ -76,7 +88,7 @@ class Call:
     def again(self) -> "Call":
         """The same call once more, after an attempt that came to nothing: with its key, and a turn of its own."""
         request = replace(self._request, id=self._calls.world.new_id("call"), past=None)
-        return Call(self._calls, request, self._wait_ms)
+        return Call(self._calls, request, self._wait_ms, self._ways)
 
     # -- waiting for its turn ------------------------------------------------------------------------------------------
 
@@ -109,18 +121,45 @@ class Call:
         return self._until_slot()
 
     def _ask(self) -> Admitted | Later:
-        request = replace(self._request, past=self._passage.probe)
-        if self._wait_ms is not None:
-            request = replace(request, until_ms=self._until_ms() + self._offset_ms())
         self._asked = True
         try:
             self._calls.owed.pay()
-            answer = persist(lambda: self._calls.limiter.admit(request))
+            answer = self._admit()
             self._asked = isinstance(answer, Admitted)
         except LongwatchError as error:
             self._asked = isinstance(error, StoreUnavailable)
             raise
         return answer
+
+    def _admit(self) -> Admitted | Later:
+        """Refused for money, it is asked for with the next cheaper model, which it keeps from then on (policy.degrade).
+
+        Errors: of the model that was asked for, when no other fits either.
+        """
+        first: Refused | None = None
+        while True:
+            request = replace(self._request, past=self._passage.probe)
+            if self._wait_ms is not None:
+                request = replace(request, until_ms=self._until_ms() + self._offset_ms())
+            try:
+                return persist(partial(self._calls.limiter.admit, request))
+            except (BudgetExceeded, LimitRefused) as refusal:
+                first = first or refusal
+                if helps(first) and self._ways:
+                    self._step_down()
+                elif first is refusal:
+                    raise
+                else:
+                    raise nor_cheaper(first, request, self._calls.limiter.limits) from refusal
+
+    def _step_down(self) -> None:
+        """Ask for the next model from now on. Nothing is held for the one before it: it was refused."""
+        way, self._ways = self._ways[0], self._ways[1:]
+        asked = self._request.instead_of or self._request.model
+        self._request = replace(self._request, model=way.model, money=way.micros, instead_of=asked)
+        self._passage.give_up()
+        self._passage.request = self._request
+        self._calls.world.reach("call.degraded")
 
     def _soon(self) -> Retry:
         """The engine is away and may be back: ask again."""
@@ -196,11 +235,8 @@ class Call:
         return self._calls.limiter.database.offset_ms
 
     def _timeout(self, later: Later) -> WaitTimeout:
-        return WaitTimeout(
-            f"{self._request.service} did not let the call leave within {self._wait_ms} ms.\n  it waited for "
-            f"{self._waits_for(later)}.",
-            hint="Wait longer (wait=), or see who is using it: longwatch limit list.",
-            retry_after=None if later.at_us is None else max(0, later.at_us // 1000 - self._now_fleet_ms()) / 1000,
+        return timed_out(
+            self._request.service, later, self._waits_for(later), self._wait_ms, now_ms=self._now_fleet_ms()
         )
 
     def _now_fleet_ms(self) -> int:
@@ -252,26 +288,14 @@ class Call:
             self._close(lambda: limiter.release(self.id, owner=self.owner))
         else:
             self._close(lambda: limiter.unknown(self.id, owner=self.owner))
-        self._tell(error)
-
-    def _tell(self, error: BaseException | None) -> None:
-        """The gates, of an end that nobody has told them of."""
-        left_ms = 0 if self._left_ms is None else self._left_ms
-        if error is None:
-            self._passage.succeeded(left_ms=left_ms)
-        elif (answer := answer_of(error)) is not None:
-            status, headers, code = answer
-            self.answered(status, headers, code=code)
-        elif proves_unsent(error):
-            self._passage.failed(left_ms=left_ms, reason=type(error).__name__)
-        self._passage.give_up()
+        self._passage.ended(error, left_ms=self._left_ms or 0)
 
     def answered(self, status: int, headers: Mapping[str, str] | None = None, *, code: str = "") -> Verdict:
         """The provider's answer, for the fleet to heed: what it says of its limits, or that it cannot answer anybody.
 
         status: of HTTP. code: the provider's own name of an error. An SDK's error that leaves the block is read by itself.
         """
-        verdict = judge(self._request.service, status, headers or {}, code=code, wall_ms=self._calls.world.wall_ms())
+        verdict = self._passage.judge(status, headers or {}, code)
         self.judged(verdict, f"{status} {code}".strip())
         return verdict
 
@@ -352,6 +376,16 @@ class Call:
         self._close(lambda: self._calls.limiter.release(self.id, owner=self.owner))
 
     # -- what there is to know -----------------------------------------------------------------------------------------
+
+    @property
+    def model(self) -> str | None:
+        """The model to use, once the block is entered: a cheaper one where the budget had no room for the one asked for."""
+        return self._request.model
+
+    @property
+    def instead_of(self) -> str | None:
+        """The model that was asked for, where `model` takes its place; else None."""
+        return self._request.instead_of
 
     @property
     def start_at(self) -> datetime:

@@ -8,6 +8,7 @@ from msgspec.structs import replace
 
 from longwatch.admission.calls import CallRequest, check, check_amount
 from longwatch.admission.limiter import Limiter
+from longwatch.policy.degrade import Way, ways_down
 from longwatch.policy.estimate import check_tokens, micros_of, most_micros
 from longwatch.policy.limits import Limits
 from longwatch.policy.money import Money
@@ -92,7 +93,19 @@ class Calls:
         check(request)
         micros = self._most(request, money, longest=longest, caching=caching)
         check_amount("money", micros)
-        return Call(self, replace(request, money=micros), wait_ms)
+        ways = self._ways(request, longest, caching, micros) if money is None else ()
+        return Call(self, replace(request, money=micros), wait_ms, ways)
+
+    def _ways(self, request: CallRequest, longest: int, caching: Caching, micros: int) -> tuple[Way, ...]:
+        """The cheaper models that the call's budget falls back on. micros: what the call holds as it was asked for."""
+        models, asked = self.scope(request).models, request.model
+        if not models or asked is None:
+            return ()
+
+        def most(model: str) -> int:
+            return self._most(replace(request, model=model), None, longest=longest, caching=caching)
+
+        return ways_down(models, asked, micros=micros, most=most)
 
     def _most(self, request: CallRequest, money: str | Money | None, *, longest: int, caching: Caching) -> int:
         scope, limits, prompt = self.scope(request), self.limiter.limits, request.weights.get("input_tokens", 0)

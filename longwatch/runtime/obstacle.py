@@ -1,13 +1,18 @@
 """What a call that is not admitted waits for, and who has it, in words."""
 
 from longwatch.admission.limiter import Limiter
+from longwatch.errors import WaitTimeout
 from longwatch.policy.admission import Later
+from longwatch.policy.scope import gate_of_meter
 
 SHOWN = 3
 
 
 def obstacle(limiter: Limiter, service: str, later: Later, *, now_ms: int) -> str:
     """now_ms: the fleet's clock."""
+    gate = gate_of_meter(later.what)
+    if gate is not None:
+        return f"{gate} to be called again: {_kept_back(limiter, gate)}"
     if later.reason == "rate":
         return f"its turn at the rate {later.what}"
     place = later.reason == "concurrency"
@@ -16,3 +21,17 @@ def obstacle(limiter: Limiter, service: str, later: Later, *, now_ms: int) -> st
     more = " and others" if len(found) > SHOWN else ""
     what = f"a place at {service}" if place else f"what other calls hold of {later.what}"
     return f"{what}, held by {', '.join(who)}{more}"
+
+
+def _kept_back(limiter: Limiter, gate: str) -> str:
+    found = next((each for each in limiter.gates.all() if each.name == gate), None)
+    return "it is closed again" if found is None else f"it is {found.state} ({found.reason})"
+
+
+def timed_out(service: str, later: Later, waits_for: str, wait_ms: int | None, *, now_ms: int) -> WaitTimeout:
+    """now_ms: the fleet's clock."""
+    return WaitTimeout(
+        f"{service} did not let the call leave within {wait_ms} ms.\n  it waited for {waits_for}.",
+        hint="Wait longer (wait=), or see who is using it: longwatch limit list.",
+        retry_after=None if later.at_us is None else max(0, later.at_us // 1000 - now_ms) / 1000,
+    )

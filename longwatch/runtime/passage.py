@@ -2,15 +2,16 @@
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from longwatch.admission.calls import CallRequest
 from longwatch.admission.gates import shut
 from longwatch.errors import StoreUnavailable
-from longwatch.policy.answer import Verdict
+from longwatch.policy.answer import Verdict, answer_of, judge
 from longwatch.policy.breaker import Gate, Kind, Report
 from longwatch.policy.scope import gates_of, gauges_of
+from longwatch.policy.unsent import proves_unsent
 from longwatch.runtime.loop import Retry
 from longwatch.runtime.persist import persist
 
@@ -46,13 +47,13 @@ class Passage:
     """Of one call. probe: the gate that it goes through as the probe."""
 
     def __init__(self, world: "World", limiter: "Limiter", seen: Seen, request: CallRequest) -> None:
-        self._world, self._limiter, self._seen, self._request = world, limiter, seen, request
+        self._world, self._limiter, self._seen, self.request = world, limiter, seen, request
         self.probe: str | None = None
         self._reported = False
 
     def becomes_probe(self, gate: str) -> Retry | None:
         """None: it does, or the gate is closed: ask at once. Else when to try again."""
-        found = persist(lambda: self._limiter.gates.probe(gate, self._request.id))
+        found = persist(lambda: self._limiter.gates.probe(gate, self.request.id))
         if isinstance(found, int):
             return Retry(found - self._limiter.database.offset_ms)
         if found is not None:
@@ -66,7 +67,7 @@ class Passage:
         Errors: ServicePaused.
         """
         now_ms = self._fleet_ms()
-        for gate in self._seen.of(self._request):
+        for gate in self._seen.of(self.request):
             if gate.name == self.probe:
                 continue
             if gate.state in ("paused", "parked"):
@@ -81,7 +82,7 @@ class Passage:
         """It never left: somebody else may be the probe."""
         if self.probe is not None:
             gate, self.probe = self.probe, None
-            self._quietly(lambda: self._limiter.gates.unprobe(gate, self._request.id))
+            self._quietly(lambda: self._limiter.gates.unprobe(gate, self.request.id))
 
     # -- what became of it -------------------------------------------------------------------------------------------------
 
@@ -98,11 +99,24 @@ class Passage:
         if self.probe is not None:
             self._report("ok", left_ms, None, "")
 
+    def ended(self, error: BaseException | None, *, left_ms: int) -> None:
+        """The block has ended, and nobody may have told what the service answered. An SDK's error says it by itself."""
+        if error is None:
+            self.succeeded(left_ms=left_ms)
+        elif (answer := answer_of(error)) is not None:
+            self.answered(self.judge(*answer), left_ms=left_ms, reason=f"{answer[0]} {type(error).__name__}")
+        elif proves_unsent(error):
+            self.failed(left_ms=left_ms, reason=type(error).__name__)
+        self.give_up()
+
+    def judge(self, status: int, headers: Mapping[str, str], code: str) -> Verdict:
+        return judge(self.request.service, status, headers, code=code, wall_ms=self._world.wall_ms())
+
     def _report(self, kind: Kind, left_ms: int, again_ms: int | None, reason: str) -> None:
         if self._reported or (kind == "ok" and self.probe is None):
             return
         self._reported = True
-        service, request = self._request.service, self._request
+        service, request = self.request.service, self.request
         gate = service if kind == "spent" else gates_of(service, request.model)[-1]
         left_ms += self._limiter.database.offset_ms
         report = Report(request.id, kind, left_ms, again_ms, reason)
@@ -111,7 +125,7 @@ class Passage:
             self._quietly(lambda name=name: self._tell(name, report))  # type: ignore[misc]
 
     def _tell(self, gate: str, report: Report) -> None:
-        request = self._request
+        request = self.request
         service = self._limiter.limits.services.get(request.service)
         rates = () if service is None else gauges_of(service, request.model)
         found = persist(

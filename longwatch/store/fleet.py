@@ -5,9 +5,13 @@ The steady clock is the machine's boot clock plus an offset chosen once per boot
 milliseconds, never run backwards over a boot, and never follow a jump of the wall clock.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from longwatch.db.connection import Clock, Database, Row, Transaction
+from longwatch.policy import override as overrides
+from longwatch.policy.difference import limits_from_json, limits_to_json
+from longwatch.policy.limits import Limits, Override
 from longwatch.policy.redact import Redactor
 from longwatch.store.journal import Journal
 
@@ -56,16 +60,74 @@ def kept_config(database: Database) -> tuple[str, int]:
 
 
 def keep_config(
-    database: Database, journal: Journal, config: str, differences: list[str], *, other_engine: bool = False
-) -> int:
-    """From now on these are in force: how often they were changed, with this time. other_engine: and another one decides."""
+    database: Database, journal: Journal, config: str, differences: list[str], *, rules: int, other_engine: bool = False
+) -> int | None:
+    """From now on these are in force: how often they were changed, with this time. other_engine: and another one decides.
+
+    rules: how often, when the differences were found. None: they have been changed since.
+    """
     with database.transaction() as tx:
+        row = tx.one("fleet.keep_config", config=config, rules=rules)
+        if row is None:
+            return None
         if other_engine:
             tx.count("fleet.forget_engine")
-        row = tx.one("fleet.keep_config", config=config)
         journal.append(tx, "config.changed", "fleet", differences=differences)
-        assert row is not None
         return int(row.rules)
+
+
+def set_budget(
+    database: Database, journal: Journal, wanted: Sequence[Override], configured: Limits
+) -> tuple[Limits, int]:
+    """These caps count from now on, in place of the config's: the limits with them, and how often they were changed.
+
+    configured: to begin with, in a fleet that no program has opened. Errors: ConfigError for an unknown budget.
+    """
+    with database.transaction() as tx:
+        limits, rules = _in_force(tx, configured)
+        for override in wanted:
+            before = overrides.configured(overrides.at(limits, tx.wall_ms), override.budget, override.cap.window)
+            limits = overrides.put(limits, override, tx.wall_ms)
+            journal.append(
+                tx,
+                "budget.set",
+                f"budget:{override.budget}",
+                per=override.cap.window,
+                money=override.cap.amount,
+                before=None if before is None else before.amount,
+                until_ms=override.until_ms,
+            )
+        return limits, _keep(tx, limits, rules)
+
+
+def clear_budget(
+    database: Database, journal: Journal, budget: str, configured: Limits
+) -> tuple[Limits, int, tuple[Override, ...]]:
+    """The config's caps of the budget count again. Also those that did until now. Errors: ConfigError for an unknown budget."""
+    with database.transaction() as tx:
+        before, rules = _in_force(tx, configured)
+        limits = overrides.clear(before, budget, tx.wall_ms)
+        gone = tuple(each for each in overrides.standing(before, tx.wall_ms) if each.budget == budget)
+        if not gone:
+            return before, rules, ()
+        for override in gone:
+            cap, until_ms = override.cap, override.until_ms
+            journal.append(
+                tx, "budget.cleared", f"budget:{budget}", per=cap.window, money=cap.amount, until_ms=until_ms
+            )
+        return limits, _keep(tx, limits, rules), gone
+
+
+def _in_force(tx: Transaction, configured: Limits) -> tuple[Limits, int]:
+    row = tx.one("fleet.found")
+    assert row is not None
+    return (configured if row.config == "{}" else limits_from_json(row.config)), int(row.rules)
+
+
+def _keep(tx: Transaction, limits: Limits, rules: int) -> int:
+    row = tx.one("fleet.keep_config", config=limits_to_json(limits), rules=rules)
+    assert row is not None, "nobody else changes them meanwhile"
+    return int(row.rules)
 
 
 def tx_latest(tx: Transaction) -> int:

@@ -4,7 +4,17 @@ import sys
 
 import click
 
-from longwatch.surface import cli_look, cli_plumbing, cli_services, cli_setup, cli_show, cli_start, cli_things, cli_work
+from longwatch.surface import (
+    cli_budget,
+    cli_look,
+    cli_plumbing,
+    cli_services,
+    cli_setup,
+    cli_show,
+    cli_start,
+    cli_things,
+    cli_work,
+)
 from longwatch.surface.cli_base import Root, run
 
 COMMANDS: tuple[click.Command, ...] = (
@@ -20,7 +30,7 @@ COMMANDS: tuple[click.Command, ...] = (
     cli_things.batch,
     cli_things.lease,
     cli_services.limit,
-    cli_things.budget,
+    cli_budget.budget,
     cli_services.service,
     cli_setup.config,
     cli_setup.state,

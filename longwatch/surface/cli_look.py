@@ -117,6 +117,9 @@ def cap_rows(caps: list[CapState], currency: str) -> list[Json]:
                 **({"currency": currency} if unit else {}),
                 "open_calls": cap.calls,
                 "resets_at": at(cap.resets_at),
+                "set": None
+                if cap.override is None
+                else {"until_at": at(cap.override.until_ms), "configured_micros": cap.configured},
             }
         )
     return rows
@@ -160,7 +163,17 @@ def _cap_line(cap: CapState, limits: Limits, width: int) -> Text:
     more = f", held {held} by {cap.calls} calls" if cap.calls else ""
     ends = "" if cap.resets_at is None else f", until {describe(cap.resets_at, limits.timezone)}"
     line = f" spent {spent}{more} of {most}{format_window(cap.window)}{ends}"
-    return Text.assemble(f"{cap.purse:{width}} ", bar(part), line)
+    return Text.assemble(f"{cap.purse:{width}} ", bar(part), line + _by_hand(cap, limits))
+
+
+def _by_hand(cap: CapState, limits: Limits) -> str:
+    """What the config says of a cap that was set in its place, and until when."""
+    if cap.override is None:
+        return ""
+    instead = "no cap" if cap.configured is None else str(Money(cap.configured, limits.currency))
+    until_ms = cap.override.until_ms
+    ends = "until it is cleared" if until_ms is None else f"until {describe(until_ms, limits.timezone)}"
+    return f" (set {ends}; configured: {instead})"
 
 
 def _amount(value: int, cap: CapState, currency: str) -> str:

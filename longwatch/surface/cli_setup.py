@@ -40,12 +40,12 @@ def config() -> None:
 def show_config(session: Session) -> None:
     """Every value that counts, and where it is from.
 
-    That is FILE:LINE, argument, environment NAME, default, or state. Limits are kept with the state: where the file
-    says something else by now, that is shown beside it, and comes into force when a program opens the fleet alone.
+    That is FILE:LINE, argument, environment NAME, default, state, or budget set. Limits are kept with the state: where the
+    file says something else by now, that is shown beside it, and comes into force when a program opens the fleet alone.
     Secrets show where they are, never what.
     """
     kept, unread = _kept_limits(session)
-    rows = configuration.in_force(session.settings, kept)
+    rows = configuration.in_force(session.settings, kept, Machine().wall_ms())
     file = session.settings.file
     data = {
         "file": None if file is None else str(file),

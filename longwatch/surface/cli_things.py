@@ -1,4 +1,4 @@
-"""The nouns: task, batch, lease, limit, budget, service."""
+"""The nouns: task, batch, lease, limit, service."""
 
 import json
 import sys
@@ -15,7 +15,7 @@ from longwatch.runtime.storable import canonical
 from longwatch.store.moves import Task
 from longwatch.surface import cli_show
 from longwatch.surface.cli_base import BadUse, Group, pass_session
-from longwatch.surface.cli_look import cap_rows, cap_table, first_line
+from longwatch.surface.cli_look import first_line
 from longwatch.surface.output import ago, table
 from longwatch.surface.pieces import Lane
 from longwatch.surface.session import Session
@@ -306,20 +306,4 @@ def release_lease(session: Session, id: str) -> None:
     session.out.answer({**lease_json(found), "released": True}, f"{names} is free; {found.agent} has lost {id}")
 
 
-# -- budget ------------------------------------------------------------------------------------------------
-
-
-@click.group(cls=Group, section="things")
-def budget() -> None:
-    """Budgets: who pays, and how much is left."""
-
-
-@budget.command("list")
-@pass_session
-def list_budgets(session: Session) -> None:
-    """Every cap in force, with what is spent and held."""
-    caps, limits = session.parts.calls.limiter.peek().caps, session.limits
-    session.out.answer(listing("budgets", cap_rows(caps, limits.currency)), cap_table(caps, limits))
-
-
-__all__ = ["batch", "budget", "lease", "task"]
+__all__ = ["batch", "lease", "task"]

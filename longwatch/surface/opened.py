@@ -15,6 +15,7 @@ from longwatch.config import Settings
 from longwatch.db.connection import Database
 from longwatch.errors import ConfigError, LongwatchError
 from longwatch.policy.difference import difference, limits_from_json, limits_to_json
+from longwatch.policy.override import carry
 from longwatch.policy.redact import Redactor
 from longwatch.runtime.call import Call
 from longwatch.runtime.calls import Calls
@@ -197,11 +198,11 @@ def assemble(
 
 def agree(parts: Parts, settings: Settings) -> None:
     """One config per fleet: limits live with the state. Alone, a process replaces them; else it must have the same."""
-    wanted = limits_to_json(settings.limits)
     kept, rules = fleet.kept_config(parts.database)
     before = None if kept == "{}" else limits_from_json(kept)
-    if before is not None and limits_to_json(before) == wanted:  # not the texts: older versions know fewer fields
-        parts.calls.adopt(settings.limits, rules)
+    wanted = settings.limits if before is None else carry(before, settings.limits)
+    if before is not None and limits_to_json(before) == limits_to_json(wanted):  # older versions know fewer fields
+        parts.calls.adopt(wanted, rules)
         return
     differences = [] if before is None else difference(before, settings.limits)
     at_work = [worker for worker in parts.workers.all() if not parts.is_dead(worker)]
@@ -211,8 +212,13 @@ def agree(parts: Parts, settings: Settings) -> None:
             hint="Stop them first (the limits of a fleet are the same for all its processes), or use their config.",
         )
     other = before is not None and before.admission != settings.limits.admission
-    rules = fleet.keep_config(parts.database, parts.journal, wanted, differences, other_engine=other)
-    parts.calls.adopt(settings.limits, rules)
+    changed = fleet.keep_config(
+        parts.database, parts.journal, limits_to_json(wanted), differences, rules=rules, other_engine=other
+    )
+    if changed is None:
+        agree(parts, settings)
+    else:
+        parts.calls.adopt(wanted, changed)
 
 
 def secrets_of(environ: Mapping[str, str]) -> tuple[str, ...]:

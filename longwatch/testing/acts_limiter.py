@@ -3,9 +3,9 @@
 import msgspec
 
 from longwatch.admission.calls import HOLD_MS, CallRequest
-from longwatch.policy.limits import Budget, Cap, Limits, Rate, Service
+from longwatch.policy.limits import Budget, Cap, Limits, Override, Rate, Service
 from longwatch.testing.acts import Act
-from longwatch.testing.play import OWNERS, Numbers, Play, differ
+from longwatch.testing.play import OWNERS, START_MS, Numbers, Play, differ
 
 HOUR_MS = 3_600_000
 API = Service(
@@ -26,6 +26,11 @@ NARROW = Limits(
     services={"api": API, "free": Service("free", key_memory_ms=2 * HOUR_MS)},
     budgets={"red": RED, "blue": BLUE},
     agents={"seo": Budget("seo", caps={"money": (Cap(1_500, "week"),)})},
+    overrides=(
+        Override("red", Cap(900, "day"), START_MS + 60 * HOUR_MS),  # a window that the config has no cap for
+        Override("red", Cap(1_400, "hour"), START_MS + 26 * HOUR_MS),
+        Override("red", Cap(9_000, "total")),
+    ),
 )
 WIDE = Limits(
     timezone="Europe/London",
@@ -58,6 +63,7 @@ def _request(play: Play, numbers: Numbers) -> CallRequest:
         agent=numbers.pick(("main", "main", "main", "seo")),
         owner=numbers.pick(OWNERS),
         model=numbers.pick((None, None, "big-1")),
+        instead_of=numbers.pick((None, None, None, "bigger-1")),
         budget=numbers.pick((None, "red", "red", "red", "blue")),
         task=numbers.pick((None, "task_1")),
         weights=weights,

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 
 from longwatch.admission import keys, limiter, standing
 from longwatch.admission.calls import CallRequest, Weights, weights_of
+from longwatch.admission.in_force import InForce
 from longwatch.admission.keys import Charge
 from longwatch.admission.ledger import NOTHING, Ledger
 from longwatch.admission.limiter import Limiter
@@ -47,6 +48,10 @@ def of_anybody(self: Limiter, tx: Transaction, call: str, owner: str) -> Row:
     return row
 
 
+def never_turn(self: Limiter, force: InForce, calendar_ms: int) -> InForce:
+    return force
+
+
 def release_all(*, slot_us: int, now_us: int) -> str:
     return "bury_waiting"
 
@@ -75,6 +80,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant("meters get nothing back", function([Ledger], "_corrected", keep_reserved), "calls"),
     Mutant("a call settled twice costs twice", function([Ledger], "_spend", add_again), "calls"),
     Mutant("anybody settles a call", function([Limiter], "_own", of_anybody), "calls"),
+    Mutant("a cap that was set for a while never ends", function([Limiter], "_turn", never_turn), "calls"),
     Mutant("the dead give back what they sent", function([limiter], "burial", release_all), "calls"),
     Mutant("a repeated key is charged twice", function([keys], "shares", share_alone), "calls"),
     Mutant("the last call with a key bears it, known or not", function([keys], "policy", LAST), "calls"),

@@ -108,6 +108,18 @@ def refusal(tmp_path: Path, text: str) -> ConfigError:
         ("[budget.b]\nwarn = [0.5, 0.4]", "budget.b.warn[1]: 0.4 does not come after 0.5"),
         ("[budget.b]\nwarn = [80]", "budget.b.warn[0]: 80 is not a fraction above 0 and up to 1"),
         ("[budget.b]\nthen = 'cheaper'", "budget.b.then: cheaper needs two models at least"),
+        (
+            "[budget.b]\nthen = 'cheeper'",
+            "longwatch.toml:2: budget.b.then: unknown value cheeper: did you mean cheaper?",
+        ),
+        (
+            "[budget.b]\nthen = 'cheaper'\nmodels = [\n'claude-sonnet-5-5',\n'claude-haku-5-5']",
+            "longwatch.toml:5: budget.b.models[1]: no price is known for claude-haku-5-5: did you mean claude-haiku-5-5?",
+        ),
+        (
+            "[fleet]\ncurrency = 'GBP'\n[budget.b]\nmodels = ['gpt-4o', 'gpt-5']",
+            "longwatch.toml:4: budget.b.models[0]: no exchange rate from USD to GBP",
+        ),
         ("[budget.b]\ncalls = 1000", "budget.b.calls: 1000 is not an amount per calendar window"),
         ("[gateway]\nlisten = ':8317'", "gateway.listen: ':8317' is not an address to listen on"),
         ("[gateway]\nlisten = 'localhost:99999'", "is not an address to listen on"),

@@ -13,7 +13,7 @@ from longwatch.testing.conformance import Disagreement
 from longwatch.testing.mutants_store import Mutant
 
 LENGTH = 30
-ENOUGH = 600  # programs in which every planted fault has to be found
+ENOUGH = 1_200  # programs in which every planted fault has to be found
 QUICK = {
     "sqlite in memory": 25,
     "sqlite on a file": 3,

@@ -102,6 +102,10 @@ def test_limits_that_cannot_be_read_are_refused(text: str) -> None:
                 "budget.growth warn 0.5, 1.0 -> none",
             ],
         ),
+        (
+            {"budgets": {"growth": replace(LIMITS.budgets["growth"], models=("dear", "cheap"))}},
+            ["budget.growth then stop -> cheaper: dear, cheap"],
+        ),
         ({"budgets": {**LIMITS.budgets, "x": Budget("x")}}, ["budget.x is new, it was refused before (wider)"]),
         (
             {"budgets": {}},

@@ -44,6 +44,7 @@ WORDS: dict[str, tuple[list[str] | None, list[str]]] = {
     "lease release": (["LEASE"], ["lease_none"]),
     "limit list": ([], ["now"]),
     "budget list": ([], ["now"]),
+    "budget set": (None, ["grwoth", "1 USD/month"]),  # that fleet has no budget; tests/surface/test_cli_budget.py
     "service list": ([], ["now"]),
     "service pause": (["stripe"], ["strype"]),
     "service resume": (["stripe"], ["strype"]),

@@ -159,6 +159,15 @@ def test_a_state_that_cannot_be_asked_is_told_and_the_rest_is_shown(shell: Shell
     assert "could not be asked" in shell("config", "show").out
 
 
+def test_what_a_budget_falls_back_on_is_shown_as_it_is_in_force(tmp_path: Path) -> None:
+    told = {"then": "cheaper", "models": ["claude-sonnet-5-5", "claude-haiku-5-5"]}
+    stops, falls = (load({"budget": {"b": budget}}, environ={}, cwd=tmp_path) for budget in ({}, told))
+    shown = {row.key: row.value for row in in_force(stops, falls.limits) if row.origin == "state"}
+    assert shown == {"budget.b.then": "cheaper", "budget.b.models": '["claude-sonnet-5-5", "claude-haiku-5-5"]'}
+    shown = {row.key: row.value for row in in_force(falls, stops.limits) if row.origin == "state"}
+    assert shown == {"budget.b.then": "stop", "budget.b.models": ""}
+
+
 def test_without_a_state_nothing_is_said_to_be_from_it(tmp_path: Path) -> None:
     settings = load({}, environ={}, cwd=tmp_path)
     assert not [row for row in in_force(settings, None) if row.origin == "state"]

@@ -158,9 +158,12 @@ class Book:
         facts = {"service": who.service, "budget": who.budget, "key": who.key, "money": call.hold.money}
         if who.model:
             facts["model"] = who.model
+        if who.instead_of:
+            facts["instead_of"] = who.instead_of
         self._ledger.journal.append(
             tx, "call.admitted", call.id, agent=who.agent, task=who.task, wait_ms=wait_ms, **facts
         )
+        self._ledger.tell_degraded(tx, request_of(call))
 
     def _tell_moves(self, tx: Transaction, call: Known) -> None:
         who = call.who
@@ -181,8 +184,20 @@ def difference(one: Charge, other: Charge) -> Charge:
 
 
 def request_of(call: Known) -> CallRequest:
-    """As far as its key is concerned."""
-    return CallRequest(call.id, call.who.key, call.who.service, call.who.agent, call.owner)
+    """As far as its key and its model are concerned."""
+    who = call.who
+    return CallRequest(
+        call.id,
+        who.key,
+        who.service,
+        who.agent,
+        call.owner,
+        model=who.model,
+        budget=who.budget,
+        task=who.task,
+        run=who.run,
+        instead_of=who.instead_of,
+    )
 
 
 @dataclass(frozen=True)

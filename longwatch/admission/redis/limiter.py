@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 
 from longwatch.admission import keys, refusals
 from longwatch.admission.calls import HOLD_MS, Admitted, Call, CallRequest, check, check_amount, check_weights, whole_ms
-from longwatch.admission.limiter import PAGE, Limiter, no_such_call
+from longwatch.admission.limiter import PAGE, Limiter, held_up, no_such_call, scope_asked
 from longwatch.admission.listing import Standings, standings
 from longwatch.admission.redis.book import Book
 from longwatch.admission.redis.link import Link
@@ -26,14 +26,13 @@ from longwatch.admission.redis.values import (
     listed,
     meters_of,
     said_of,
+    spent,
     text,
 )
 from longwatch.admission.standing import Prepared
 from longwatch.db.connection import Clock, Database
 from longwatch.errors import ConfigError, LongwatchError, StoreUnavailable
-from longwatch.policy import budget
 from longwatch.policy.admission import HORIZON_US, Later, Shut, Spent, TooHeavy
-from longwatch.policy.budget import Standing
 from longwatch.policy.call import MOVES, burial
 from longwatch.policy.limits import DIMENSIONS, Limits
 from longwatch.policy.meter import Meter
@@ -65,7 +64,7 @@ class RedisLimiter(Limiter):
         self.link = link
         self._clock, self._given = clock, given
         self._records = Records(database, Book(self._ledger), self._run, lambda: self.pending())
-        self._memory = Memory(database, journal, link, new_token, self._now, rules=rules)
+        self._memory = Memory(database, journal, link, new_token, self._now)
         self._recent: dict[str, Known] = {}  # calls of this process, as they were admitted
         link.greet = self._memory.greet
         with database.read() as tx:
@@ -104,20 +103,23 @@ class RedisLimiter(Limiter):
 
     def admit(self, request: CallRequest) -> Admitted | Later:
         check(request)
-        prepared = self.scope_for(request)
+        force = self._force
+        prepared = scope_asked(force, request)
         refused = self._forgotten(prepared, request) if is_keyed(prepared, request) else None
-        if request.id in self._recent and (before := self._before(prepared, request, refused)) is not None:
+        if request.id in self._recent and (before := self._before(request, refused)) is not None:
             return before
-        answer = refused or self._decided(prepared, request)
+        answer = refused or self._decided(request)
         if isinstance(answer, Later) and answer.reason != "rate" and self.expire():
-            answer = self._decided(prepared, request)
+            answer = self._decided(request)
+        if held_up(answer) and self._refresh(force):
+            return self.admit(request)
         if isinstance(answer, Admitted | Later):
             return answer
         raise self._refusal(answer, self._clock.wall_ms())
 
-    def _before(self, prepared: Prepared, request: CallRequest, refused: LongwatchError | None) -> Admitted | None:
+    def _before(self, request: CallRequest, refused: LongwatchError | None) -> Admitted | None:
         """The answer of a call that was admitted before, and may have ended."""
-        answer = refused or self._decided(prepared, request, dry=True)
+        answer = refused or self._decided(request, dry=True)
         if isinstance(answer, Later) and answer.reason != "rate":
             self.expire()
         self._records.flush()
@@ -133,10 +135,12 @@ class RedisLimiter(Limiter):
             return keys.forgotten(tx, prepared, request, keys.uses(tx, prepared, request))
 
     def _decided(
-        self, prepared: Prepared, request: CallRequest, *, dry: bool = False
+        self, request: CallRequest, *, dry: bool = False
     ) -> Admitted | Later | Shut | Spent | TooHeavy | LongwatchError | None:
         """dry: as it would be were it not admitted already; None, where it would be."""
-        asked = asked_of(prepared, request, rules=self.rules, dry=dry)
+        force = self._force
+        prepared = scope_asked(force, request)
+        asked = asked_of(force, prepared, request, dry=dry)
         needs = {"money": request.money, "calls": request.calls, "tokens": request.tokens}
         for _ in range(ROUNDS):
             caps = self._caps_of(prepared)
@@ -150,11 +154,14 @@ class RedisLimiter(Limiter):
                 case "heavy":
                     return TooHeavy(text(said["name"]), said["w"], said["most"])
                 case "spent":
-                    return self._spent(caps, said, needs)
+                    return spent(caps, said, needs)
                 case "dry":
                     return None
                 case "windows":
                     self._calendar_ms = said["cal"]
+                    if self._calendar_ms >= force.turns_ms:
+                        self._turn(force, self._calendar_ms)
+                        return self._decided(request, dry=dry)
                 case "open":
                     self._memory.open(caps)
                 case "raise":
@@ -163,8 +170,10 @@ class RedisLimiter(Limiter):
                     self._records.flush()
                     self._memory.fill()
                 case _:
-                    if not self._memory.adopt(self.rules):
-                        return refusals.overruled()
+                    if not self._memory.adopt(force.rules):
+                        if not self._refresh(force):
+                            return refusals.overruled()
+                        return self._decided(request, dry=dry)
         raise undecided(self.link, ROUNDS)
 
     def _caps_of(self, prepared: Prepared) -> Caps:
@@ -185,22 +194,6 @@ class RedisLimiter(Limiter):
         else:
             self._records.keep(call)
         return Admitted(request.id, request.key, whole_ms(call.slot_us), call.hold.money, call.hold.tokens)
-
-    def _spent(self, caps: Caps, said: Said, needs: Mapping[str, int]) -> Spent:
-        place: int = said["i"]
-        cap, window = caps.windows[place - 1]
-        at = Standing(
-            cap.purse,
-            cap.dimension,
-            cap.cap,
-            window.starts_ms,
-            window.ends_ms,
-            said["spent"],
-            said["held"],
-            said["places"],
-        )
-        assert budget.decide(at, needs[cap.dimension]) == "exceeded", "the script refused what the policy does not"
-        return Spent(at, needs[cap.dimension])
 
     def reslot(self, call: str, *, owner: str) -> Admitted:
         kept = self._kept(call, owner)
@@ -307,6 +300,8 @@ class RedisLimiter(Limiter):
 
     def _beat(self, owner: str) -> int:
         _, said, _ = self._run("beat", {"owner": owner, "hold": HOLD_MS})
+        if self._refresh(self._force):
+            self.announce()  # whoever changed the rules may have died before he could
         self._records.flush()
         super().beat(owner)
         return int(said["n"])
@@ -345,6 +340,9 @@ class RedisLimiter(Limiter):
     def _listed(self, which: Said) -> list[Known]:
         _, said, shift_us = self._run("list", which)
         return [listed(each, shift_us) for each in said["calls"] or () if each.get("c")]
+
+    def announce(self) -> None:
+        self._run("rules", {"rules": self.rules})
 
     # -- writing down --------------------------------------------------------------------------------------------------
 

@@ -29,7 +29,6 @@ class Memory:
     new_token: Callable[[], str]
     now: Callable[[], Said]
     generation: str = ""
-    rules: int = 0
 
     def greet(self, run: str) -> None:
         """A connection was made to this run of the server: see that its memory is the one that the ledger knows."""
@@ -67,7 +66,9 @@ class Memory:
         tx.count("allotment.begin", generation=generation)
         if not fresh:
             self.journal.append(tx, "engine.forgot", "redis", place=self.link.place)
-        arguments = {"gen": generation, "run": run, "rules": self.rules, "cal": self._calendar(tx), "fresh": fresh}
+        state = tx.one("fleet.found")
+        assert state is not None
+        arguments = {"gen": generation, "run": run, "rules": state.rules, "cal": self._calendar(tx), "fresh": fresh}
         self.link.run("found", self.now() | arguments | {"grace": GRACE_MS * 1000})
         self.generation = generation
 

@@ -191,6 +191,7 @@ local function admit()
   local before = st.cal
   turn_calendar()
   if st.cal ~= before then keep_state() end
+  if st.cal >= a.turns then return say('windows', {cal = st.cal}) end
   local purses, absent = purses_of(a.ps), false
   for _, cap in ipairs(a.caps) do
     if cap.from > st.cal or cap.to <= st.cal then return say('windows', {cal = st.cal}) end
@@ -428,7 +429,7 @@ if op == 'open' then return open() end
 if op == 'raise' then return raise() end
 if op == 'look' then return look() end
 if op == 'rules' then
-  st.rules = a.rules
+  st.rules = max(st.rules, a.rules)
   keep_state()
   return say('ok')
 end

@@ -9,12 +9,14 @@ from typing import Any, Literal, NamedTuple
 import msgspec
 
 from longwatch.admission.calls import HOLD_MS, CallRequest, Weights, weights_of
+from longwatch.admission.in_force import InForce
 from longwatch.admission.keys import Charge
 from longwatch.admission.standing import Prepared
 from longwatch.db.connection import Row
-from longwatch.policy import meter
-from longwatch.policy.admission import HORIZON_US, SOONEST_US, Later, Shut
+from longwatch.policy import budget, meter
+from longwatch.policy.admission import HORIZON_US, SOONEST_US, Later, Shut, Spent
 from longwatch.policy.breaker import is_shut
+from longwatch.policy.budget import Standing
 from longwatch.policy.limits import Rate
 from longwatch.policy.meter import Meter
 from longwatch.policy.scope import Gauge, PurseCap, purses_of
@@ -39,6 +41,7 @@ class Who(msgspec.Struct, array_like=True, frozen=True):
     step: str | None
     lane: str
     keyed: bool  # its service remembers its key, as the limits were when it was admitted
+    instead_of: str | None = None  # the model that was asked for
 
 
 _who = msgspec.json.Decoder(Who)
@@ -56,6 +59,7 @@ def who_of(asked: CallRequest, *, keyed: bool) -> Who:
         asked.step,
         asked.lane,
         keyed,
+        asked.instead_of,
     )
 
 
@@ -181,13 +185,14 @@ def said_of(row: Row, shift_us: int) -> Said:
     }
 
 
-def asked_of(prepared: Prepared, request: CallRequest, *, rules: int, dry: bool) -> Said:
+def asked_of(force: InForce, prepared: Prepared, request: CallRequest, *, dry: bool) -> Said:
     """The question, but for the caps."""
     scope = prepared.scope
     return {
         "id": request.id,
         "owner": request.owner,
-        "rules": rules,
+        "rules": force.rules,
+        "turns": force.turns_ms,
         "until_us": None if request.until_ms is None else request.until_ms * 1000,
         "most": scope.service.concurrency,
         "gauges": [gauge(each, w=request.weights.get(each.dimension, 0)) for each in scope.gauges],
@@ -288,3 +293,12 @@ def meters_of(said: Any, shift_us: int) -> dict[str, Meter]:
         text(name): Meter(free + shift_us if free else 0, last + shift_us if last else 0, total)
         for name, (free, last, total) in found.items()
     }
+
+
+def spent(caps: Caps, said: Said, needs: Mapping[str, int]) -> Spent:
+    place: int = said["i"]
+    cap, window = caps.windows[place - 1]
+    figures = said["spent"], said["held"], said["places"]
+    at = Standing(cap.purse, cap.dimension, cap.cap, window.starts_ms, window.ends_ms, *figures)
+    assert budget.decide(at, needs[cap.dimension]) == "exceeded", "the script refused what the policy does not"
+    return Spent(at, needs[cap.dimension])

@@ -39,6 +39,7 @@ on conflict (name) do update set free_us = excluded.free_us, last_us = excluded.
 with calendar_now as (
   select at_ms from calendar
    where at_ms > 0 and at_ms >= case when abs(:wall_ms - :now_ms) < :parted_ms then :wall_ms - :wall_ms % 60000 else 0 end
+     and at_ms < :turns_ms
 ), held as (
   select service, budget, agent, calendar_ms, count(*) as places, cast(sum(money) as bigint) as money,
          cast(sum(calls) as bigint) as calls, cast(sum(tokens) as bigint) as tokens

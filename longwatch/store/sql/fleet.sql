@@ -22,8 +22,8 @@ update fleet set boot_id = :boot_id, offset_ms = :offset_ms;
 -- take_fences: reserve `amount` fences; they end at the number returned
 update fleet set fence = fence + :amount returning epoch, fence;
 
--- keep_config: the limits and budgets now in force
-update fleet set config = :config, rules = rules + 1 returning rules;
+-- keep_config: the limits and budgets now in force, unless others are than those that were looked at
+update fleet set config = :config, rules = rules + 1 where rules = :rules returning rules;
 
 -- forget_engine: another one decides from here on, and whatever this one remembers will be out of date
 update engine set generation = '';

@@ -76,9 +76,9 @@ class Pacing:
     def request(self, cast_to: Any, options: Any, **how: Any) -> Any:
         told = once(options)
 
-        def attempt(_: Call) -> Any:
+        def attempt(call: Call) -> Any:
             ANSWERED.set([])
-            answer = self._plain(cast_to, told, **how)
+            answer = self._plain(cast_to, affordable(told, call), **how)
             ANSWERED.set(None)
             return answer
 
@@ -87,9 +87,9 @@ class Pacing:
     async def arequest(self, cast_to: Any, options: Any, **how: Any) -> Any:
         told = once(options)
 
-        async def attempt(_: Call) -> Any:
+        async def attempt(call: Call) -> Any:
             ANSWERED.set([])
-            answer = await self._plain(cast_to, told, **how)
+            answer = await self._plain(cast_to, affordable(told, call), **how)
             ANSWERED.set(None)
             return answer
 
@@ -109,6 +109,17 @@ class Pacing:
 def once(options: Any) -> Any:
     """The same request, without retries of the library's own; what can be read only once is read."""
     return options.model_copy(update={"max_retries": 0, "json_data": listed(options.json_data)})
+
+
+def affordable(told: Any, call: Call) -> Any:
+    """What will be sent, with the model that the budget has room for."""
+    if call.instead_of is None:
+        return told
+    changed: dict[str, Any] = {"json_data": {**(told.json_data or {}), "model": call.model}}
+    beside = getattr(told, "extra_json", None)
+    if beside and "model" in beside:
+        changed["extra_json"] = {**beside, "model": call.model}
+    return told.model_copy(update=changed)
 
 
 def listed(value: object) -> Any:

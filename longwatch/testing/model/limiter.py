@@ -10,7 +10,7 @@ from longwatch.admission.keys import Charge
 from longwatch.admission.ledger import NOTHING
 from longwatch.admission.refusals import KeyForgotten, overruled
 from longwatch.errors import BudgetExceeded, ConfigError, LimitRefused, NotFound, ServicePaused
-from longwatch.policy import admission, meter
+from longwatch.policy import admission, meter, override
 from longwatch.policy.admission import Ask, Later, Metered, Places, Purse, Shut, Slot, Spent, TooHeavy
 from longwatch.policy.budget import Standing
 from longwatch.policy.call import MOST_SHARING, State, Told, borne, burial, forgotten, phase
@@ -67,9 +67,9 @@ class Limiter:
     def admit(self, request: CallRequest) -> Admitted | Later:
         check(request)
         scope = self._scope(request)
-        answer = self._key_forgotten(scope, request) or self._decide(scope, request)
+        answer = self._key_forgotten(scope, request) or self._decide(request)
         if isinstance(answer, Later) and answer.reason != "rate" and self.expire():
-            answer = self._decide(scope, request)
+            answer = self._decide(request)
         if request.id in self.calls:
             return admitted(self.calls[request.id])
         if isinstance(answer, Slot) and self.rules != 0:
@@ -82,7 +82,7 @@ class Limiter:
 
     def _scope(self, asked: CallRequest) -> Scope:
         return scope_of(
-            self.limits,
+            override.at(self.limits, self.calendar_ms),
             service=asked.service,
             model=asked.model,
             budget=asked.budget,
@@ -129,8 +129,9 @@ class Limiter:
         at = alike.index(kept)
         return Charge(money[at], kept.told.calls, tokens[at])
 
-    def _decide(self, scope: Scope, request: CallRequest) -> admission.Decision:
+    def _decide(self, request: CallRequest) -> admission.Decision:
         self.calendar_ms = calendar_at(self.calendar_ms, wall_ms=self.wall_ms(), steady_ms=self.now_ms())
+        scope = self._scope(request)  # the calendar may have turned, and an override ended
         most = scope.service.concurrency
         here = [kept for kept in self.open() if kept.asked.service == request.service]
         needs = {"money": request.money, "calls": request.calls, "tokens": request.tokens}

@@ -1,0 +1,67 @@
+"""The limits that decide, as of one instant of the budgets' calendar, and what is made from them once.
+
+Replaced as a whole when other limits are adopted or an override ends, so that whoever has one decides by nothing else: a
+decision names the `rules` it was made by, and the state refuses it when they are not its own.
+"""
+
+from dataclasses import dataclass, field
+from zoneinfo import ZoneInfo
+
+from longwatch.admission import standing
+from longwatch.admission.standing import Prepared
+from longwatch.db.connection import Row
+from longwatch.errors import ConfigError
+from longwatch.policy import override
+from longwatch.policy.limits import Limits, Service
+from longwatch.policy.scope import Scope, purses_of, scope_of
+from longwatch.policy.window import zone_of
+
+KNOWN = 1024  # scopes kept; there are as many as combinations of service, model, budget and agent in use
+
+Asked = tuple[str, str | None, str | None, str, str | None]
+"""Service, model, budget and agent, and the gate that is passed."""
+
+
+class Outdated:
+    """As a decision: the state has other rules by now."""
+
+
+@dataclass(frozen=True)
+class InForce:
+    """limits: with the caps that count. kept: as the state keeps them. turns_ms: from here on other caps count."""
+
+    kept: Limits
+    limits: Limits
+    rules: int
+    turns_ms: int
+    zone: ZoneInfo
+    scopes: dict[Asked, Prepared] = field(default_factory=dict[Asked, Prepared])
+
+    @classmethod
+    def of(cls, kept: Limits, rules: int, *, at_ms: int) -> "InForce":
+        """at_ms: of the calendar; 0: as far as anybody knows no override has ended."""
+        return cls(kept, override.at(kept, at_ms), rules, override.turns_ms(kept, at_ms), zone_of(kept.timezone))
+
+    def at(self, calendar_ms: int) -> "InForce":
+        return self if calendar_ms < self.turns_ms else InForce.of(self.kept, self.rules, at_ms=calendar_ms)
+
+    def scope(
+        self, service: str, model: str | None, budget: str | None, agent: str, past: str | None = None
+    ) -> Prepared:
+        """Every limit and purse of such a call. Errors: ConfigError for names that the limits do not know."""
+        key = (service, model, budget, agent, past)
+        found = self.scopes.get(key)
+        if found is None:
+            scope = scope_of(self.limits, service=service, model=model, budget=budget, agent=agent, past=past)
+            if len(self.scopes) >= KNOWN:
+                self.scopes.clear()
+            found = self.scopes[key] = standing.prepare(scope, self.zone)
+        return found
+
+    def scope_of_row(self, row: Row) -> Prepared:
+        """The limits may have changed since the call was admitted; where they do not know its names, nothing limits it."""
+        try:
+            return self.scope(row.service, row.model, row.budget, row.agent)
+        except ConfigError:
+            purses = purses_of(service=row.service, budget=row.budget, agent=row.agent)
+            return standing.prepare(Scope(Service(row.service), (), (), purses), self.zone)

@@ -4,7 +4,7 @@ import sys
 
 import click
 
-from longwatch.surface import cli_look, cli_plumbing, cli_setup, cli_show, cli_start, cli_things, cli_work
+from longwatch.surface import cli_batch, cli_look, cli_plumbing, cli_setup, cli_show, cli_start, cli_things, cli_work
 from longwatch.surface.cli_base import Root, run
 
 COMMANDS: tuple[click.Command, ...] = (
@@ -17,7 +17,7 @@ COMMANDS: tuple[click.Command, ...] = (
     cli_look.money,
     cli_show.show,
     cli_things.task,
-    cli_things.batch,
+    cli_batch.batch,
     cli_things.lease,
     cli_things.limit,
     cli_things.budget,

@@ -150,15 +150,9 @@ class Flow:
         return bisect_left(range(self.left), end_us, key=self.slot)
 
     def leave(self, calls: int) -> None:
-        """So many calls have left, in their slots."""
-        if not calls:
-            return
-        last_us = self.slot(calls - 1)
+        """So many calls, at least one, have left in their slots. A meter that they have left behind decides no slot again."""
         self.full_us = [
-            max(
-                max(full, self.first_us) + self._span_us(pace, calls),
-                last_us + _span_us(pace, pace.units // self.stream.calls),
-            )
+            max(full, self.first_us) + self._span_us(pace, calls)
             for full, pace in zip(self.full_us, self.stream.paces, strict=True)
         ]
         self.done += calls

@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from longwatch.surface.api import Longwatch
     from longwatch.surface.declare import task
     from longwatch.surface.handles import Batch, Report, Task
+    from longwatch.surface.plans import Plan
 
 __version__ = "0.1.0"
 
@@ -90,6 +91,7 @@ HOMES = {
     "surface.api": ("Longwatch",),
     "surface.declare": ("task",),
     "surface.handles": ("Batch", "Report", "Task"),
+    "surface.plans": ("Plan",),
 }
 
 
@@ -145,6 +147,7 @@ __all__ = [
     "Money",
     "NotFound",
     "NotStorable",
+    "Plan",
     "Refused",
     "Report",
     "ResourceDirty",

@@ -4,7 +4,7 @@
 transaction and may be repeated when its reply was lost: the id decides.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from longwatch.admission import keys, refusals, standing
 from longwatch.admission.calls import (
@@ -22,7 +22,7 @@ from longwatch.admission.gates import Gates, shut
 from longwatch.admission.in_force import InForce, Outdated
 from longwatch.admission.keys import Charge
 from longwatch.admission.ledger import Ledger
-from longwatch.admission.listing import Standings, standings
+from longwatch.admission.listing import Standings, standings, with_known
 from longwatch.admission.standing import Prepared
 from longwatch.db.connection import Database, Row, Transaction
 from longwatch.errors import LongwatchError, NotFound
@@ -237,10 +237,11 @@ class Limiter:
 
     # -- looking -----------------------------------------------------------------------------------------------------------
 
-    def peek(self) -> Standings:
-        """Every rate, concurrency, quota and budget as it stands."""
+    def peek(self, also: Iterable[str] = ()) -> Standings:
+        """Every rate, concurrency, quota and budget as it stands. also: services that are known without being named."""
+        limits = with_known(self.limits, also)
         with self.database.read() as tx:
-            return standings(tx, self.limits)
+            return standings(tx, limits)
 
     def find(self, call: str) -> Call:
         """Errors: NotFound."""

@@ -1,6 +1,6 @@
 """Every limit and budget as it stands, for people to look at: `longwatch limit list` and `budget list`."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from longwatch.admission.standing import held_by, holding
@@ -8,13 +8,15 @@ from longwatch.db.connection import Row, Transaction
 from longwatch.policy import meter, override
 from longwatch.policy.limits import Limits, Override, Service
 from longwatch.policy.meter import NEW, Meter
+from longwatch.policy.naming import resolve_service
 from longwatch.policy.scope import Gauge, PurseCap, caps_of, gauges_of
 from longwatch.policy.window import LAST_MS, calendar_at, calendar_minute, parted, window_of, zone_of
 
 
 @dataclass(frozen=True)
 class RateState:
-    """One rate. free: units that could leave now, negative when later slots are taken; next_ms: steady, of the next one."""
+    """One rate. free: units that could leave now, negative when later slots are taken; next_ms: steady, of the next one;
+    full_us: steady microseconds, from when the whole burst is free."""
 
     service: str
     meter: str
@@ -25,6 +27,7 @@ class RateState:
     usable_burst: int
     free: int
     next_ms: int
+    full_us: int
 
 
 @dataclass(frozen=True)
@@ -63,6 +66,12 @@ class Standings:
     places: list[PlaceState]
     caps: list[CapState]
     clocks_parted: bool
+
+
+def with_known(limits: Limits, services: Iterable[str]) -> Limits:
+    """The limits with these services too, which may be known without being named. Errors: ConfigError for unknown ones."""
+    more = {name: resolve_service(limits, name) for name in services if name not in limits.services}
+    return replace(limits, services=limits.services | more) if more else limits
 
 
 def standings(tx: Transaction, limits: Limits, *, meters: dict[str, Meter] | None = None) -> Standings:
@@ -109,6 +118,7 @@ def _rate(service: Service, gauge: Gauge, found: Meter, now_ms: int) -> RateStat
         usable_burst=meter.usable_burst(gauge.rate),
         free=meter.free_units(found, gauge.rate, now_us=now_ms * 1000),
         next_ms=-(-next_us // 1000),
+        full_us=found.free_us,
     )
 
 

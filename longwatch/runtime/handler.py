@@ -11,6 +11,7 @@ from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, cast
 
 from longwatch.errors import ConfigError, nearest
 from longwatch.policy.backoff import Backoff
+from longwatch.policy.needs import Needs
 from longwatch.policy.task import CRASH_LIMIT
 from longwatch.runtime.storable import annotations, from_json, rebuild, result_type
 from longwatch.store.workers import Kind, Manner
@@ -22,13 +23,13 @@ R_co = TypeVar("R_co", covariant=True)
 
 @dataclass(frozen=True)
 class Options:
-    """How a kind of task is run. retries: runs beyond the first. timeout_ms: of one run; None: none."""
+    """How a kind of task is run. retries: runs beyond the first. timeout_ms: of one run; None: none. needs: of services."""
 
     retries: int = 0
     crashes: int = CRASH_LIMIT
     timeout_ms: int | None = None
     backoff: Backoff = field(default_factory=Backoff)
-    needs: Mapping[str, Mapping[str, Any]] = field(default_factory=dict[str, Mapping[str, Any]])
+    needs: Needs = field(default_factory=Needs)
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ def bound_by_name(kind: Kind, arguments: Mapping[str, Any]) -> Bound[Any]:
     missing = [name for name in manner.required if name not in arguments]
     if missing:
         raise ConfigError(f"{kind.name} needs {', '.join(missing)}", hint=f"It takes: {', '.join(known)}.")
-    options = Options(retries=manner.retries, crashes=manner.crashes, timeout_ms=manner.timeout_ms)
+    options = Options(manner.retries, manner.crashes, manner.timeout_ms, needs=manner.needs)
     return Bound(kind.name, dict(arguments), options)
 
 
@@ -94,6 +95,7 @@ class Handler(Generic[P, R]):
             timeout_ms=options.timeout_ms,
             required=tuple(one.name for one in parameters if one.default is one.empty),
             optional=tuple(one.name for one in parameters if one.default is not one.empty),
+            needs=options.needs,
         )
         return Kind(self.kind, self.module, manner)
 

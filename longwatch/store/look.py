@@ -192,6 +192,11 @@ class Look:
         with self.database.read() as tx:
             return _all(Paid, tx.all("look.held", limit=limit))
 
+    def lately(self, *, limit: int = 500) -> dict[str, int]:
+        """How long the newest settled calls of each service took on average, in ms. limit: of how many calls in all."""
+        with self.database.read() as tx:
+            return {row.service: row.took_ms for row in tx.all("look.lately", limit=limit)}
+
 
 def _as(kind: type[S], row: Row) -> S:
     """The row as this struct, by the names of its columns; fields that are no column keep their default."""

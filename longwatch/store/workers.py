@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import msgspec
 
@@ -17,13 +18,14 @@ encode = msgspec.json.Encoder().encode
 
 
 class Manner(msgspec.Struct, frozen=True):
-    """How a kind of task is run. required, optional: the names of its arguments."""
+    """How a kind of task is run. required, optional: the names of its arguments. needs: what a task needs of services."""
 
     retries: int = 0
     crashes: int = CRASH_LIMIT
     timeout_ms: int | None = None
     required: tuple[str, ...] = ()
     optional: tuple[str, ...] = ()
+    needs: dict[str, dict[str, Any]] = {}
 
 
 class Kind(msgspec.Struct, frozen=True):

@@ -9,6 +9,7 @@ from typing import Any, Self, TypeVar, overload
 from longwatch.errors import ConfigError, NotFound, StoreUnavailable, WaitTimeout, nearest
 from longwatch.policy.duration import Duration, parse_ms
 from longwatch.policy.naming import check_name
+from longwatch.policy.needs import plain
 from longwatch.policy.task import ENDED, LANES, Fate
 from longwatch.runtime.handler import Bound, Handler, bound_by_name
 from longwatch.runtime.loop import FOREVER_MS, Retry, wait_for
@@ -21,6 +22,8 @@ from longwatch.surface.declare import Declares, declare
 from longwatch.surface.handles import Batch, Report, Task, view
 from longwatch.surface.opened import Opened, release
 from longwatch.surface.pieces import Lane, Pieces
+from longwatch.surface.planning import Wanted, plan_of
+from longwatch.surface.plans import Plan
 from longwatch.surface.working import work
 
 R = TypeVar("R")
@@ -170,6 +173,20 @@ class Longwatch(Pieces):
         self._parts.ring(submitted.fresh)
         found = submitted.tasks[0].batch if submitted.tasks else batch_id
         return self._batch(found or batch_id, name, fresh=submitted.fresh)
+
+    def plan(self, items: Sequence[Item], *, needs: Mapping[str, Mapping[str, Any]] | None = None) -> Plan:
+        """Whether the limits have room for these items now, when they would run, what binds and what to change.
+
+        needs: of all of them together, by service ({"stripe": {"requests": 600, "money": "120 GBP"}}); left out: of each,
+        as its handler declares. Nothing is submitted. Errors: ConfigError for names that are not known, UnknownPrice.
+        """
+        total = None if needs is None else plain(needs)
+        kinds: dict[str, tuple[Bound[Any], int]] = {}
+        for item in items:
+            bound = item if isinstance(item, Bound) else self._by_name(*item)
+            kinds[bound.kind] = (bound, kinds.get(bound.kind, (bound, 0))[1] + 1)
+        wanted = [Wanted(kind, bound.options.needs, tasks) for kind, (bound, tasks) in kinds.items()]
+        return plan_of(self._parts, wanted, total, agent=self._agent, budget=self._paying(self._agent))
 
     def get(self, task: str) -> Task[Any]:
         """The task as it stands. Errors: NotFound."""

@@ -12,6 +12,7 @@ from longwatch.runtime.contents import Reading
 from longwatch.runtime.handler import Bound
 from longwatch.surface.handles import Batch, Task
 from longwatch.surface.pieces import Lane
+from longwatch.surface.plans import Plan
 
 if TYPE_CHECKING:
     from longwatch.surface.api import Item, Longwatch
@@ -57,6 +58,10 @@ class Aio:
     async def submit_batch(self, name: str, items: "Sequence[Item]", *, lane: Lane = "batch") -> Batch[Any]:
         """As `Longwatch.submit_batch`."""
         return await asyncio.to_thread(self._lw.submit_batch, name, items, lane=lane)
+
+    async def plan(self, items: "Sequence[Item]", *, needs: Mapping[str, Mapping[str, Any]] | None = None) -> Plan:
+        """As `Longwatch.plan`."""
+        return await asyncio.to_thread(self._lw.plan, items, needs=needs)
 
     async def get(self, task: str) -> Task[Any]:
         """As `Longwatch.get`."""

@@ -5,6 +5,7 @@ import sys
 import click
 
 from longwatch.surface import (
+    cli_batch,
     cli_budget,
     cli_look,
     cli_plumbing,
@@ -27,7 +28,7 @@ COMMANDS: tuple[click.Command, ...] = (
     cli_look.money,
     cli_show.show,
     cli_things.task,
-    cli_things.batch,
+    cli_batch.batch,
     cli_things.lease,
     cli_services.limit,
     cli_budget.budget,

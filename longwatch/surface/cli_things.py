@@ -1,4 +1,4 @@
-"""The nouns: task, batch, lease, limit, service."""
+"""The nouns: task and lease."""
 
 import json
 import sys
@@ -19,7 +19,7 @@ from longwatch.surface.cli_look import first_line
 from longwatch.surface.output import ago, table
 from longwatch.surface.pieces import Lane
 from longwatch.surface.session import Session
-from longwatch.surface.wire import Json, at, lease_json, listing, task_json
+from longwatch.surface.wire import lease_json, listing, task_json
 
 MOST = 10_000
 limit_option = click.option(
@@ -69,7 +69,7 @@ def submit(
 def read_arguments(words: tuple[str, ...]) -> dict[str, Any]:
     """One JSON object, or NAME=VALUE words whose values are JSON where they can be read so, else text."""
     if (len(words) == 1 and words[0].lstrip().startswith(("{", "[", '"', "@"))) or words == ("-",):
-        value = _json(_text_of(words[0]), "the arguments")
+        value = _json(text_of(words[0]), "the arguments")
         if not isinstance(value, dict):
             raise BadUse(
                 f"the arguments are a JSON {type(value).__name__}, not an object",
@@ -90,7 +90,7 @@ def read_arguments(words: tuple[str, ...]) -> dict[str, Any]:
     return given
 
 
-def _text_of(word: str) -> str:
+def text_of(word: str) -> str:
     """The word itself, or what the file that it names holds."""
     if word != "-" and not word.startswith("@"):
         return word
@@ -228,52 +228,6 @@ def resolve(session: Session, id: str, state: str, result: str | None, note: str
     session.out.answer(task_json(after), f"{id} is {after.state}")
 
 
-# -- batch ---------------------------------------------------------------------------------------------------------------
-
-
-@click.group(cls=Group, section="things")
-def batch() -> None:
-    """Batches: tasks submitted together."""
-
-
-@batch.command("list")
-@limit_option
-@pass_session
-def list_batches(session: Session, limit: int) -> None:
-    """The newest batches first, with counts of their tasks."""
-    found = session.look.batches(limit=limit)
-    data = [{"id": b.id, "name": b.name, "submitted_at": at(b.submitted_ms), "counts": b.counts} for b in found]
-    now_ms = session.now_ms()
-    rows = [
-        (b.name, b.id, ago(b.submitted_ms, now_ms), ", ".join(f"{n} {state}" for state, n in b.counts.items()))
-        for b in found
-    ]
-    session.out.answer(listing("batches", data), table(("name", "id", "submitted", "tasks"), rows, empty="No batches."))
-
-
-@batch.command("show")
-@click.argument("batch", metavar="ID|NAME")
-@pass_session
-def show_batch(session: Session, batch: str) -> None:
-    """One batch with its newest tasks."""
-    cli_show.show_batch(session, batch)
-
-
-@batch.command("cancel")
-@click.argument("batch", metavar="ID|NAME")
-@pass_session
-def cancel_batch(session: Session, batch: str) -> None:
-    """Cancel every task of a batch that has not ended."""
-    found = session.look.batch(batch)
-    cancelled = 0
-    while ids := session.look.unended(found.id):
-        for id in ids:
-            cancelled += session.parts.tasks.cancel(id).state == "cancelled"
-    counts = session.look.batch(found.id).counts
-    data: Json = {"id": found.id, "name": found.name, "cancelled": cancelled, "counts": counts}
-    session.out.answer(data, f"{cancelled} tasks of {found.name} cancelled; now {counts}")
-
-
 # -- lease ---------------------------------------------------------------------------------------------------------------
 
 
@@ -306,4 +260,4 @@ def release_lease(session: Session, id: str) -> None:
     session.out.answer({**lease_json(found), "released": True}, f"{names} is free; {found.agent} has lost {id}")
 
 
-__all__ = ["batch", "lease", "task"]
+__all__ = ["lease", "task"]

@@ -5,6 +5,7 @@ from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar, cast, overloa
 
 from longwatch.policy.backoff import Backoff
 from longwatch.policy.duration import Duration, parse_ms
+from longwatch.policy.needs import plain
 from longwatch.runtime.handler import Handler, Options
 from longwatch.runtime.run import Run
 from longwatch.surface.aio import AsyncRun
@@ -37,7 +38,7 @@ def declare(
         crashes=crashes,
         timeout_ms=None if timeout is None else parse_ms(timeout),
         backoff=Backoff(first_ms=parse_ms(backoff)),
-        needs=dict(needs or {}),
+        needs=plain(needs or {}),
     )
 
     def decorate(function: Callable[..., Any], /) -> Handler[..., Any]:

@@ -37,6 +37,8 @@ WORDS: dict[str, tuple[list[str] | None, list[str]]] = {
     "task retry": (["TASK"], ["task_none"]),
     "task cancel": (["TASK"], ["task_none"]),
     "task resolve": (["UNKNOWN", "done"], ["TASK", "done"]),
+    "batch plan": (["--kind", "greet", "--count", "2"], ["none.jsonl"]),
+    "batch submit": (["december-24", "tasks.jsonl"], ["december-24", "none.jsonl"]),
     "batch list": ([], ["--limit", "0"]),
     "batch show": (["november"], ["december"]),
     "batch cancel": (["november"], ["december"]),
@@ -81,6 +83,7 @@ def ids(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     )
     task, unknown, held = shell.python("-c", prepare).out.split()
     assert shell("state", "backup", "good.db").status == 0
+    shell.write("tasks.jsonl", '{"kind": "greet", "args": {"name": "ada"}}')
     return {"folder": str(folder), "TASK": task, "UNKNOWN": unknown, "LEASE": held}
 
 

@@ -67,6 +67,9 @@ def submitted(lw: Longwatch) -> None:
     again = lw.submit(crawl.bind("https://x"), after=[task], after_failed="cancel")
     assert_type(again, longwatch.Task[int])
     by_name = lw.submit("invoice", {"customer": "nobody"}, lane="urgent")
+    plan = lw.plan([invoice.bind(name) for name in ("acme", "zenith")])
+    assert_type(plan, longwatch.Plan)
+    assert plan.feasible or plan.change
     batch = lw.submit_batch("november", [invoice.bind(name) for name in ("acme", "zenith")])
     lw.work(agent="biller", until_idle=True)
     assert_type(lw.wait(task, timeout="5s").result, Booking)

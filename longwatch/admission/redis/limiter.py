@@ -1,11 +1,11 @@
 """The limiter over Redis: the same methods as the state's own, each one decision of the script."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from longwatch.admission import keys, refusals
 from longwatch.admission.calls import HOLD_MS, Admitted, Call, CallRequest, check, check_amount, check_weights, whole_ms
 from longwatch.admission.limiter import PAGE, Limiter, held_up, no_such_call, scope_asked
-from longwatch.admission.listing import Standings, standings
+from longwatch.admission.listing import Standings, standings, with_known
 from longwatch.admission.redis.book import Book
 from longwatch.admission.redis.link import Link
 from longwatch.admission.redis.memory import Memory, forgot, undecided
@@ -359,11 +359,12 @@ class RedisLimiter(Limiter):
 
     # -- looking -----------------------------------------------------------------------------------------------------------
 
-    def peek(self) -> Standings:
+    def peek(self, also: Iterable[str] = ()) -> Standings:
+        limits = with_known(self.limits, also)
         self._records.flush()
         _, said, shift_us = self._run("look", {})
         with self.database.read() as tx:
-            return standings(tx, self.limits, meters=meters_of(said["meters"], shift_us))
+            return standings(tx, limits, meters=meters_of(said["meters"], shift_us))
 
     def find(self, call: str) -> Call:
         self._records.flush()

@@ -72,3 +72,9 @@ select budget, agent, service, count(*) as places, sum(money) as money, sum(call
 -- held: what open calls hold, by who is charged
 select budget, agent, service, count(*) as places, sum(money) as money, sum(calls) as calls, sum(tokens) as tokens
   from call where state = 'open' group by budget, agent, service order by money desc limit :limit;
+
+-- lately: how long the newest calls took from their slots on, on average
+select service, cast(sum(took_ms) / count(*) as bigint) as took_ms
+  from (select service, ended_ms - slot_us / 1000 as took_ms
+          from call where state = 'settled' order by seq desc limit :limit) as ended
+ where took_ms > 0 group by service;

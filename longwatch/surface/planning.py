@@ -1,0 +1,293 @@
+"""Plans of batches: what is needed of each limit, put beside what is left of it; and the answer in words."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from longwatch.admission.listing import CapState, RateState, Standings
+from longwatch.policy import meter
+from longwatch.policy.limits import Cap, Limits, Rate, Service
+from longwatch.policy.money import Money
+from longwatch.policy.needs import Demand, Needs, demand_of
+from longwatch.policy.plan import Found, Pace, Purse, Stream, plan
+from longwatch.policy.rate import format_rate, format_window
+from longwatch.policy.window import LAST_MS, describe, zone_of
+from longwatch.runtime.parts import Parts
+from longwatch.store.look import Look
+from longwatch.surface.handles import instant
+from longwatch.surface.plans import Plan, PlannedLimit
+
+
+class Wanted(NamedTuple):
+    """So many tasks of one kind, and what each of them needs."""
+
+    kind: str
+    needs: Needs
+    tasks: int
+
+
+class Told(NamedTuple):
+    """Everything that the answer is told from. streams and purses: what was asked; stand: what is left."""
+
+    limits: Limits
+    now_ms: int
+    stand: Standings
+    streams: Sequence[Stream]
+    purses: Sequence[Purse]
+    found: Found
+
+
+def plan_of(parts: Parts, wanted: Sequence[Wanted], total: Needs | None, *, agent: str, budget: str | None) -> Plan:
+    """The plan of tasks on this account. total: what all of them need, instead of what they declare.
+
+    Errors: ConfigError for services and budgets that are not known, UnknownPrice.
+    """
+    tasks, look = sum(each.tasks for each in wanted), Look(parts.database)
+    limits, vitals = parts.calls.limiter.limits, look.vitals()
+    at_ms = vitals.calendar_ms
+
+    def demands(needs: Needs, requests: int) -> list[Demand]:
+        return [
+            demand_of(service, need, limits, requests=requests, budget=budget, agent=agent, at_ms=at_ms)
+            for service, need in needs.items()
+        ]
+
+    if total is not None:
+        shares = [(demand, 1) for demand in demands(total, max(1, tasks))]
+    else:
+        shares = [(demand, each.tasks) for each in wanted for demand in demands(each.needs, 1) if each.tasks]
+    stand = parts.calls.limiter.peek(sorted({demand.scope.service.name for demand, _ in shares}))
+    purses = _purses(shares, stand)
+    ahead_us = (at_ms - vitals.steady_ms) * 1000
+    streams = _streams(shares, stand, purses, took_ms=look.lately(), ahead_us=ahead_us)
+    found = plan(at_ms * 1000, streams, purses, zone_of(limits.timezone))
+    cost = Money(sum(demand.money * times for demand, times in shares), limits.currency)
+    undeclared = () if total is not None else tuple(each.kind for each in wanted if not each.needs)
+    return _answer(Told(limits, at_ms, stand, streams, purses, found), tasks=tasks, cost=cost, undeclared=undeclared)
+
+
+# -- the question --------------------------------------------------------------------------------------------------------
+
+Shares = Sequence[tuple[Demand, int]]
+"""Demands, and how often each is made."""
+
+
+def _purses(shares: Shares, stand: Standings) -> list[Purse]:
+    """Every cap that something is needed of."""
+    return [purse for purse in (_purse(cap, shares) for cap in stand.caps) if purse.need]
+
+
+def _purse(cap: CapState, shares: Shares) -> Purse:
+    drawing = [(demand, times) for demand, times in shares if _draws(demand, cap)]
+    return Purse(
+        cap.purse,
+        cap.dimension,
+        Cap(cap.cap, cap.window),
+        cap.spent + cap.held,
+        LAST_MS if cap.resets_at is None else cap.resets_at,
+        sum(demand.of(cap.dimension) * times for demand, times in drawing),
+        max((demand.one(cap.dimension) for demand, _ in drawing), default=0),
+    )
+
+
+def _draws(demand: Demand, cap: CapState | Purse) -> bool:
+    purse = cap.purse if isinstance(cap, CapState) else cap.name
+    return any(each.purse == purse and each.dimension == cap.dimension for each in demand.scope.caps)
+
+
+def _streams(
+    shares: Shares, stand: Standings, purses: Sequence[Purse], *, took_ms: dict[str, int], ahead_us: int
+) -> list[Stream]:
+    """The calls of each service. ahead_us: of the wall clock before the steady one."""
+    services = {demand.scope.service.name: demand.scope.service for demand, _ in shares}
+    streams: list[Stream] = []
+    for name, service in services.items():
+        own = [(demand, times) for demand, times in shares if demand.scope.service.name == name]
+        calls = sum(demand.requests * times for demand, times in own)
+        paces = [_pace(rate, own, ahead_us) for rate in stand.rates if _falls_under(own, rate)]
+        took_us = took_ms.get(name, 0) * 1000
+        if service.concurrency is not None and took_us:
+            paces.append(_places(service, service.concurrency, calls, took_us))
+        draws = [sum(d.of(purse.dimension) * times for d, times in own if _draws(d, purse)) for purse in purses]
+        streams.append(Stream(name, calls, tuple(paces), tuple(draws), took_us))
+    return streams
+
+
+def _falls_under(shares: Shares, rate: RateState) -> bool:
+    return any(gauge.meter == rate.meter for demand, _ in shares for gauge in demand.scope.gauges)
+
+
+def _pace(rate: RateState, shares: Shares, ahead_us: int) -> Pace:
+    under = [(d, times) for d, times in shares if any(gauge.meter == rate.meter for gauge in d.scope.gauges)]
+    return Pace(
+        rate.meter,
+        rate.amount,
+        rate.per_ms * 1000,
+        rate.usable_burst,
+        meter.ceiling(_rate(rate)),
+        rate.full_us + ahead_us,
+        sum(demand.of(rate.dimension) * times for demand, times in under),
+        max(demand.one(rate.dimension) for demand, _ in under),
+    )
+
+
+def _places(service: Service, most: int, calls: int, took_us: int) -> Pace:
+    """Concurrency as a pace: so many calls in the time that one takes."""
+    return Pace(f"{service.name}/concurrency", most, took_us, most, most, 0, calls, 1)
+
+
+def _rate(rate: RateState) -> Rate:
+    return Rate(rate.amount, rate.per_ms, rate.burst)
+
+
+# -- the answer ----------------------------------------------------------------------------------------------------------
+
+
+def _answer(told: Told, *, tasks: int, cost: Money, undeclared: tuple[str, ...]) -> Plan:
+    found = told.found
+    limits = [*_planned_paces(told), *_planned_places(told), *_planned_purses(told)]
+    return Plan(
+        feasible=found.feasible,
+        tasks=tasks,
+        cost=cost,
+        starts_at=None if found.starts_us is None else instant(found.starts_us // 1000),
+        ends_at=None if found.ends_us is None else instant(-(-found.ends_us // 1000)),
+        binds=_binds(told),
+        change="" if found.feasible else _change(told),
+        limits=tuple(limits),
+        undeclared=undeclared,
+    )
+
+
+def _planned_paces(told: Told) -> list[PlannedLimit]:
+    rates = {rate.meter: rate for rate in told.stand.rates}
+    planned: list[PlannedLimit] = []
+    for stream, fates in zip(told.streams, told.found.paces, strict=True):
+        for pace, fate in zip(stream.paces, fates, strict=True):
+            if (rate := rates.get(pace.name)) is not None:
+                left, ends_at = max(0, rate.free), instant(-(-fate.ends_us // 1000))
+                needs, most = pace.units, format_rate(_rate(rate))
+                planned.append(
+                    PlannedLimit(_pace_name(pace), rate.dimension, needs, left, most, fate.fits, None, ends_at)
+                )
+    return planned
+
+
+def _planned_places(told: Told) -> list[PlannedLimit]:
+    calls = {stream.name: stream.calls for stream in told.streams}
+    ends_us = {
+        pace.name: fate.ends_us
+        for stream, fates in zip(told.streams, told.found.paces, strict=True)
+        for pace, fate in zip(stream.paces, fates, strict=True)
+    }
+    planned: list[PlannedLimit] = []
+    for place in told.stand.places:
+        if place.service in calls:
+            ends = ends_us.get(f"{place.service}/concurrency")
+            ends_at = None if ends is None else instant(-(-ends // 1000))
+            name, left = f"[service.{place.service}] concurrency", max(0, place.most - place.used)
+            most = f"{place.most} at once"
+            planned.append(PlannedLimit(name, "calls", calls[place.service], left, most, True, None, ends_at))
+    return planned
+
+
+def _planned_purses(told: Told) -> list[PlannedLimit]:
+    return [
+        PlannedLimit(
+            _purse_name(purse),
+            purse.dimension,
+            purse.need,
+            max(0, purse.cap.amount - purse.used),
+            _cap_text(told, purse, purse.cap.amount),
+            found.fits,
+            None if found.fits else found.wanted,
+            None if purse.ends_ms >= LAST_MS else instant(purse.ends_ms),
+        )
+        for purse, found in zip(told.purses, told.found.purses, strict=True)
+    ]
+
+
+def _pace_name(pace: Pace) -> str:
+    service, _, inner = pace.name.partition("/")
+    model, _, dimension = inner.rpartition("/")
+    where = f'[service.{service}.model."{model}"]' if model else f"[service.{service}]"
+    return f"{where} concurrency" if dimension == "concurrency" else f"{where} rate {dimension}"
+
+
+def _purse_name(purse: Purse) -> str:
+    sort, _, name = purse.name.partition(":")
+    if sort == "service":
+        return f"[service.{name}] quota"
+    return f"[{sort}.{name}] {purse.dimension}" if name else f"[{sort}] {purse.dimension}"
+
+
+def _cap_text(told: Told, purse: Purse, amount: int) -> str:
+    shown = str(Money(amount, told.limits.currency)) if purse.dimension == "money" else str(amount)
+    return f"{shown}{format_window(purse.cap.window)}"
+
+
+def _pace_text(told: Told, pace: Pace) -> str:
+    rate = next((rate for rate in told.stand.rates if rate.meter == pace.name), None)
+    return f"{_pace_name(pace)} = {pace.amount if rate is None else format_rate(_rate(rate))}"
+
+
+def _too_heavy(told: Told) -> Pace | None:
+    paces = (pace for stream in told.streams for pace in stream.paces)
+    fates = (fate for each in told.found.paces for fate in each)
+    return next((pace for pace, fate in zip(paces, fates, strict=True) if not fate.fits), None)
+
+
+def _slowest(told: Told) -> tuple[int, Pace] | None:
+    """The pace that would let the last call leave the latest, and when."""
+    paces = [pace for stream in told.streams for pace in stream.paces]
+    ends_us = [fate.ends_us for each in told.found.paces for fate in each]
+    last = max(range(len(paces)), key=lambda place: ends_us[place], default=None)
+    return None if last is None else (ends_us[last], paces[last])
+
+
+def _short(told: Told) -> list[int]:
+    """Places of the caps that have no room, the one that binds first: what can never be, then the longest window."""
+    places = [place for place, found in enumerate(told.found.purses) if not found.fits]
+    return sorted(places, key=lambda place: _urgency(told.purses[place]), reverse=True)
+
+
+def _urgency(purse: Purse) -> tuple[bool, int]:
+    return purse.heaviest > purse.cap.amount, purse.ends_ms
+
+
+def _binds(told: Told) -> str | None:
+    if (heavy := _too_heavy(told)) is not None:
+        return _pace_text(told, heavy)
+    if short := _short(told):
+        purse = told.purses[short[0]]
+        return f"{_purse_name(purse)} = {_cap_text(told, purse, purse.cap.amount)}"
+    slowest = _slowest(told)
+    return None if slowest is None or slowest[0] <= told.now_ms * 1000 else _pace_text(told, slowest[1])
+
+
+def _change(told: Told) -> str:
+    """What to do, for a batch that is not feasible."""
+    if (heavy := _too_heavy(told)) is not None:
+        weight = f"{heavy.heaviest} {heavy.name.rpartition('/')[2]}"
+        return f"split the calls: one weighs {weight}, {_pace_text(told, heavy)} takes {heavy.most} at most"
+    short = _short(told)
+    if not short:
+        slowest = _slowest(told)
+        assert slowest is not None, "without a pace and with room in every cap nothing takes a hundred years"
+        return f"raise {_pace_name(slowest[1])}: as it is, the batch takes more than a hundred years"
+    raises = [
+        f"{_purse_name(told.purses[place])} to {_cap_text(told, told.purses[place], told.found.purses[place].wanted)}"
+        for place in short
+    ]
+    return f"raise {' and '.join(raises)}{_spread(told, short[0])}"
+
+
+def _spread(told: Told, place: int) -> str:
+    """The other way: to spread it over windows, or wait for the next one."""
+    purse, windows = told.purses[place], told.found.windows[place]
+    if told.found.ends_us is None or told.found.starts_us is None:
+        return ""
+    later = told.found.starts_us >= purse.ends_ms * 1000
+    start = describe(purse.ends_ms, told.limits.timezone)
+    if windows <= 1:
+        return f", or wait until {start}"
+    return f", or split over {windows} {purse.cap.window}s" + (f" from {start}" if later else "")

@@ -1,0 +1,86 @@
+"""`batch plan` and `batch submit`: real processes on a fleet whose handlers have worked once."""
+
+import json
+from pathlib import Path
+
+import pytest
+from shell import Shell, shop
+
+CONFIG = """\
+[fleet]
+name = "shop"
+currency = "GBP"
+money = "40 GBP/month"
+[service.stripe]
+rate = "25/s"
+[budget.growth]
+money = "30 GBP/month"
+"""
+DECLARED = """
+@lw.task(needs={"stripe": {"money": "0.20 GBP"}})
+def charge(run: Run, customer: str) -> None:
+    pass
+"""
+
+
+@pytest.fixture
+def shell(tmp_path: Path) -> Shell:
+    made = shop(tmp_path)
+    made.write("longwatch.toml", CONFIG)
+    made.write("shop.py", (tmp_path / "shop.py").read_text("utf-8") + DECLARED)
+    assert made("work", "shop", "--until-idle").status == 0
+    return made
+
+
+def test_a_file_is_planned_by_what_its_handlers_declared_and_then_submitted_once(shell: Shell) -> None:
+    lines = [json.dumps({"kind": "charge", "args": {"customer": f"c{number}"}}) for number in range(3)]
+    shell.write("tasks.jsonl", "\n".join(lines) + "\n\n")
+    plan = shell("batch", "plan", "tasks.jsonl", "--json")
+    assert plan.status == 0, plan.err
+    assert (plan.json["feasible"], plan.json["tasks"], plan.json["cost_micros"]) == (True, 3, 600_000)
+    assert plan.json["change"] is None
+    assert shell.tasks() == {}
+    first = shell("batch", "submit", "november", "tasks.jsonl", "--json").json
+    again = shell("batch", "submit", "november", "-", "--json", given="\n".join(lines)).json
+    assert (first["fresh"], first["counts"]) == (3, {"ready": 3})
+    assert (again["id"], again["fresh"]) == (first["id"], 0)
+    shell.write("tasks.jsonl", lines[0])
+    other = shell("batch", "submit", "november", "tasks.jsonl", "--json")
+    assert (other.status, other.json["error"]["code"]) == (1, "key_conflict")
+
+
+def test_what_does_not_fit_ends_with_1_and_says_what_to_change(shell: Shell) -> None:
+    words = ["batch", "plan", "--kind", "greet", "--count", "300", "--needs", "stripe.money=0.20 GBP"]
+    said = shell(*words)
+    assert said.status == 1
+    assert "raise [fleet] money to 60.00 GBP/month, or split over 2 months" in said.out
+    found = shell(*words, "--json").json
+    assert (found["feasible"], found["binds"]) == (False, "[fleet] money = 40.00 GBP/month")
+    (cap,) = [limit for limit in found["limits"] if limit["dimension"] == "money"]
+    assert (cap["needs_micros"], cap["left_micros"], cap["wanted_micros"]) == (60_000_000, 40_000_000, 60_000_000)
+    assert shell(*words[:5], "200", *words[6:]).status == 0, "the last penny fits"
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "hint"),
+    [
+        (["--kind", "greet"], 2, "tasks.jsonl"),
+        (["none.jsonl"], 2, "UTF-8"),
+        (["--kind", "gret", "--count", "2"], 1, "--needs"),
+        (["--kind", "greet", "--count", "2", "--needs", "stripe.request=1"], 2, "requests"),
+        (["--kind", "greet", "--count", "2", "--needs", "stripe=1"], 2, "stripe.requests=1"),
+        (["--kind", "greet", "--count", "2", "--needs", "sripe.requests=1"], 2, "stripe"),
+    ],
+)
+def test_wrong_words_are_refused_with_a_hint(shell: Shell, words: list[str], status: int, hint: str) -> None:
+    said = shell("batch", "plan", *words, "--json")
+    assert said.status == status
+    assert hint in said.json["error"]["hint"]
+
+
+@pytest.mark.parametrize("line", ["{", "[]", '{"kind": 3}', '{"kind": "greet", "arguments": {}}'])
+def test_a_line_that_is_no_task_is_refused_by_its_number(shell: Shell, line: str) -> None:
+    said = shell("batch", "submit", "x", "-", "--json", given=f'{{"kind": "greet", "args": {{"name": "a"}}}}\n{line}\n')
+    assert said.status == 2
+    assert "line 2" in said.json["error"]["message"]
+    assert shell.tasks() == {}

@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 RESULTS = Path(__file__).parent / "results"
+WIDE = 120  # columns, where nobody says how many there are
 
 
 def machine(*packages: str) -> dict[str, object]:
@@ -38,12 +39,13 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) 
     made = Table(*columns, title=title, title_justify="left")
     for row in rows:
         made.add_row(*map(str, row))
-    Console().print(made)
+    screen = Console()
+    (screen if screen.is_terminal else Console(width=WIDE)).print(made)
 
 
-def keep(name: str, result: Mapping[str, object], *packages: str) -> Path:
-    """Write bench/results/NAME.json."""
-    RESULTS.mkdir(exist_ok=True)
-    path = RESULTS / f"{name}.json"
+def keep(name: str, result: Mapping[str, object], *packages: str, folder: Path = RESULTS) -> Path:
+    """Write NAME.json into bench/results, or another folder."""
+    folder.mkdir(exist_ok=True)
+    path = folder / f"{name}.json"
     path.write_text(json.dumps({"machine": machine(*packages), **result}, indent=2) + "\n", "utf-8")
     return path

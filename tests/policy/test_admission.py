@@ -121,7 +121,7 @@ def test_the_narrowest_model_pattern_counts_for_the_dimensions_it_names() -> Non
         "anthropic/input_tokens",
     }
     other = scope_of(limits, service="anthropic", model="gpt-5", budget=None, agent="seo")
-    assert {gauge.meter for gauge in other.gauges} == {"anthropic/requests", "anthropic/input_tokens"}
+    assert {gauge.meter for gauge in other.rates} == {"anthropic/requests", "anthropic/input_tokens"}
 
 
 # -- the table of moves --------------------------------------------------------------------------------------------------

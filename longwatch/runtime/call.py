@@ -138,11 +138,11 @@ class Call:
         """
         first: Refused | None = None
         while True:
-            request = replace(self._request, past=self._passage.probe)
+            request = self._request
             if self._wait_ms is not None:
                 request = replace(request, until_ms=self._until_ms() + self._offset_ms())
             try:
-                return persist(partial(self._calls.limiter.admit, request))
+                return self._passage.ask(request)
             except (BudgetExceeded, LimitRefused) as refusal:
                 first = first or refusal
                 if helps(first) and self._ways:

@@ -3,11 +3,15 @@
 import logging
 import threading
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING
 
-from longwatch.admission.calls import CallRequest
+from msgspec.structs import replace
+
+from longwatch.admission.calls import Admitted, CallRequest
 from longwatch.admission.gates import shut
-from longwatch.errors import StoreUnavailable
+from longwatch.errors import ServicePaused, StoreUnavailable
+from longwatch.policy.admission import Later
 from longwatch.policy.answer import Verdict, answer_of, judge
 from longwatch.policy.breaker import Gate, Kind, Report
 from longwatch.policy.scope import gates_of, gauges_of
@@ -50,6 +54,20 @@ class Passage:
         self._world, self._limiter, self._seen, self.request = world, limiter, seen, request
         self.probe: str | None = None
         self._reported = False
+
+    def ask(self, request: CallRequest) -> Admitted | Later:
+        """As `Limiter.admit`, past the gate that it is the probe of; as a probe, if a service is parked and one is due."""
+        while True:
+            try:
+                return persist(partial(self._limiter.admit, replace(request, past=self.probe)))
+            except ServicePaused:
+                if not self._probes_parked():
+                    raise
+
+    def _probes_parked(self) -> bool:
+        mine = gates_of(self.request.service, self.request.model)
+        parked = [gate.name for gate in self._limiter.gates.all() if gate.name in mine and gate.state == "parked"]
+        return any(self.becomes_probe(name) is None and self.probe == name for name in parked)
 
     def becomes_probe(self, gate: str) -> Retry | None:
         """None: it does, or the gate is closed: ask at once. Else when to try again."""

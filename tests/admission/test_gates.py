@@ -13,6 +13,8 @@ import pytest
 
 import longwatch
 from longwatch import Longwatch, ServicePaused, WaitTimeout
+from longwatch.policy.answer import Verdict
+from longwatch.policy.breaker import Gate
 from longwatch.sandbox import Fault, started
 
 MODEL = "claude-haiku-4-5"
@@ -178,3 +180,34 @@ def test_a_paused_service_refuses_at_once_and_says_who_can_help(lw: Longwatch) -
     gates.resume("api")
     with lw.call("api", money="0 USD", wait="5s"):
         pass
+
+
+def test_a_parked_service_is_asked_again_while_nobody_is_awake(lw: Longwatch, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("longwatch.policy.breaker.PARK_MS", 1_000)
+    with lw.call("api", money="0 USD") as call:
+        call.judged(Verdict("spent"), "the cap is reached")
+    with pytest.raises(ServicePaused), lw.call("api", money="0 USD"):
+        pytest.fail("it is parked")
+    time.sleep(1.1)
+    with lw.call("api", money="0 USD") as probe:
+        assert probe.probe
+        with pytest.raises(ServicePaused), lw.call("api", money="0 USD"):
+            pytest.fail("there is one probe")
+        probe.judged(Verdict("spent"), "still")
+    with pytest.raises(ServicePaused), lw.call("api", money="0 USD"):
+        pytest.fail("the probe was told the same")
+    time.sleep(1.1)
+    with lw.call("api", money="0 USD"):
+        pass
+    assert states(lw) == {"api": "closed"}
+
+
+def test_a_meter_of_another_history_keeps_nobody_back_for_ever(lw: Longwatch) -> None:
+    """As after a restore: the gate's row is older than the meter that enforces it."""
+    with pytest.raises(Overloaded), lw.call("api", money="0 USD"):
+        raise Overloaded
+    with lw.opened.parts.calls.limiter.database.transaction() as tx:
+        tx.count("gate.keep", **Gate("api", version=0)._asdict())
+    began = time.monotonic()
+    with lw.call("api", money="0 USD", wait="5s"):
+        assert time.monotonic() - began < 1

@@ -25,3 +25,6 @@ on conflict (name) do update
 -- bar: the meter of a gate, which gives no slot before its instant; total: the gate's version
 insert into meter (name, free_us, last_us, total) values (:name, :free_us, 0, :total)
 on conflict (name) do update set free_us = excluded.free_us, total = excluded.total where excluded.total > meter.total;
+
+-- meter: what enforces a gate
+select free_us, total from meter where name = :name;

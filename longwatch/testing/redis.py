@@ -9,10 +9,12 @@ It ends with the process that started it, however that ends.
 """
 
 import atexit
+import contextlib
 import ctypes
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import tempfile
 import time
@@ -75,10 +77,19 @@ class Server:
             )
         )
         until = time.monotonic() + PATIENCE_S
-        while not self.socket.exists():
+        while not self._answers():
             if self.process.poll() is not None or time.monotonic() > until:
                 raise RuntimeError(f"{command[0]} did not start")
             time.sleep(0.01)
+
+    def _answers(self) -> bool:
+        """Its socket is there before it can be connected to."""
+        with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as asking:
+            asking.settimeout(1)
+            asking.connect(str(self.socket))
+            asking.sendall(b"PING\r\n")
+            return bool(asking.recv(1))
+        return False
 
     def kill(self) -> None:
         """As a crash does."""

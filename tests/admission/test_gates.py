@@ -103,10 +103,10 @@ def test_a_plain_block_that_ends_with_an_sdk_error_opens_the_gate(lw: Longwatch)
     assert states(lw) == {"api": "closed"}
 
 
-def test_whoever_sleeps_for_a_slot_is_called_back(lw: Longwatch) -> None:
+def test_whoever_sleeps_for_a_slot_is_called_back(tmp_path: Path) -> None:
     """The slots were given before the service pushed back: nobody leaves on them, and nobody is paced the worse for it."""
     slow = {"service": {"slow": {"rate": "5/s", "burst": 1}}, "fleet": {"currency": "USD"}}
-    with longwatch.open(str(lw.root / "slow.db"), config=slow, agent="main") as fleet:
+    with longwatch.open(str(tmp_path / "slow.db"), config=slow, agent="main") as fleet:
         left: list[float] = []
 
         def call() -> None:

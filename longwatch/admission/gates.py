@@ -76,6 +76,11 @@ class Gates:
             self._told(*each)
         return [found for _, found, _ in moved]
 
+    def find(self, gate: str) -> Gate:
+        """As it stands; closed, if it never moved."""
+        with self._database.read() as tx:
+            return self._read(tx, gate)
+
     def all(self) -> list[Gate]:
         """Those that ever moved."""
         with self._database.read() as tx:
@@ -150,7 +155,7 @@ def _bar(gate: Gate) -> dict[str, str | int]:
 
 def _ramp(rates: Sequence[Gauge], now_ms: int) -> dict[str, int]:
     """By meter, the instant from which it has its whole burst again, beginning with none."""
-    return {gauge.meter: now_ms * 1000 + span_us(gauge.rate, usable_burst(gauge.rate)) for gauge in rates if gauge.rate}
+    return {gauge.meter: now_ms * 1000 + span_us(gauge.rate, usable_burst(gauge.rate)) for gauge in rates}
 
 
 def shut(gate: Gate, *, now_ms: int) -> ServicePaused:

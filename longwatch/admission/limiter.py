@@ -28,7 +28,6 @@ from longwatch.db.connection import Database, Row, Transaction
 from longwatch.errors import LongwatchError, NotFound
 from longwatch.policy import admission
 from longwatch.policy.admission import Ask, Decision, Later, Metered, Shut, Slot, Spent, TooHeavy
-from longwatch.policy.breaker import Gate
 from longwatch.policy.call import burial
 from longwatch.policy.difference import limits_from_json, limits_to_json
 from longwatch.policy.limits import Limits
@@ -138,9 +137,7 @@ class Limiter:
                 raise AssertionError(f"{answer} is no refusal")
 
     def _shut(self, answer: Shut) -> LongwatchError:
-        name = gate_of_meter(answer.gate)
-        found = next((gate for gate in self.gates.all() if gate.name == name), Gate(name or answer.gate))
-        return shut(found, now_ms=self.fleet_ms())
+        return shut(self.gates.find(gate_of_meter(answer.gate) or answer.gate), now_ms=self.fleet_ms())
 
     def fleet_ms(self) -> int:
         """Now, by the fleet's steady clock."""

@@ -75,6 +75,11 @@ def gate_us(gate: Gate) -> int:
             return (gate.until_ms or 0) * 1000
 
 
+def keeps_back(gate: Gate, *, now_ms: int) -> bool:
+    """Whether not every call may go through the gate."""
+    return gate.state != "closed" and not (gate.state == "cooling" and now_ms >= (gate.until_ms or 0))
+
+
 def is_open(slot_us: int) -> bool:
     """Whether a slot is that of a gate which only a probe closes."""
     return OPEN_US - DRIFT_US <= slot_us < PARKED_US - DRIFT_US

@@ -24,8 +24,8 @@ def obstacle(limiter: Limiter, service: str, later: Later, *, now_ms: int) -> st
 
 
 def _kept_back(limiter: Limiter, gate: str) -> str:
-    found = next((each for each in limiter.gates.all() if each.name == gate), None)
-    return "it is closed again" if found is None else f"it is {found.state} ({found.reason})"
+    found = limiter.gates.find(gate)
+    return "it is closed again" if found.state == "closed" else f"it is {found.state} ({found.reason})"
 
 
 def timed_out(service: str, later: Later, waits_for: str, wait_ms: int | None, *, now_ms: int) -> WaitTimeout:

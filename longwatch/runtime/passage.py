@@ -13,7 +13,7 @@ from longwatch.admission.gates import shut
 from longwatch.errors import ServicePaused, StoreUnavailable
 from longwatch.policy.admission import Later
 from longwatch.policy.answer import Verdict, answer_of, judge
-from longwatch.policy.breaker import Gate, Kind, Report
+from longwatch.policy.breaker import Gate, Kind, Report, keeps_back
 from longwatch.policy.scope import gates_of, gauges_of
 from longwatch.policy.unsent import proves_unsent
 from longwatch.runtime.loop import Retry
@@ -86,11 +86,11 @@ class Passage:
         """
         now_ms = self._fleet_ms()
         for gate in self._seen.of(self.request):
-            if gate.name == self.probe:
+            if gate.name == self.probe or not keeps_back(gate, now_ms=now_ms):
                 continue
             if gate.state in ("paused", "parked"):
                 raise shut(gate, now_ms=now_ms)
-            if gate.state == "cooling" and gate.until_ms is not None and now_ms < gate.until_ms:
+            if gate.state == "cooling" and gate.until_ms is not None:
                 return Retry(gate.until_ms - self._limiter.database.offset_ms)
             if gate.state == "open" and (wait := self.becomes_probe(gate.name)) is not None:
                 return wait
@@ -134,12 +134,12 @@ class Passage:
         if self._reported or (kind == "ok" and self.probe is None):
             return
         self._reported = True
-        service, request = self.request.service, self.request
-        gate = service if kind == "spent" else gates_of(service, request.model)[-1]
+        request = self.request
+        gate = request.service if kind == "spent" else gates_of(request.service, request.model)[-1]
         left_ms += self._limiter.database.offset_ms
         report = Report(request.id, kind, left_ms, again_ms, reason)
-        gates = [gate] if self.probe in (None, gate) else [self.probe, gate]
-        for name in gates if kind != "ok" else [self.probe or gate]:
+        told = (self.probe,) if kind == "ok" else (self.probe, gate)
+        for name in dict.fromkeys(each for each in told if each is not None):
             self._quietly(lambda name=name: self._tell(name, report))  # type: ignore[misc]
 
     def _tell(self, gate: str, report: Report) -> None:

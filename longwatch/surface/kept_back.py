@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from rich.console import Group as Lines
 from rich.console import RenderableType
 
-from longwatch.policy.breaker import Gate
+from longwatch.policy.breaker import Gate, keeps_back
 from longwatch.policy.duration import format_ms
 from longwatch.surface.output import ago, heading, table
 from longwatch.surface.session import Session
@@ -15,12 +15,7 @@ from longwatch.surface.wire import Json, at
 def shut_gates(session: Session) -> list[Gate]:
     """Those through which not every call may go now."""
     now_ms = session.now_ms()
-    found = session.parts.calls.limiter.gates.all()
-    return [gate for gate in found if gate.state != "closed" and not _is_over(gate, now_ms)]
-
-
-def _is_over(gate: Gate, now_ms: int) -> bool:
-    return gate.state == "cooling" and gate.until_ms is not None and gate.until_ms <= now_ms
+    return [gate for gate in session.parts.calls.limiter.gates.all() if keeps_back(gate, now_ms=now_ms)]
 
 
 def gate_rows(gates: Sequence[Gate]) -> list[Json]:

@@ -27,6 +27,7 @@ MEANINGS = {
     "call.degraded": "its budget had no room for the model `from`: it is made with `to`. Told of its run, else of the call",
     "call.late": "the caller woke too late for its slot and was given another one",
     "call.recharged": "another call with its key, at a service that remembers keys, bears its charge or gives it back",
+    "call.reconciled": "a person (`by`) said what it cost; `money` null: it was never sent; `before`, `state`: how it stood",
     "call.released": "proven not to have been sent: it costs nothing",
     "call.settled": "the cost is known; a second one replaces the first",
     "call.unknown": "nobody knows whether it took place: it is charged at its hold",

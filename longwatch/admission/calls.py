@@ -105,6 +105,45 @@ class Call:
     held_money: int
 
 
+@dataclass(frozen=True)
+class Doubt:
+    """A call as a person says what it cost. money: what it is charged; told: what it would be if no other call with its
+    key bore it; held: its hold. shared: its service remembers its key, and other calls have it."""
+
+    id: str
+    key: str
+    state: State
+    service: str
+    model: str | None
+    agent: str
+    budget: str | None
+    task: str | None
+    calendar_ms: int
+    until_ms: int
+    money: int
+    told: int
+    held: int
+    shared: bool
+
+
+@dataclass(frozen=True)
+class Word:
+    """What a person says of a call. money: what it cost, in micro-units; None: it was never sent. by: who; note: how
+    they know. correct: also where another amount is known already."""
+
+    money: int | None
+    by: str
+    note: str = ""
+    correct: bool = False
+
+
+def doubt_of(row: Row) -> Doubt:
+    return Doubt(
+        row.id, row.key, row.state, row.service, row.model, row.agent, row.budget, row.task, row.calendar_ms,
+        row.until_ms, row.money, row.told_money, row.held_money, row.sharing == 2,
+    )  # fmt: skip
+
+
 def call_of(row: Row, now_ms: int) -> Call:
     state: State = row.state
     return Call(

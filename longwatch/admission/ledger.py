@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from longwatch.admission import keys, standing
-from longwatch.admission.calls import CallRequest, Weights, check_amount, facts_of, weights_of
+from longwatch.admission.calls import CallRequest, Weights, Word, check_amount, facts_of, weights_of
 from longwatch.admission.keys import TOGETHER, Charge
 from longwatch.admission.standing import Prepared, Read
 from longwatch.db.connection import Row, Transaction
@@ -12,7 +12,7 @@ from longwatch.errors import ConfigError
 from longwatch.policy import budget, meter
 from longwatch.policy.admission import Slot
 from longwatch.policy.budget import BROKEN, MILLION
-from longwatch.policy.call import moved
+from longwatch.policy.call import MOVES, Reconciling, moved, reconciling
 from longwatch.policy.limits import DIMENSIONS
 from longwatch.policy.meter import NEW, Meter
 from longwatch.policy.scope import PurseCap
@@ -33,6 +33,11 @@ def hold_of(row: Row) -> Charge:
 def spent_on(row: Row) -> Charge:
     """What of the call is in its purses' windows."""
     return Charge(row.money, row.calls, row.tokens) if row.state in COUNTED else NOTHING
+
+
+def tokens_known(row: Row) -> int:
+    """A person says what a call cost, and nothing of its tokens."""
+    return int(row.held_tokens if row.state == "released" else row.told_tokens)
 
 
 @dataclass(frozen=True)
@@ -119,6 +124,23 @@ class Ledger:
         if row.state != "released":
             unused: dict[str, int] = dict.fromkeys(DIMENSIONS, 0)
             self._move(tx, row, move, NOTHING, weights=self._corrected(tx, row, unused))
+
+    def hear(self, tx: Transaction, row: Row, word: Word) -> Reconciling:
+        """A person says what the call cost; what came of it. row: with what it is told to cost (call.doubt)."""
+        move = reconciling(row.state, row.told_money, word.money, correct=word.correct)
+        if move in ("reconcile", "correct"):
+            charge = Charge(word.money or 0, row.held_calls, tokens_known(row))
+            self._move(tx, row, move, charge, weights=weights_of(row))
+        elif move == "reconcile_unsent":
+            self.release(tx, row, move)
+        if move in MOVES:
+            self.tell_heard(tx, row, word, before=row.told_money, state=row.state)
+        return move
+
+    def tell_heard(self, tx: Transaction, row: Row, word: Word, *, before: int, state: str) -> None:
+        """before, state: what it was charged, and how it stood."""
+        facts = {"by": word.by, "note": word.note, "before": before, "state": state}
+        self.journal.append(tx, "call.reconciled", row.id, agent=row.agent, task=row.task, money=word.money, **facts)
 
     def move_slot(self, tx: Transaction, row: Row, slot: Slot) -> None:
         """The call leaves at a later slot than the one it missed, which is lost."""

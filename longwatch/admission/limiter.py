@@ -12,10 +12,14 @@ from longwatch.admission.calls import (
     Admitted,
     Call,
     CallRequest,
+    Doubt,
+    Word,
     admitted,
     call_of,
     check,
+    check_amount,
     check_weights,
+    doubt_of,
     weights_of,
 )
 from longwatch.admission.gates import Gates, shut
@@ -28,7 +32,7 @@ from longwatch.db.connection import Database, Row, Transaction
 from longwatch.errors import LongwatchError, NotFound
 from longwatch.policy import admission
 from longwatch.policy.admission import Ask, Decision, Later, Metered, Shut, Slot, Spent, TooHeavy
-from longwatch.policy.call import burial
+from longwatch.policy.call import MOST_SHARING, Reconciling, State, burial
 from longwatch.policy.difference import limits_from_json, limits_to_json
 from longwatch.policy.limits import Limits
 from longwatch.policy.meter import NEW, Meter
@@ -197,6 +201,35 @@ class Limiter:
         with self.database.transaction(part="calls", durable=False) as tx:
             self._ledger.lose(tx, self._own(tx, call, owner), "lose")
 
+    # -- by a person -------------------------------------------------------------------------------------------------------
+
+    def reconcile(self, call: str, word: Word) -> Reconciling:
+        """A person, who owns no call, says what it cost; what came of it. Twice does no harm.
+
+        Errors: NotFound; ConfigError for amounts that cannot be.
+        """
+        check_amount("money", word.money or 0)
+        with self.database.transaction(part="calls") as tx:
+            row = tx.one("call.doubt", id=call)
+            if row is None:
+                raise no_such_call(call)
+            return self._ledger.hear(tx, row, word)
+
+    def doubts(self, *, state: State = "unknown", limit: int = PAGE) -> list[Doubt]:
+        """Calls in this state, newest first."""
+        self.flush()
+        with self.database.read() as tx:
+            return [doubt_of(row) for row in tx.all("call.doubts", state=state, limit=limit)]
+
+    def named(self, name: str, *, limit: int = MOST_SHARING + 1) -> list[Doubt]:
+        """The call of this id, or the first calls with this key, oldest first."""
+        with self.database.read() as tx:
+            row = tx.one("call.doubt", id=name)
+            rows = tx.all("call.doubts_of_key", key=name, limit=limit) if row is None else [row]
+            return [doubt_of(row) for row in rows]
+
+    # -- looking after calls -----------------------------------------------------------------------------------------------
+
     def beat(self, owner: str) -> int:
         """The owner is alive: its open calls' holds are pushed on; how many."""
         with self.database.transaction(part="calls", durable=False) as tx:
@@ -242,6 +275,7 @@ class Limiter:
 
     def find(self, call: str) -> Call:
         """Errors: NotFound."""
+        self.flush()
         with self.database.read() as tx:
             row = tx.one("call.by_id", id=call)
             if row is None:
@@ -250,11 +284,13 @@ class Limiter:
 
     def open_calls(self, *, service: str | None = None, limit: int = PAGE) -> list[Call]:
         """Calls that are waiting for their slot or may be on their way, oldest first."""
+        self.flush()
         with self.database.read() as tx:
             return [call_of(row, tx.now_ms) for row in tx.all("call.open", service=service, limit=limit)]
 
     def of_task(self, task: str, *, limit: int = PAGE) -> list[Call]:
         """Every call of one task, oldest first."""
+        self.flush()
         with self.database.read() as tx:
             return [call_of(row, tx.now_ms) for row in tx.all("call.of_task", task=task, limit=limit)]
 

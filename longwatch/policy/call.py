@@ -22,12 +22,20 @@ MOVES: dict[str, dict[State, State]] = {
     "expire": {"open": "unknown"},  # its owner has been silent for too long
     "bury_waiting": {"open": "released"},  # its owner is confirmed dead, and died before the slot
     "bury_leaving": {"open": "unknown"},
+    "reconcile": {"unknown": "settled"},  # a person says what it cost
+    "reconcile_unsent": {"unknown": "released"},  # a person says that it never was
+    "correct": {"settled": "settled", "released": "settled"},  # a person says that what is known is wrong
 }
 
 STATES: tuple[State, ...] = ("open", "settled", "unknown", "released")
 
 LATENESS_MS = 600_000  # a call may reach its service this long after it was admitted
 MOST_SHARING = 100  # calls with one key; what comes after them is charged apart, as if nobody remembered the key
+
+
+Reconciling = Literal["reconcile", "reconcile_unsent", "correct", "same", "differs", "open"]
+"""What comes of a person's word on a call: a move; or none, because it is the same already, or another amount is known,
+or the call is open and its owner may still say."""
 
 
 class Told(NamedTuple):
@@ -52,6 +60,17 @@ def phase(state: State, *, slot_us: int, now_us: int) -> Phase:
 def burial(*, slot_us: int, now_us: int) -> str:
     """The move of an open call whose owner is confirmed dead."""
     return "bury_waiting" if now_us < slot_us else "bury_leaving"
+
+
+def reconciling(state: State, charged: int, said: int | None, *, correct: bool) -> Reconciling:
+    """charged: what the call costs by itself as far as is known. said: by the person, None: it was never sent."""
+    if state == "open":
+        return "open"
+    if state == "unknown":
+        return "reconcile_unsent" if said is None else "reconcile"
+    if (state == "released" and not said) or (state == "settled" and said == charged):
+        return "same"
+    return "correct" if correct and said is not None else "differs"
 
 
 def forgotten(*, age_ms: int, memory_ms: int) -> bool:

@@ -1,6 +1,7 @@
 """Money: integer micro-units of one currency, never a float. "0.20 GBP" is 200,000 micro-pounds."""
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 
@@ -61,3 +62,17 @@ def convert(amount: Money, currency: str, exchange: dict[str, int]) -> Money:
             hint=f'Add it to longwatch.toml: [fleet] exchange = {{ {amount.currency} = "0.80 {currency}" }}.',
         )
     return Money(-(-amount.micros * rate // MICRO), currency)
+
+
+def income(amount: Money, currency: str, exchange: Mapping[str, int]) -> Money | None:
+    """An earning in the fleet's currency, as `convert` but rounded down; None when its currency has no rate."""
+    if amount.currency == currency:
+        return amount
+    rate = exchange.get(amount.currency)
+    return None if rate is None else Money(amount.micros * rate // MICRO, currency)
+
+
+def decimal(micros: int) -> str:
+    """The amount alone, exactly, for programs: "0.200000"."""
+    whole, rest = divmod(abs(micros), MICRO)
+    return f"{'-' if micros < 0 else ''}{whole}.{rest:06d}"

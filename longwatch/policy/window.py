@@ -16,6 +16,7 @@ from longwatch.errors import ConfigError
 
 MINUTE_MS = 60_000
 HOUR_MS = 3_600_000
+DAY_MS = 24 * HOUR_MS
 PARTED_MS = 5 * MINUTE_MS
 LAST_MS = 1 << 53  # the last instant of all: where "total" ends; exact as a JSON number too
 
@@ -25,6 +26,14 @@ class Window(NamedTuple):
 
     starts_ms: int
     ends_ms: int
+
+
+class Span(NamedTuple):
+    """A stretch of time in which a zone's clocks are off UTC by the same. All in milliseconds."""
+
+    starts_ms: int
+    ends_ms: int
+    offset_ms: int
 
 
 @cache
@@ -97,6 +106,21 @@ def _days(now: datetime, per: str, zone: ZoneInfo) -> Window:
     if per == "month":
         after = after.replace(day=1)
     return Window(_instant_ms(midnight, zone), _instant_ms(after, zone))
+
+
+def spans(starts_ms: int, ends_ms: int, zone: ZoneInfo, *, known_ms: int) -> list[Span]:
+    """The time from starts_ms up to and without ends_ms, cut where the clocks change. known_ms: no change after it matters."""
+    found: list[Span] = []
+    at_ms, last_ms = starts_ms, min(ends_ms, known_ms)
+    while at_ms < last_ms:
+        next_ms = min(at_ms + DAY_MS, last_ms)
+        if _offset_ms(at_ms, zone) != _offset_ms(next_ms, zone):
+            change_ms = _change_ms(at_ms, next_ms, zone)
+            found.append(Span(starts_ms, change_ms, _offset_ms(at_ms, zone)))
+            starts_ms = at_ms = change_ms
+        else:
+            at_ms = next_ms
+    return [*found, Span(starts_ms, ends_ms, _offset_ms(at_ms, zone))]
 
 
 def _instant_ms(midnight: datetime, zone: ZoneInfo) -> int:

@@ -9,6 +9,7 @@ from longwatch.runtime.lease import Leases
 from longwatch.runtime.loop import Bell, Bells, Sleeper
 from longwatch.runtime.world import World, own_process, pids_of, start_ticks
 from longwatch.store.journal import Journal
+from longwatch.store.money import Earnings
 from longwatch.store.runs import Runs
 from longwatch.store.steps import Steps
 from longwatch.store.tasks import Tasks
@@ -28,6 +29,7 @@ class Parts:
     runs: Runs
     steps: Steps
     workers: Workers
+    earnings: Earnings
     calls: Calls
     leases: Leases
     edits: Edits

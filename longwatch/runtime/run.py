@@ -46,12 +46,13 @@ class OutcomeLost(Exception):
 
 @dataclass
 class Frame:
-    """Where in a run the code is: in a step, or (name "") outside. Counts its calls and edits, keeps what it staged."""
+    """Where in a run the code is: in a step, or (name "") outside. Counts what it does there, keeps what it staged."""
 
     step: str
     once: bool = False
     calls: int = 0
     edits: int = 0
+    earnings: int = 0
     staged: list[Staged] = field(default_factory=list[Staged])
     guard: threading.Lock = field(default_factory=threading.Lock)
 
@@ -64,6 +65,11 @@ class Frame:
         with self.guard:
             self.edits += 1
             return self.edits
+
+    def next_earning(self) -> int:
+        with self.guard:
+            self.earnings += 1
+            return self.earnings
 
 
 class RunCore:
@@ -226,12 +232,11 @@ class RunCore:
             )
 
     def earned(self, amount: str | Money, note: str = "") -> None:
-        """Money this task brought in; shown beside what it cost."""
+        """Money this task brought in; shown beside what it cost. What a retry says again replaces what was said before."""
         self.check()
-        money = Money.parse(amount)
-        with self.parts.database.transaction(part="tasks") as tx:
-            facts = {"micros": money.micros, "currency": money.currency, "note": note}
-            self.parts.journal.append(tx, "money.earned", self.task, agent=self.agent, task=self.task, **facts)
+        money, frame = Money.parse(amount), self._here()
+        key = f"{self.task}:{frame.step}:{frame.next_earning()}"
+        self.parts.earnings.earn(key, money, note, task=self.task, agent=self.agent, budget=self.budget)
 
     # -- steps, in the pieces that both flavours are made of ----------------------------------------------------------
 

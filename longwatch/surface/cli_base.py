@@ -170,6 +170,8 @@ def leaves(group: click.Group, words: tuple[str, ...] = ()) -> list[tuple[tuple[
     found: list[tuple[tuple[str, ...], click.Command]] = []
     for name, command in group.commands.items():
         if isinstance(command, click.Group):
+            if command.invoke_without_command:
+                found.append(((*words, name), command))
             found += leaves(command, (*words, name))
         else:
             found.append(((*words, name), command))

@@ -1,4 +1,4 @@
-"""The commands that look: status, journal, money. Each is one read, or for -f one read after the other."""
+"""The commands that look: status, journal. Each is one read, or for -f one read after the other."""
 
 from collections.abc import Iterator
 
@@ -194,53 +194,6 @@ def rate_table(rates: list[RateState], now_ms: int) -> RenderableType:
     ]
     empty = 'No rates. For example [service.stripe] rate = "25/s" in longwatch.toml.'
     return table(("service", "model", "of", "rate", ">burst", "next"), rows, empty=empty)
-
-
-# -- money ---------------------------------------------------------------------------------------------------------------
-
-
-@click.command(cls=Command, section="look")
-@click.option("--since", metavar="LENGTH", default="30d", show_default=True, help="Add up calls of the last while.")
-@pass_session
-def money(session: Session, since: str) -> None:
-    """What was spent and is held, by whom, under which caps."""
-    since_ms = _length(since, "--since")
-    parts, currency = session.parts, session.limits.currency
-    caps = parts.calls.limiter.peek().caps
-    paid = session.look.paid(since_ms=parts.world.wall_ms() - since_ms)
-    held = {(row.budget, row.agent, row.service): row for row in session.look.held()}
-    names = list(dict.fromkeys([*((row.budget, row.agent, row.service) for row in paid), *held]))
-    spent = {(row.budget, row.agent, row.service): row for row in paid}
-    rows: list[Json] = []
-    for name in names:
-        ended, going = spent.get(name), held.get(name)
-        rows.append(
-            {
-                "budget": name[0],
-                "agent": name[1],
-                "service": name[2],
-                "calls": (ended.places if ended else 0) + (going.places if going else 0),
-                "spent_micros": ended.money if ended else 0,
-                "held_micros": going.money if going else 0,
-                "tokens": ended.tokens if ended else 0,
-                "currency": currency,
-            }
-        )
-    shown = [
-        (
-            row["budget"] or "-",
-            row["agent"],
-            row["service"],
-            row["calls"],
-            Money(row["spent_micros"], currency),
-            Money(row["held_micros"], currency),
-        )
-        for row in rows
-    ]
-    data = {"since_ms": since_ms, "spent": rows, "caps": cap_rows(caps, currency)}
-    headings = ("budget", "agent", "service", ">calls", ">spent", ">held")
-    empty = f"No call in the last {since}."
-    session.out.answer(data, table(headings, shown, empty=empty), heading("caps"), cap_table(caps, session.limits))
 
 
 # -- journal -------------------------------------------------------------------------------------------------------------

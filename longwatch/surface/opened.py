@@ -30,6 +30,7 @@ from longwatch.store import fleet
 from longwatch.store.edits import EditStore
 from longwatch.store.journal import Journal
 from longwatch.store.leases import LeaseStore
+from longwatch.store.money import Earnings
 from longwatch.store.runs import Runs
 from longwatch.store.steps import Steps
 from longwatch.store.tasks import Tasks
@@ -185,6 +186,7 @@ def assemble(
         runs=Runs(database, journal),
         steps=Steps(database, journal),
         workers=Workers(database, journal),
+        earnings=Earnings(database, journal),
         calls=Calls(world, sleeper, open_limiter(settings, database, journal, joined, world)),
         leases=leases,
         edits=edits,

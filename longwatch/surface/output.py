@@ -50,6 +50,10 @@ class Output:
         self.answer(data, *words)
         self._flush()
 
+    def text(self, text: str) -> None:
+        """For other programs, exactly this."""
+        self._write(text)
+
     def words(self, *words: RenderableType) -> None:
         """For people, on standard output."""
         console = console_on(sys.stdout)

@@ -2,7 +2,7 @@
 
 import msgspec
 
-from longwatch.admission.calls import HOLD_MS, CallRequest
+from longwatch.admission.calls import HOLD_MS, CallRequest, Word
 from longwatch.policy.limits import Budget, Cap, Limits, Override, Rate, Service
 from longwatch.testing.acts import Act
 from longwatch.testing.play import OWNERS, START_MS, Numbers, Play, differ
@@ -124,6 +124,16 @@ def lose(play: Play, numbers: Numbers) -> None:
     play.both(f"nobody knows of {call} of {owner}", lambda side: side.limiter.unknown(call, owner=owner))
 
 
+def reconcile(play: Play, numbers: Numbers) -> None:
+    """A person says what a call cost, mostly of one that nobody knows about, and now and then says it twice."""
+    unknown = [call for call, kept in play.model_limiter.calls.items() if kept.state == "unknown"]
+    call = numbers.recent(unknown) if unknown and not numbers.chance(4) else _call(play, numbers)[0]
+    money = numbers.pick((None, 0, 50, 300, 1_000, 1_000, -1))
+    word = Word(money, "ada", "bill.csv:2", correct=numbers.chance(3))
+    for _ in range(numbers.pick((1, 1, 2))):
+        play.both(f"{call} is reconciled: {word}", lambda side: side.limiter.reconcile(call, word))
+
+
 def reslot(play: Play, numbers: Numbers) -> None:
     call, owner = _call(play, numbers)
     play.both(f"another slot for {call} of {owner}", lambda side: side.limiter.reslot(call, owner=owner))
@@ -206,6 +216,7 @@ ACTS: dict[Act, int] = {
     settle: 8,
     release: 4,
     lose: 2,
+    reconcile: 4,
     reslot: 1,
     beat: 2,
     expire: 2,

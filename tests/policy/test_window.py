@@ -1,6 +1,7 @@
 """Calendar windows in time zones that change their clocks."""
 
 from datetime import UTC, datetime
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -13,9 +14,11 @@ from longwatch.policy.window import (
     LAST_MS,
     MINUTE_MS,
     PARTED_MS,
+    Span,
     calendar_at,
     describe,
     local,
+    spans,
     window_of,
     zone_of,
 )
@@ -136,3 +139,35 @@ def test_an_unknown_time_zone_is_refused() -> None:
     for name in ("Europe/Lundun", "../etc/passwd", ""):
         with pytest.raises(ConfigError):
             zone_of(name)
+
+
+# -- days of many instants ---------------------------------------------------------------------------------------------
+
+
+@given(st.sampled_from(ZONES), INSTANTS, st.integers(1, 500 * 24 * HOUR_MS), st.data())
+def test_a_span_tells_the_local_day_of_every_instant_in_it(
+    name: str, start: int, length: int, data: st.DataObject
+) -> None:
+    zone = zone_of(name)
+    found = spans(start, start + length, zone, known_ms=start + length)
+    assert found[0].starts_ms == start
+    assert found[-1].ends_ms == start + length
+    assert all(one.ends_ms == other.starts_ms for one, other in pairwise(found))
+    edges = st.sampled_from([edge for span in found for edge in (span.starts_ms, span.ends_ms - 1)])
+    at_ms = data.draw(edges | st.integers(start, start + length - 1))
+    (span,) = [span for span in found if span.starts_ms <= at_ms < span.ends_ms]
+    day = (at_ms + span.offset_ms) // (24 * HOUR_MS)
+    assert day + datetime(1970, 1, 1, tzinfo=UTC).toordinal() == local(at_ms, zone).toordinal()
+
+
+@given(st.sampled_from(ZONES), INSTANTS)
+def test_clocks_change_at_the_beginning_of_a_quarter_of_an_hour(name: str, start: int) -> None:
+    for span in spans(start, start + 400 * 24 * HOUR_MS, zone_of(name), known_ms=LAST_MS)[1:]:
+        assert span.starts_ms % (15 * MINUTE_MS) == 0
+
+
+def test_time_without_an_end_has_the_last_known_clock() -> None:
+    start = at("2026-10-01T00:00", "Europe/London")
+    found = spans(start, LAST_MS, zone_of("Europe/London"), known_ms=start + 40 * 24 * HOUR_MS)
+    change = at("2026-10-25T01:00", "UTC")
+    assert found == [Span(start, change, HOUR_MS), Span(change, LAST_MS, 0)]

@@ -96,8 +96,11 @@ class Shell:
         return Said(ended.returncode, ended.stdout, ended.stderr)
 
     def start(self, *arguments: str) -> "subprocess.Popen[str]":
+        return self.python_started("-m", "longwatch", *arguments)
+
+    def python_started(self, *arguments: str) -> "subprocess.Popen[str]":
         return subprocess.Popen(
-            [sys.executable, "-m", "longwatch", *arguments],
+            [sys.executable, *arguments],
             cwd=self.folder,
             env=self.environ,
             stdin=subprocess.DEVNULL,

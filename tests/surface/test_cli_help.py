@@ -30,6 +30,7 @@ WORDS: dict[str, tuple[list[str] | None, list[str]]] = {
     "status": ([], ["now"]),
     "journal": (["--limit", "3"], ["--since", "yesterday"]),
     "money": ([], ["--since", "3"]),
+    "money reconcile": (["--list"], ["call_none", "1 USD"]),
     "show": (["TASK"], ["task_none"]),
     "task submit": (["greet", "name=ada"], ["gret", "name=ada"]),
     "task list": (["--state", "done"], ["--state", "finished"]),

@@ -12,7 +12,7 @@ from longwatch.admission import keys
 from longwatch.admission.calls import CallRequest
 from longwatch.admission.keys import APART, TOGETHER, Charge
 from longwatch.admission.ledger import COUNTED, NOTHING, Ledger, spent_on
-from longwatch.admission.redis.values import CANONICAL, Known
+from longwatch.admission.redis.values import CANONICAL, Known, Move
 from longwatch.admission.standing import encode, keep_meters_later
 from longwatch.db.connection import Row, Transaction
 from longwatch.policy.call import moved
@@ -103,6 +103,7 @@ class Book:
             keys.join(tx, request_of(call))
             return written if call.state != "open" else None
         self._tell_moves(tx, call)
+        self._tell_heard(tx, written, call.moves)
         if call.state in COUNTED:
             who = call.who
             place = (who.service, who.budget, who.agent), call.calendar_ms
@@ -133,6 +134,7 @@ class Book:
             move = last if moved(last, row.state) == call.state else CANONICAL[call.state]
             changed = self._ledger.move(tx, row, move, call.told, weights=call.weights)
             believed = call.told if call.state in COUNTED else NOTHING
+            self._tell_heard(tx, row, ends)
             adjusts += [
                 Adjust(purses_of(service=found.service, budget=found.budget, agent=found.agent), found.calendar_ms, by)
                 for found, charge in changed
@@ -177,6 +179,10 @@ class Book:
             self._ledger.journal.append(
                 tx, f"call.{move.state}", call.id, agent=who.agent, task=who.task, move=move.name, **facts
             )
+
+    def _tell_heard(self, tx: Transaction, row: Row, moves: Sequence[Move]) -> None:
+        for heard in (move.heard for move in moves if move.heard is not None):
+            self._ledger.tell_heard(tx, row, heard.word, before=heard.before, state=heard.state)
 
 
 def difference(one: Charge, other: Charge) -> Charge:

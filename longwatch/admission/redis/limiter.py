@@ -3,15 +3,26 @@
 from collections.abc import Callable, Iterable, Mapping
 
 from longwatch.admission import keys, refusals
-from longwatch.admission.calls import HOLD_MS, Admitted, Call, CallRequest, check, check_amount, check_weights, whole_ms
+from longwatch.admission.calls import (
+    HOLD_MS,
+    Admitted,
+    CallRequest,
+    Word,
+    check,
+    check_amount,
+    check_weights,
+    whole_ms,
+)
+from longwatch.admission.ledger import tokens_known
 from longwatch.admission.limiter import PAGE, Limiter, held_up, no_such_call, scope_asked
 from longwatch.admission.listing import Standings, standings, with_known
 from longwatch.admission.redis.book import Book
-from longwatch.admission.redis.link import Link
+from longwatch.admission.redis.link import Link, unless_away
 from longwatch.admission.redis.memory import Memory, forgot, undecided
 from longwatch.admission.redis.records import Records
 from longwatch.admission.redis.values import (
     Caps,
+    Heard,
     Known,
     Move,
     Said,
@@ -31,9 +42,9 @@ from longwatch.admission.redis.values import (
 )
 from longwatch.admission.standing import Prepared
 from longwatch.db.connection import Clock, Database
-from longwatch.errors import ConfigError, LongwatchError, StoreUnavailable
+from longwatch.errors import ConfigError, LongwatchError
 from longwatch.policy.admission import HORIZON_US, Later, Shut, Spent, TooHeavy
-from longwatch.policy.call import MOVES, burial
+from longwatch.policy.call import MOVES, Reconciling, burial, reconciling
 from longwatch.policy.limits import DIMENSIONS, Limits
 from longwatch.policy.meter import Meter
 from longwatch.policy.window import PARTED_MS
@@ -227,7 +238,24 @@ class RedisLimiter(Limiter):
     def unknown(self, call: str, *, owner: str) -> None:
         self._end(self._kept(call, owner), "lose", owner, {}, {})
 
-    def _end(self, kept: Known, move: str, owner: str | None, what: Said, used: Mapping[str, int]) -> bool:
+    def reconcile(self, call: str, word: Word) -> Reconciling:
+        check_amount("money", word.money or 0)
+        self._records.flush()
+        with self.database.read() as tx:
+            row = tx.one("call.doubt", id=call)
+        if row is None:
+            raise no_such_call(call)
+        move = reconciling(row.state, row.told_money, word.money, correct=word.correct)
+        if move in MOVES:
+            used: dict[str, int] = dict.fromkeys(DIMENSIONS, 0) if move == "reconcile_unsent" else {}
+            what, heard = {"money": word.money, "tokens": tokens_known(row)}, Heard(word, row.told_money, row.state)
+            self._end(known(call, said_of(row, 0), 0), move, None, what, used, heard=heard)
+            self._records.flush(durable=True)
+        return move
+
+    def _end(
+        self, kept: Known, move: str, owner: str | None, what: Said, used: Mapping[str, int], heard: Heard | None = None
+    ) -> bool:
         """Whether the call has changed. Errors: NotFound; ConfigError where the table of moves has no such move."""
         prepared = self._prepared(kept)
         gauges = [gauge(each, used=used[each.dimension]) for each in prepared.scope.gauges if each.dimension in used]
@@ -237,7 +265,7 @@ class RedisLimiter(Limiter):
             raise ConfigError(f"{kept.id} is {text(said['s'])}: it cannot be changed by {move} any more")
         if text(said["k"]) == "same":
             return False
-        ended = known(kept.id, said["c"], shift_us, Move(move, text(said["c"]["s"]), said["c"]["ch"][0]))
+        ended = known(kept.id, said["c"], shift_us, Move(move, text(said["c"]["s"]), said["c"]["ch"][0], heard))
         if ended.who.keyed:
             self._records.write(ended, durable=False)
         else:
@@ -261,8 +289,7 @@ class RedisLimiter(Limiter):
             row = tx.one("allotment.by_id", id=call)
             if row is None or (owner is not None and row.owner != owner):
                 raise no_such_call(call)
-            now = self.link.run("state", self._now())["now"]
-            shift_us = self._memory.shift_us(tx, now)
+            shift_us = self._memory.shift_us(tx, self.link.run("state", self._now())["now"])
         self._run("load", {"id": call, "c": said_of(row, shift_us), "loose": LOOSE_MS})
 
     def _kept(self, call: str, owner: str) -> Known:
@@ -290,13 +317,13 @@ class RedisLimiter(Limiter):
     # -- looking after calls ---------------------------------------------------------------------------------------------
 
     def beat(self, owner: str) -> int:
-        return _unless_away(lambda: self._beat(owner))
+        return unless_away(lambda: self._beat(owner))
 
     def expire(self, *, limit: int = PAGE) -> int:
-        return _unless_away(lambda: self._expire_due(limit))
+        return unless_away(lambda: self._expire_due(limit))
 
     def bury(self, owner: str) -> int:
-        return _unless_away(lambda: self._bury_all(owner))
+        return unless_away(lambda: self._bury_all(owner))
 
     def _beat(self, owner: str) -> int:
         _, said, _ = self._run("beat", {"owner": owner, "hold": HOLD_MS})
@@ -366,30 +393,8 @@ class RedisLimiter(Limiter):
         with self.database.read() as tx:
             return standings(tx, limits, meters=meters_of(said["meters"], shift_us))
 
-    def find(self, call: str) -> Call:
-        self._records.flush()
-        return super().find(call)
-
-    def open_calls(self, *, service: str | None = None, limit: int = PAGE) -> list[Call]:
-        self._records.flush()
-        return super().open_calls(service=service, limit=limit)
-
-    def of_task(self, task: str, *, limit: int = PAGE) -> list[Call]:
-        self._records.flush()
-        return super().of_task(task, limit=limit)
-
     def close(self) -> None:
         try:
             self._records.flush()
         finally:
             self.link.close()
-
-
-def _unless_away(look: Callable[[], int]) -> int:
-    """While the engine is away nobody's calls are looked after: their deadlines stay, and the next look finds them."""
-    try:
-        return look()
-    except StoreUnavailable as error:
-        if error.waits:
-            return 0
-        raise

@@ -272,3 +272,13 @@ def _packed(*words: str | bytes) -> bytes:
 def _facts(info: bytes) -> dict[str, str]:
     lines = [line.partition(":") for line in info.decode("utf-8", "replace").splitlines()]
     return {name: value for name, colon, value in lines if colon}
+
+
+def unless_away(look: Callable[[], int]) -> int:
+    """While the engine is away nobody's calls are looked after: their deadlines stay, and the next look finds them."""
+    try:
+        return look()
+    except StoreUnavailable as error:
+        if error.waits:
+            return 0
+        raise

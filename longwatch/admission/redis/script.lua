@@ -238,7 +238,7 @@ local function finish()
     return say('same', {c = c})
   end
   local told = c.h
-  if a.move == 'settle' then told = {a.money or c.h[1], c.h[2], a.tokens or c.h[3]} end
+  if to == 'settled' then told = {a.money or c.h[1], c.h[2], a.tokens or c.h[3]} end
   if to == 'released' then told = NONE end
   for _, gauge in ipairs(a.gauges) do correct(c, gauge, gauge.used) end
   local was_open = c.s == 'open'

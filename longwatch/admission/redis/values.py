@@ -8,7 +8,7 @@ from typing import Any, Literal, NamedTuple
 
 import msgspec
 
-from longwatch.admission.calls import HOLD_MS, CallRequest, Weights, weights_of
+from longwatch.admission.calls import HOLD_MS, CallRequest, Weights, Word, weights_of
 from longwatch.admission.in_force import InForce
 from longwatch.admission.keys import Charge
 from longwatch.admission.standing import Prepared
@@ -67,12 +67,21 @@ def pack(who: Who) -> str:
     return encoder.encode(who).decode()
 
 
+class Heard(NamedTuple):
+    """What a person has said of a call; what it was charged before, and how it stood."""
+
+    word: Word
+    before: int
+    state: str
+
+
 class Move(NamedTuple):
-    """For the journal: what happened to the call, how it then stood, and what it cost."""
+    """For the journal: what happened to the call, how it then stood, and what it cost. heard: by a person's word."""
 
     name: str
     state: str
     money: int
+    heard: Heard | None = None
 
 
 @dataclass(frozen=True)

@@ -71,3 +71,19 @@ select id, key, state, service, model, agent, budget, owner, task, run, step, la
 select id, key, state, service, model, agent, budget, owner, task, run, step, lane, slot_us, admitted_ms, calendar_ms,
        until_ms, ended_ms, weights, money, calls, tokens, held_money, held_calls, held_tokens
   from call where task = :task order by seq limit :limit;
+
+-- doubt: one call, and what it would be charged if no other call with its key bore it
+select id, key, state, service, model, agent, budget, owner, task, run, step, lane, slot_us, admitted_ms, calendar_ms,
+       until_ms, ended_ms, weights, money, calls, tokens, held_money, held_calls, held_tokens, sharing,
+       version, coalesce(told_money, money) as told_money, coalesce(told_tokens, tokens) as told_tokens
+  from call where id = :id;
+
+-- doubts_of_key: the first calls with a key, in the same way
+select id, key, state, service, model, agent, budget, task, calendar_ms, until_ms, money, held_money, sharing,
+       coalesce(told_money, money) as told_money
+  from call where key = :key and key <> id order by seq limit :limit;
+
+-- doubts: calls whose outcome nobody knows, newest first; or that are open
+select id, key, state, service, model, agent, budget, task, calendar_ms, until_ms, money, held_money, sharing,
+       coalesce(told_money, money) as told_money
+  from call where state = :state order by seq desc limit :limit;

@@ -5,7 +5,17 @@ from dataclasses import dataclass, field, replace
 
 import msgspec
 
-from longwatch.admission.calls import HOLD_MS, Admitted, Call, CallRequest, check, check_amount, check_weights, whole_ms
+from longwatch.admission.calls import (
+    HOLD_MS,
+    Admitted,
+    Call,
+    CallRequest,
+    Word,
+    check,
+    check_amount,
+    check_weights,
+    whole_ms,
+)
 from longwatch.admission.keys import Charge
 from longwatch.admission.ledger import NOTHING
 from longwatch.admission.refusals import KeyForgotten, overruled
@@ -13,7 +23,7 @@ from longwatch.errors import BudgetExceeded, ConfigError, LimitRefused, NotFound
 from longwatch.policy import admission, meter, override
 from longwatch.policy.admission import Ask, Later, Metered, Places, Purse, Shut, Slot, Spent, TooHeavy
 from longwatch.policy.budget import Standing
-from longwatch.policy.call import MOST_SHARING, State, Told, borne, burial, forgotten, phase
+from longwatch.policy.call import MOST_SHARING, Reconciling, State, Told, borne, burial, forgotten, phase, reconciling
 from longwatch.policy.limits import DIMENSIONS, Limits, Service
 from longwatch.policy.meter import NEW, Meter
 from longwatch.policy.scope import PurseCap, Scope, purses_of, scope_of
@@ -233,6 +243,19 @@ class Limiter:
     def unknown(self, call: str, *, owner: str) -> None:
         if self._own(call, owner).state in ("open", "released"):
             self._lose(call)
+
+    def reconcile(self, call: str, word: Word) -> Reconciling:
+        check_amount("money", word.money or 0)
+        if call not in self.calls:
+            raise NotFound(call)
+        kept = self.calls[call]
+        come = reconciling(kept.state, kept.told.money, word.money, correct=word.correct)
+        if come == "reconcile_unsent":
+            self._release(call)
+        elif come in ("reconcile", "correct"):
+            tokens = kept.hold.tokens if kept.state == "released" else kept.told.tokens
+            self._close(call, "settled", Charge(word.money or 0, kept.hold.calls, tokens), {})
+        return come
 
     def beat(self, owner: str) -> int:
         mine = [kept for kept in self.open() if kept.asked.owner == owner]

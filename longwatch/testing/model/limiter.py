@@ -88,11 +88,12 @@ class Limiter:
             budget=asked.budget,
             agent=asked.agent,
             past=asked.past,
+            turn=asked.turn,
         )
 
     def _scope_or_none(self, kept: Kept) -> Scope:
         try:
-            return self._scope(msgspec.structs.replace(kept.asked, past=None))
+            return self._scope(msgspec.structs.replace(kept.asked, past=None, turn=True))
         except ConfigError:
             return Scope(Service(kept.asked.service), (), (), kept.purses)
 

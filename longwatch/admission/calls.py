@@ -26,7 +26,7 @@ class CallRequest(msgspec.Struct, frozen=True):
     money: the worst case in micro-units of the fleet's currency. tokens: the worst case, for budgets of tokens.
     until_ms: the latest slot of use to the caller, None: any. once: the admission survives a power cut. past: the gate
     that it goes through as a probe. instead_of: the model that was asked for, where the budget had no room for it and
-    `model` takes its place.
+    `model` takes its place. turn: it has stood in line, and may ask.
     """
 
     id: str
@@ -46,6 +46,7 @@ class CallRequest(msgspec.Struct, frozen=True):
     until_ms: int | None = None
     once: bool = False
     past: str | None = None
+    turn: bool = False
     instead_of: str | None = None
 
     @property

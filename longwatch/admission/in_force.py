@@ -18,8 +18,8 @@ from longwatch.policy.window import zone_of
 
 KNOWN = 1024  # scopes kept; there are as many as combinations of service, model, budget and agent in use
 
-Asked = tuple[str, str | None, str | None, str, str | None]
-"""Service, model, budget and agent, and the gate that is passed."""
+Asked = tuple[str, str | None, str | None, str, str | None, bool]
+"""Service, model, budget and agent, the gate that is passed, and whether it may ask before others."""
 
 
 class Outdated:
@@ -46,13 +46,22 @@ class InForce:
         return self if calendar_ms < self.turns_ms else InForce.of(self.kept, self.rules, at_ms=calendar_ms)
 
     def scope(
-        self, service: str, model: str | None, budget: str | None, agent: str, past: str | None = None
+        self,
+        service: str,
+        model: str | None,
+        budget: str | None,
+        agent: str,
+        past: str | None = None,
+        *,
+        turn: bool = False,
     ) -> Prepared:
         """Every limit and purse of such a call. Errors: ConfigError for names that the limits do not know."""
-        key = (service, model, budget, agent, past)
+        key = (service, model, budget, agent, past, turn)
         found = self.scopes.get(key)
         if found is None:
-            scope = scope_of(self.limits, service=service, model=model, budget=budget, agent=agent, past=past)
+            scope = scope_of(
+                self.limits, service=service, model=model, budget=budget, agent=agent, past=past, turn=turn
+            )
             if len(self.scopes) >= KNOWN:
                 self.scopes.clear()
             found = self.scopes[key] = standing.prepare(scope, self.zone)
@@ -61,7 +70,7 @@ class InForce:
     def scope_of_row(self, row: Row) -> Prepared:
         """The limits may have changed since the call was admitted; where they do not know its names, nothing limits it."""
         try:
-            return self.scope(row.service, row.model, row.budget, row.agent)
+            return self.scope(row.service, row.model, row.budget, row.agent, turn=True)
         except ConfigError:
             purses = purses_of(service=row.service, budget=row.budget, agent=row.agent)
             return standing.prepare(Scope(Service(row.service), (), (), purses), self.zone)

@@ -26,6 +26,7 @@ from longwatch.admission.gates import Gates, shut
 from longwatch.admission.in_force import InForce, Outdated
 from longwatch.admission.keys import Charge
 from longwatch.admission.ledger import Ledger
+from longwatch.admission.lines import Lines
 from longwatch.admission.listing import Standings, standings, with_known
 from longwatch.admission.standing import Prepared
 from longwatch.db.connection import Database, Row, Transaction
@@ -54,6 +55,7 @@ class Limiter:
         self.pending: Callable[[], None] = _nothing  # is told that there is something to `flush`
         self._ledger = Ledger(journal, self._scope_of_row)
         self.gates = Gates(database, journal, self._slow)
+        self.lines = Lines(database, self._slow)
         self.adopt(limits, rules)
 
     def adopt(self, limits: Limits, rules: int) -> None:
@@ -337,7 +339,7 @@ def held_up(answer: object) -> bool:
 
 
 def scope_asked(force: InForce, request: CallRequest) -> Prepared:
-    return force.scope(request.service, request.model, request.budget, request.agent, request.past)
+    return force.scope(request.service, request.model, request.budget, request.agent, request.past, turn=request.turn)
 
 
 def _nothing() -> None:

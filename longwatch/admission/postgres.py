@@ -101,7 +101,9 @@ class PostgresLimiter(Limiter):
     def admit(self, request: CallRequest) -> Admitted | Later:
         check(request)
         force = self._force
-        prepared = force.scope(request.service, request.model, request.budget, request.agent, request.past)
+        prepared = force.scope(
+            request.service, request.model, request.budget, request.agent, request.past, turn=request.turn
+        )
         keyed = prepared.scope.service.key_memory_ms is not None and request.key != request.id
         if keyed or too_heavy(prepared, request) or request.instead_of is not None:
             return super().admit(request)

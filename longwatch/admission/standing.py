@@ -23,7 +23,7 @@ from longwatch.policy.window import PARTED_MS, calendar_at, window_of
 encode = msgspec.json.Encoder().encode
 
 
-METERS = ("first", "second", "third", "fourth", "fifth")  # parameters of meter.several: the dimensions, and two gates
+METERS = ("first", "second", "third", "fourth", "fifth", "sixth")  # of meter.several: the dimensions, two gates, a line
 KEPT = METERS[:3]  # of meter.keep: nothing weighs on a gate
 UNCHANGED: dict[str, str | int | None] = {
     place + part: None for place in KEPT for part in ("", "_free_us", "_last_us", "_total")

@@ -9,6 +9,7 @@ from longwatch.policy.naming import resolve_budget, resolve_service
 
 FLEET = "fleet"
 GATE = "gate"  # as a dimension: nothing weighs on it, it only gives no slot before its instant
+LINE = "line"  # likewise: a call whose turn it is not gets no slot while others stand in line
 NO_RATE = Rate(1_000_000, 1, 1)
 
 
@@ -30,25 +31,36 @@ class PurseCap(NamedTuple):
 
 
 class Scope(NamedTuple):
-    """Everything that decides about a call. gauges: its rates, then its gates. purses: all it is charged to, with or
-    without caps. models: that its budget falls back on."""
+    """Everything that decides about a call. gauges: its rates, then its gates and its line. purses: all it is charged to,
+    with or without caps. models: that its budget falls back on. line: in which it waits, None: nothing makes it wait."""
 
     service: Service
     gauges: tuple[Gauge, ...]
     caps: tuple[PurseCap, ...]
     purses: tuple[str, ...]
     models: tuple[str, ...] = ()
+    line: str | None = None
 
     @property
     def rates(self) -> tuple[Gauge, ...]:
         """Those gauges on which a call has a weight."""
-        return tuple(gauge for gauge in self.gauges if gauge.dimension != GATE)
+        return tuple(gauge for gauge in self.gauges if gauge.dimension not in (GATE, LINE))
 
 
 def scope_of(
-    limits: Limits, *, service: str, model: str | None, budget: str | None, agent: str, past: str | None = None
+    limits: Limits,
+    *,
+    service: str,
+    model: str | None,
+    budget: str | None,
+    agent: str,
+    past: str | None = None,
+    turn: bool = False,
 ) -> Scope:
-    """past: the gate that the call may pass. Errors: ConfigError for a service or budget that the limits do not know."""
+    """past: the gate that the call may pass. turn: it has stood in line, and may ask.
+
+    Errors: ConfigError for a service or budget that the limits do not know.
+    """
     found = resolve_service(limits, service)
     caps = _fleet_caps(limits)
     models: tuple[str, ...] = ()
@@ -60,7 +72,21 @@ def scope_of(
     caps += _quota(found)
     gates = tuple(gate_gauge(gate) for gate in gates_of(service, model) if gate != past)
     purses = purses_of(service=service, budget=budget, agent=agent)
-    return Scope(found, gauges_of(found, model) + gates, tuple(caps), purses, models)
+    rates = gauges_of(found, model)
+    line = line_of(found, rates)
+    waits = () if turn or line is None else (line_gauge(line),)
+    return Scope(found, rates + gates + waits, tuple(caps), purses, models, line)
+
+
+def line_of(service: Service, rates: tuple[Gauge, ...]) -> str | None:
+    """In which line a call with these rates waits: that of its narrowest pattern of models, or its service's."""
+    if not rates and service.concurrency is None:
+        return None
+    return max((gauge.meter.removesuffix(f"/{gauge.dimension}") for gauge in rates), key=len, default=service.name)
+
+
+def line_gauge(line: str) -> Gauge:
+    return Gauge(f"{line}/{LINE}", LINE, NO_RATE)
 
 
 def gates_of(service: str, model: str | None) -> tuple[str, ...]:

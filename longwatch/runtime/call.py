@@ -23,18 +23,12 @@ from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from msgspec.structs import replace
-
 from longwatch.admission.calls import Admitted, CallRequest
 from longwatch.admission.refusals import KeyForgotten as KeyForgotten
-from longwatch.admission.refusals import nor_cheaper
 from longwatch.errors import (
-    BudgetExceeded,
     ConfigError,
-    LimitRefused,
     LongwatchError,
     NotFound,
-    Refused,
     StoreUnavailable,
     WaitTimeout,
 )
@@ -42,17 +36,17 @@ from longwatch.policy.admission import Later
 from longwatch.policy.answer import Verdict
 from longwatch.policy.backoff import Backoff
 from longwatch.policy.breaker import is_open
-from longwatch.policy.degrade import Way, helps
+from longwatch.policy.degrade import Way
 from longwatch.policy.estimate import micros_of, spent_micros
 from longwatch.policy.limits import DIMENSIONS
 from longwatch.policy.meter import JITTER_MS
 from longwatch.policy.money import Money
-from longwatch.policy.scope import GATE, gate_of_meter
+from longwatch.policy.scope import GATE
 from longwatch.policy.unsent import proves_unsent
 from longwatch.policy.usage import metered, model_of, usage_from, usage_of
+from longwatch.runtime.asking import Asking
 from longwatch.runtime.loop import FOREVER_MS, Retry, wait_for
 from longwatch.runtime.obstacle import obstacle, timed_out
-from longwatch.runtime.passage import Passage
 from longwatch.runtime.persist import persist
 
 if TYPE_CHECKING:
@@ -61,7 +55,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger("longwatch")
 
 TELL_MS = 5_000  # a call that waits longer than this says once what it waits for
-SOONEST_MS = 5  # after which to ask again at an open gate
 LOOK_MS = 10_000  # no ordinary slot is further away
 LATE_MS = JITTER_MS // 2  # after its slot; the other half of what the meters allow for is the network's
 RESLOTS = 3  # a machine that is late every time shall not wait for ever
@@ -73,7 +66,8 @@ class Call:
 
     def __init__(self, calls: "Calls", request: CallRequest, wait_ms: int | None, ways: tuple[Way, ...] = ()) -> None:
         """ways: cheaper models to fall back on, the dearest first."""
-        self._calls, self._request, self._wait_ms, self._ways = calls, request, wait_ms, ways
+        self._calls, self._wait_ms = calls, wait_ms
+        self._asking = Asking(calls, request, ways)
         self.id, self.key, self.owner = request.id, request.key, request.owner
         self._begun_ms: int | None = None  # steady, of this process
         self._left_ms: int | None = None
@@ -83,12 +77,11 @@ class Call:
         self._dropped: weakref.finalize[[Callable[[], None]], Call] | None = None
         self._attempts = self._reslots = self._start_ms = 0  # it started at: by the calendar
         self._slept = False  # for its slot
-        self._passage = Passage(calls.world, calls.limiter, calls.seen, request)
+        self._passage = self._asking.passage
 
     def again(self) -> "Call":
         """The same call once more, after an attempt that came to nothing: with its key, and a turn of its own."""
-        request = replace(self._request, id=self._calls.world.new_id("call"), past=None)
-        return Call(self._calls, request, self._wait_ms, self._ways)
+        return Call(self._calls, self._asking.again(), self._wait_ms, self._asking.ways)
 
     # -- waiting for its turn ------------------------------------------------------------------------------------------
 
@@ -114,6 +107,8 @@ class Call:
         if self._begun_ms is None:
             self._begun_ms = self._calls.world.steady_ms()
         if self._admitted is None:
+            if not self._asking.is_turn() and self._calls.world.steady_ms() < self._until_ms():
+                return Retry(min(self._asking.look_ms(), self._until_ms()))
             answer = self._ask()
             if isinstance(answer, Later):
                 return self._in_line(answer)
@@ -124,42 +119,12 @@ class Call:
         self._asked = True
         try:
             self._calls.owed.pay()
-            answer = self._admit()
+            answer = self._asking.ask(None if self._wait_ms is None else self._until_ms() + self._offset_ms())
             self._asked = isinstance(answer, Admitted)
         except LongwatchError as error:
             self._asked = isinstance(error, StoreUnavailable)
             raise
         return answer
-
-    def _admit(self) -> Admitted | Later:
-        """Refused for money, it is asked for with the next cheaper model, which it keeps from then on (policy.degrade).
-
-        Errors: of the model that was asked for, when no other fits either.
-        """
-        first: Refused | None = None
-        while True:
-            request = self._request
-            if self._wait_ms is not None:
-                request = replace(request, until_ms=self._until_ms() + self._offset_ms())
-            try:
-                return self._passage.ask(request)
-            except (BudgetExceeded, LimitRefused) as refusal:
-                first = first or refusal
-                if helps(first) and self._ways:
-                    self._step_down()
-                elif first is refusal:
-                    raise
-                else:
-                    raise nor_cheaper(first, request, self._calls.limiter.limits) from refusal
-
-    def _step_down(self) -> None:
-        """Ask for the next model from now on. Nothing is held for the one before it: it was refused."""
-        way, self._ways = self._ways[0], self._ways[1:]
-        asked = self._request.instead_of or self._request.model
-        self._request = replace(self._request, model=way.model, money=way.micros, instead_of=asked)
-        self._passage.give_up()
-        self._passage.request = self._request
-        self._calls.world.reach("call.degraded")
 
     def _soon(self) -> Retry:
         """The engine is away and may be back: ask again."""
@@ -168,6 +133,7 @@ class Call:
 
     def _take(self, admitted: Admitted) -> None:
         self._admitted = admitted
+        self._asking.admitted()
         self._calls.beats.opened(self.id, self.owner)
         self._dropped = weakref.finalize(self, self._calls.owed.later, partial(self._calls.drop, self.id, self.owner))
         self._dropped.atexit = False
@@ -183,7 +149,7 @@ class Call:
                 return self._held_back(held)
         now_ms = self._calls.world.steady_ms()
         late = now_ms - slot_ms > LATE_MS and self._reslots < RESLOTS and self._passage.probe is None
-        if never or (late and self._calls.scope(self._request).rates):
+        if never or (late and self._calls.scope(self._asking.request).rates):
             slot_ms = self._take_another_slot()
         self._start_ms = self._calls.world.wall_ms() + slot_ms - now_ms
         if self._calls.world.steady_ms() < slot_ms:
@@ -196,7 +162,7 @@ class Call:
     def _held_back(self, held: Retry) -> Retry:
         """Its slot has come, and its service takes nothing: it keeps what it holds, up to its time to wait."""
         if self._calls.world.steady_ms() >= self._until_ms():
-            raise self._timeout(Later(None, "rate", f"{self._request.service}/{GATE}"))
+            raise self._timeout(Later(None, "rate", f"{self._asking.request.service}/{GATE}"))
         self._reslots = 0
         return Retry(min(held.at_ms, self._until_ms()))
 
@@ -212,20 +178,11 @@ class Call:
         now_ms = self._calls.world.steady_ms()
         if now_ms >= self._until_ms():
             raise self._timeout(later)
-        gate = gate_of_meter(later.what)
-        if gate is not None and later.at_us is not None and is_open(later.at_us):
-            return self._at_open_gate(gate)
         if not self._told and now_ms >= self._begun_ms + TELL_MS:
             self._told = True
             logger.warning("%s has waited %d s for %s", self.id, TELL_MS // 1000, self._waits_for(later))
-        at_ms = self._soon().at_ms if later.at_us is None else -(-later.at_us // 1000) - self._offset_ms()
+        at_ms = self._asking.again_ms(later, self._soon().at_ms)
         return Retry(min(at_ms, self._until_ms(), FOREVER_MS if self._told else self._begun_ms + TELL_MS))
-
-    def _at_open_gate(self, gate: str) -> Retry:
-        now_ms = self._calls.world.steady_ms()
-        wait = self._passage.becomes_probe(gate)
-        at_ms = now_ms if wait is None else max(wait.at_ms, now_ms + SOONEST_MS)
-        return Retry(min(at_ms, self._until_ms()))
 
     def _until_ms(self) -> int:
         assert self._begun_ms is not None
@@ -236,14 +193,14 @@ class Call:
 
     def _timeout(self, later: Later) -> WaitTimeout:
         return timed_out(
-            self._request.service, later, self._waits_for(later), self._wait_ms, now_ms=self._now_fleet_ms()
+            self._asking.request.service, later, self._waits_for(later), self._wait_ms, now_ms=self._now_fleet_ms()
         )
 
     def _now_fleet_ms(self) -> int:
         return self._calls.world.steady_ms() + self._offset_ms()
 
     def _waits_for(self, later: Later) -> str:
-        return obstacle(self._calls.limiter, self._request.service, later, now_ms=self._now_fleet_ms())
+        return obstacle(self._calls.limiter, self._asking.request.service, later, now_ms=self._now_fleet_ms())
 
     # -- the block -----------------------------------------------------------------------------------------------------
 
@@ -270,7 +227,7 @@ class Call:
         if self._left_ms is not None:
             return
         self._over = True
-        self._passage.give_up()
+        self._asking.give_up()
         if self._asked:
             self._asked = False
             with contextlib.suppress(NotFound, StoreUnavailable):  # it had not landed; or its end is owed
@@ -349,10 +306,10 @@ class Call:
         if self._left_ms is None:
             raise ConfigError(f"{self.id} has not left yet", hint="Settle a call inside its block, or after it.")
         found = usage_from(tokens) if tokens else usage_of(answer if usage is None else usage)
-        limits, service = self._calls.limiter.limits, self._request.service
+        limits, service = self._calls.limiter.limits, self._asking.request.service
         micros = None if money is None else micros_of(money, limits)
         if micros is None and found is not None:
-            model, at_ms = model_of(answer) or self._request.model, self._calls.world.wall_ms()
+            model, at_ms = model_of(answer) or self._asking.request.model, self._calls.world.wall_ms()
             micros = spent_micros(service, model, found, limits, at_ms=at_ms)
         self._end(
             lambda: self._calls.limiter.settle(
@@ -380,12 +337,20 @@ class Call:
     @property
     def model(self) -> str | None:
         """The model to use, once the block is entered: a cheaper one where the budget had no room for the one asked for."""
-        return self._request.model
+        return self._asking.request.model
 
     @property
     def instead_of(self) -> str | None:
         """The model that was asked for, where `model` takes its place; else None."""
-        return self._request.instead_of
+        return self._asking.request.instead_of
+
+    @property
+    def eta(self) -> datetime | None:
+        """When it will probably leave: its slot, or from its place in line. None: it waits for no rate."""
+        if self._start_ms:
+            return self.start_at
+        at_ms = self._asking.expected_ms()
+        return None if at_ms is None else datetime.fromtimestamp(at_ms / 1000, tz=UTC)
 
     @property
     def start_at(self) -> datetime:

@@ -19,6 +19,7 @@ from longwatch.runtime.call import Call
 from longwatch.runtime.loop import Sleeper
 from longwatch.runtime.owed import Owed
 from longwatch.runtime.passage import Seen
+from longwatch.runtime.place import Looks
 from longwatch.runtime.world import World
 from longwatch.runtime.writing import Writing
 
@@ -42,7 +43,7 @@ class Calls:
         self.world, self.sleeper, self.limiter = world, sleeper, limiter
         self.beats = Beats(world, sleeper, limiter)
         self.owed = Owed()
-        self.seen = Seen(world, limiter)
+        self.seen, self.looks = Seen(world, limiter), Looks(world, limiter)
         self.wrapper: Callable[..., Any] | None = None  # of clients; the surface brings it
         self.limiter.pending = Writing(world, sleeper, limiter, self.owed).wake
 
@@ -138,7 +139,8 @@ class Calls:
         self.limiter.unknown(call, owner=owner)
 
     def bury(self, owner: str) -> int:
-        """The owner's process is confirmed dead: end its calls; how many."""
+        """The owner's process is confirmed dead: end its calls, and take its places in line away; how many calls."""
+        self.limiter.lines.bury(owner)
         return self.limiter.bury(owner)
 
     def expire(self) -> int:

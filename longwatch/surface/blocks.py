@@ -8,10 +8,12 @@ import asyncio
 import sys
 import warnings
 from collections.abc import Awaitable, Callable
+from datetime import datetime
 from types import TracebackType
 from typing import Any, Generic, Protocol, TypeVar
 
 from longwatch.errors import LongwatchError
+from longwatch.runtime.call import Call
 from longwatch.runtime.loop import FOREVER_MS, Retry
 
 T_co = TypeVar("T_co", covariant=True)
@@ -88,6 +90,15 @@ class Block(Generic[T]):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await asyncio.shield(asyncio.to_thread(self._part.leave, error))
+
+
+class Turn(Block[Call]):
+    """A call, whoever waits for it: another thread can ask when it will leave."""
+
+    @property
+    def eta(self) -> datetime | None:
+        """As the call's own."""
+        return self._part.eta
 
 
 def _in_event_loop() -> bool:

@@ -10,7 +10,7 @@ from longwatch.policy.rate import format_rate, format_window
 from longwatch.policy.scope import gauges_of
 from longwatch.surface.cli_base import Group, pass_session
 from longwatch.surface.cli_look import rate_rows, rate_table
-from longwatch.surface.kept_back import gate_json, gate_lines, gate_rows, shut_gates
+from longwatch.surface.kept_back import gate_json, gate_lines, gate_rows, line_lines, line_rows, shut_gates
 from longwatch.surface.output import table
 from longwatch.surface.session import Session
 from longwatch.surface.wire import Json, listing
@@ -26,8 +26,9 @@ def limit() -> None:
 def list_limits(session: Session) -> None:
     """Every rate in force, and which services take no calls now."""
     rates, now_ms, gates = session.parts.calls.limiter.peek().rates, session.now_ms(), shut_gates(session)
-    data = {**listing("limits", rate_rows(rates)), "gates": gate_rows(gates)}
-    session.out.answer(data, rate_table(rates, now_ms), *gate_lines(gates, now_ms))
+    lines = session.parts.calls.limiter.lines.all()
+    data = {**listing("limits", rate_rows(rates)), "gates": gate_rows(gates), "lines": line_rows(lines)}
+    session.out.answer(data, rate_table(rates, now_ms), *line_lines(lines, now_ms), *gate_lines(gates, now_ms))
 
 
 @click.group(cls=Group, section="things")

@@ -1,10 +1,11 @@
-"""Which services take no calls at the moment, why, and until when."""
+"""Which services take no calls at the moment, why, and until when; and who waits in line."""
 
 from collections.abc import Sequence
 
 from rich.console import Group as Lines
 from rich.console import RenderableType
 
+from longwatch.admission.lines import LineState
 from longwatch.policy.breaker import Gate, keeps_back
 from longwatch.policy.duration import format_ms
 from longwatch.surface.output import ago, heading, table
@@ -51,3 +52,20 @@ def _until(gate: Gate, now_ms: int) -> str:
         return f"{gate.probe} is answered"
     left_ms = max(0, (gate.until_ms or now_ms) - now_ms)
     return f"in {format_ms(left_ms)}" if gate.state == "cooling" else f"a probe in {format_ms(left_ms)}"
+
+
+# -- lines -----------------------------------------------------------------------------------------------------------------
+
+
+def line_rows(lines: Sequence[LineState]) -> list[Json]:
+    return [
+        {"line": each.line, "lane": each.lane, "waiting": each.waiting, "since_at": at(each.since_ms)} for each in lines
+    ]
+
+
+def line_lines(lines: Sequence[LineState], now_ms: int) -> list[RenderableType]:
+    """Who waits in line, in words; nothing when nobody does."""
+    if not lines:
+        return []
+    rows = [(each.line, each.lane, each.waiting, ago(each.since_ms, now_ms)) for each in lines]
+    return [Lines(heading("in line"), table(("at", "lane", ">calls", "since"), rows, empty=""))]

@@ -36,7 +36,7 @@ from longwatch.store.steps import Steps
 from longwatch.store.tasks import Tasks
 from longwatch.store.workers import Workers
 from longwatch.surface import wrapping
-from longwatch.surface.blocks import Block
+from longwatch.surface.blocks import Turn
 from longwatch.surface.engines import identity, open_limiter, open_state
 
 SECRET_ENDINGS = ("_API_KEY", "_SECRET", "_TOKEN", "_PASSWORD")
@@ -72,9 +72,9 @@ class Opened:
         )
         return wrapping.wrap(client, terms)
 
-    def block(self, call: Call) -> Block[Call]:
+    def block(self, call: Call) -> Turn:
         """The call as it is entered; it knows how long it may wait."""
-        return Block(call, self.parts.world.steady_ms, give_up=call.abandon, asleep=self.asleep)
+        return Turn(call, self.parts.world.steady_ms, give_up=call.abandon, asleep=self.asleep)
 
     def close(self) -> None:
         self.parts.leases.close()

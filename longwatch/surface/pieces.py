@@ -16,7 +16,7 @@ from longwatch.runtime.lease import Lease
 from longwatch.runtime.parts import Parts
 from longwatch.runtime.run import RunCore, current_run
 from longwatch.surface import wrapping
-from longwatch.surface.blocks import Block, Part
+from longwatch.surface.blocks import Block, Part, Turn
 
 if TYPE_CHECKING:
     from longwatch.surface.opened import Opened
@@ -55,7 +55,7 @@ class Pieces:
         caching: Caching = "none",
         lane: Lane = "normal",
         wait: Duration | None = None,
-    ) -> Block[Call]:
+    ) -> Turn:
         """One use of a service: admitted and its money held when the block is entered, settled when it is left.
 
         money: the most it can cost you; left out, it is priced by model, weight and max_tokens, else by the service's
@@ -204,7 +204,7 @@ class Pieces:
         run = current_run.get()
         return run if run is not None and run.parts is self._opened.parts else None
 
-    def _called(self, call: Call) -> Block[Call]:
+    def _called(self, call: Call) -> Turn:
         return self._opened.block(call)
 
     def _leased(self, lease: Lease) -> Block[Lease]:

@@ -72,6 +72,7 @@ def _request(play: Play, numbers: Numbers) -> CallRequest:
         until_ms=numbers.pick((None, None, play.now_ms(), play.now_ms() + 500)),
         once=numbers.chance(8),
         past=numbers.pick((None, None, None, "api")),
+        turn=numbers.chance(3),
     )
 
 

@@ -119,6 +119,7 @@ class Play:
     asked: dict[str, tuple[Names, Holder]] = field(default_factory=dict[str, tuple[Names, Holder]])  # by lease
     fences: list[tuple[str, int, int]] = field(default_factory=list[tuple[str, int, int]])  # lease, model's, engine's
     requests: dict[str, CallRequest] = field(default_factory=dict[str, CallRequest])
+    standing: dict[str, CallRequest] = field(default_factory=dict[str, CallRequest])  # in line, or once were
     batches: dict[str, tuple[NewTask, ...]] = field(default_factory=dict[str, tuple[NewTask, ...]])
     last: Callable[[], object] | None = None
     made: int = 0

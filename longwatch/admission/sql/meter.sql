@@ -1,5 +1,5 @@
--- several: the meters of one call, one for each dimension and gate or null; those never used are absent
-select name, free_us, last_us, total from meter where name in (:first, :second, :third, :fourth, :fifth);
+-- several: the meters of one call, one for each dimension, gate and line or null; those never used are absent
+select name, free_us, last_us, total from meter where name in (:first, :second, :third, :fourth, :fifth, :sixth);
 
 -- keep: the meters of one call as a decision leaves them; a name is null where there is none
 insert into meter (name, free_us, last_us, total)

@@ -29,6 +29,7 @@ from longwatch.policy.meter import NEW, Meter
 from longwatch.policy.scope import PurseCap, Scope, purses_of, scope_of
 from longwatch.policy.window import calendar_at, window_of, zone_of
 from longwatch.testing.model.gates import Gates
+from longwatch.testing.model.lines import Lines
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,7 @@ class Limiter:
 
     def __post_init__(self) -> None:
         self.gates = Gates(self.now_ms, self.meters)
+        self.lines = Lines(self.now_ms, self.meters)
 
     def adopt(self, limits: Limits, rules: int) -> None:
         self.limits, self.rules = limits, rules
@@ -98,11 +100,12 @@ class Limiter:
             budget=asked.budget,
             agent=asked.agent,
             past=asked.past,
+            turn=asked.turn,
         )
 
     def _scope_or_none(self, kept: Kept) -> Scope:
         try:
-            return self._scope(msgspec.structs.replace(kept.asked, past=None))
+            return self._scope(msgspec.structs.replace(kept.asked, past=None, turn=True))
         except ConfigError:
             return Scope(Service(kept.asked.service), (), (), kept.purses)
 

@@ -1,0 +1,111 @@
+"""How a call gets its slot: through gates, in line when others wait, with a cheaper model where its budget says so."""
+
+from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
+
+from longwatch.admission.calls import Admitted, CallRequest
+from longwatch.admission.refusals import nor_cheaper
+from longwatch.errors import BudgetExceeded, LimitRefused, Refused
+from longwatch.policy.admission import HORIZON_US, Later
+from longwatch.policy.breaker import is_open
+from longwatch.policy.degrade import Way, helps
+from longwatch.policy.lane import LOOK_MS
+from longwatch.policy.meter import span_us
+from longwatch.policy.scope import Scope, gate_of_meter
+from longwatch.runtime.passage import Passage
+from longwatch.runtime.place import Place
+
+if TYPE_CHECKING:
+    from longwatch.runtime.calls import Calls
+
+SOONEST_MS = 5  # after which to ask again at an open gate
+
+
+class Asking:
+    """Of one call. request: as it is asked for now; ways: cheaper models that are left to fall back on."""
+
+    def __init__(self, calls: "Calls", request: CallRequest, ways: tuple[Way, ...]) -> None:
+        self._calls, self.request, self.ways = calls, request, ways
+        self.passage = Passage(calls.world, calls.limiter, calls.seen, request)
+        self.place = Place(calls.looks)
+
+    def again(self) -> CallRequest:
+        """What is asked for once more, under another id."""
+        return replace(self.request, id=self._calls.world.new_id("call"))
+
+    def ask(self, until_ms: int | None) -> Admitted | Later:
+        """until_ms: the latest slot of use, by the fleet's clock.
+
+        Refused for money, it is asked for with the next cheaper model, which it keeps from then on (policy.degrade).
+        Errors: of the model that was asked for, when no other fits either.
+        """
+        first: Refused | None = None
+        while True:
+            request = replace(self.request, until_ms=until_ms, turn=self.place.taken)
+            try:
+                return self.passage.ask(request)
+            except (BudgetExceeded, LimitRefused) as refusal:
+                first = first or refusal
+                if helps(first) and self.ways:
+                    self._step_down()
+                elif first is refusal:
+                    raise
+                else:
+                    raise nor_cheaper(first, request, self._calls.limiter.limits) from refusal
+
+    def _step_down(self) -> None:
+        """Ask for the next model from now on. Nothing is held for the one before it: it was refused."""
+        way, self.ways = self.ways[0], self.ways[1:]
+        asked = self.request.instead_of or self.request.model
+        self.request = replace(self.request, model=way.model, money=way.micros, instead_of=asked)
+        self.passage.give_up()
+        self.passage.request = self.request
+        self._calls.world.reach("call.degraded")
+
+    def is_turn(self) -> bool:
+        """Whether it may ask: it stands in no line, or at its head."""
+        return self.place.is_turn(self.request)
+
+    def look_ms(self) -> int:
+        """When to look whether it is its turn; steady."""
+        return self._calls.world.steady_ms() + LOOK_MS
+
+    def again_ms(self, later: Later, soon_ms: int) -> int:
+        """When to ask again; soon_ms: where nobody knows an instant. Whoever waits for a rate or a place stands in line."""
+        gate, now_ms = gate_of_meter(later.what), self._calls.world.steady_ms()
+        if gate is not None and later.at_us is not None and is_open(later.at_us):
+            wait = self.passage.becomes_probe(gate)
+            return now_ms if wait is None else max(wait.at_ms, now_ms + SOONEST_MS)
+        known_ms = soon_ms if later.at_us is None else -(-later.at_us // 1000) - self._calls.limiter.database.offset_ms
+        if gate is not None or later.reason == "budget":
+            return known_ms
+        scope = self._calls.scope(self.request)
+        if scope.line is None:
+            return known_ms
+        if self.place.taken:
+            self.place.busy()
+            return min(known_ms + self.place.rank * self._slot_us(scope) // 1000, self.look_ms())
+        return now_ms if self.place.take(scope, self.request) else self.look_ms()
+
+    def expected_ms(self) -> int | None:
+        """When it will have its slot if nobody else comes, by the calendar; None: it is not in line, or for no rate."""
+        slots = self._calls.limiter.lines.before(self.request.id) if self.place.taken else None
+        scope = self._calls.scope(self.request)
+        if slots is None or not scope.rates:
+            return None
+        return self._calls.world.wall_ms() + (HORIZON_US + slots * self._slot_us(scope)) // 1000
+
+    def _slot_us(self, scope: Scope) -> int:
+        """How far apart slots are, if all calls weigh what this one does."""
+        weights = self.request.weights
+        return max((span_us(gauge.rate, weights.get(gauge.dimension, 0)) for gauge in scope.rates), default=0)
+
+    def admitted(self) -> None:
+        """It has its slot."""
+        self.place.leave(self.request, served=True)
+
+    def give_up(self) -> None:
+        """It will not be asked for any more."""
+        self.passage.give_up()
+        self.place.leave(self.request, served=False)

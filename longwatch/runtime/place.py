@@ -1,0 +1,103 @@
+"""The places of this process's calls in the lines in front of services.
+
+All calls of a process that wait in one line look together: one small transaction every quarter of a second, or when one of them
+has left.
+"""
+
+import threading
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from longwatch.admission.calls import CallRequest
+from longwatch.policy.lane import BUSY_MS, LOOK_MS, MOST, at_once
+from longwatch.policy.scope import Scope
+from longwatch.runtime.persist import persist
+
+if TYPE_CHECKING:
+    from longwatch.admission.limiter import Limiter
+    from longwatch.runtime.world import World
+
+
+class Looks:
+    """Who may ask, as this process saw it last, by owner and line. Safe in threads."""
+
+    def __init__(self, world: "World", limiter: "Limiter") -> None:
+        self.world, self.limiter = world, limiter
+        self._guard = threading.Lock()
+        self._turns: dict[tuple[str, str], tuple[int, dict[str, int]]] = {}
+        self._busy: dict[str, int] = {}
+
+    def rank(self, line: str, request: CallRequest, most: int) -> int | None:
+        """How many may ask before it; None: it is not the call's turn."""
+        key = (request.owner, line)
+        with self._guard:
+            seen_ms, turns = self._turns.get(key, (-LOOK_MS, dict[str, int]()))
+            if self.world.steady_ms() - seen_ms >= LOOK_MS:
+                turns = self._keep(key, persist(lambda: self.limiter.lines.look(line, request.owner, most=most)))
+        return turns.get(request.id)
+
+    def told(self, line: str, owner: str, turns: Iterable[str]) -> None:
+        with self._guard:
+            self._keep((owner, line), turns)
+
+    def forget(self, line: str, owner: str) -> None:
+        """Somebody has left: look again."""
+        with self._guard:
+            self._turns.pop((owner, line), None)
+
+    def busy(self, line: str) -> None:
+        """Somebody of this process whose turn it is has to wait: newcomers to the line are told, and told again in time."""
+        now_ms = self.world.steady_ms()
+        with self._guard:
+            if now_ms - self._busy.get(line, -BUSY_MS) < BUSY_MS // 2:
+                return
+            self._busy[line] = now_ms
+        persist(lambda: self.limiter.lines.busy(line))
+
+    def _keep(self, key: tuple[str, str], turns: Iterable[str]) -> dict[str, int]:
+        found = {call: rank for rank, call in enumerate(turns)}
+        self._turns[key] = self.world.steady_ms(), found
+        return found
+
+
+class Place:
+    """Of one call. taken: it stands in line. rank: how many may ask before it, once it may."""
+
+    def __init__(self, looks: Looks) -> None:
+        self._looks = looks
+        self.rank = 0
+        self.line: str | None = None
+
+    @property
+    def taken(self) -> bool:
+        return self.line is not None
+
+    def take(self, scope: Scope, request: CallRequest) -> bool:
+        """Stand in line; whether it is the call's turn already."""
+        assert scope.line is not None
+        self.line, self._most = scope.line, most_of(scope)
+        lines = self._looks.limiter.lines
+        turns = persist(lambda: lines.stand(scope.line or "", request, most=self._most))
+        self._looks.told(self.line, request.owner, turns)
+        return self.is_turn(request)
+
+    def is_turn(self, request: CallRequest) -> bool:
+        rank = 0 if self.line is None else self._looks.rank(self.line, request, self._most)
+        self.rank = rank or 0
+        return rank is not None
+
+    def busy(self) -> None:
+        """It is the call's turn, and there is no slot for it."""
+        if self.line is not None:
+            self._looks.busy(self.line)
+
+    def leave(self, request: CallRequest, *, served: bool) -> None:
+        if self.line is not None:
+            line, self.line = self.line, None
+            persist(lambda: self._looks.limiter.lines.leave(line, request, served=served))
+            self._looks.forget(line, request.owner)
+
+
+def most_of(scope: Scope) -> int:
+    """How many of one lane may ask at once: by the slowest of the rates."""
+    return min((at_once(gauge.rate.amount, gauge.rate.per_ms) for gauge in scope.rates), default=MOST)

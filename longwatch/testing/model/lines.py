@@ -1,0 +1,99 @@
+"""Lines as a list of places; the meters that send newcomers to them are those of the model's limiter."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from longwatch.admission.calls import CallRequest
+from longwatch.admission.lines import LineState
+from longwatch.policy import lane as policy
+from longwatch.policy.admission import HORIZON_US
+from longwatch.policy.lane import Queue
+from longwatch.policy.meter import NEW, Meter
+from longwatch.policy.scope import line_gauge
+
+
+@dataclass(frozen=True)
+class Ticket:
+    line: str
+    lane: str
+    owner: str
+    since_ms: int
+
+
+@dataclass
+class Lines:
+    now_ms: Callable[[], int]
+    meters: dict[str, Meter]
+    tickets: dict[str, Ticket] = field(default_factory=dict[str, Ticket])  # by call, the first to come first
+    seen: dict[tuple[str, str], int] = field(default_factory=dict[tuple[str, str], int])
+    given: dict[tuple[str, str], int] = field(default_factory=dict[tuple[str, str], int])
+
+    def stand(self, line: str, request: CallRequest, *, most: int) -> list[str]:
+        self._clear(line)
+        given = {lane: passed for (at, lane), passed in self.given.items() if at == line}
+        waiting = {lane: len(self._places(line, lane)) for lane in policy.SHARES}
+        begins = policy.begins_at(request.lane, given, waiting)
+        if begins != given.get(request.lane):
+            self.given[line, request.lane] = begins
+        self.tickets.setdefault(request.id, Ticket(line, request.lane, request.owner, self.now_ms()))
+        return self.look(line, request.owner, most=most)
+
+    def look(self, line: str, owner: str, *, most: int) -> list[str]:
+        self.seen[owner, line] = self.now_ms()
+        return policy.turns(self._queues(line), most)
+
+    def busy(self, line: str) -> None:
+        meter = line_gauge(line).meter
+        free_us = (self.now_ms() + policy.BUSY_MS) * 1000 + HORIZON_US
+        before = self.meters.get(meter, NEW)
+        self.meters[meter] = before._replace(free_us=max(before.free_us, free_us))
+
+    def leave(self, line: str, request: CallRequest, *, served: bool) -> None:
+        stood = self.tickets.pop(request.id, None)
+        if stood is not None and served and (line, request.lane) in self.given:
+            self.given[line, request.lane] += policy.stride(request.lane)
+
+    def bury(self, owner: str) -> int:
+        gone = [call for call, ticket in self.tickets.items() if ticket.owner == owner]
+        for call in gone:
+            del self.tickets[call]
+        return len(gone)
+
+    def before(self, call: str) -> int | None:
+        if call not in self.tickets:
+            return None
+        ticket = self.tickets[call]
+        calls = list(self.tickets)
+        ahead = [other for other in self._standing(ticket.line, ticket.lane) if calls.index(other) < calls.index(call)]
+        return policy.before(self._queues(ticket.line), ticket.lane, len(ahead))
+
+    def all(self) -> list[LineState]:
+        found: list[LineState] = []
+        for line, lane in sorted({(ticket.line, ticket.lane) for ticket in self.tickets.values()}):
+            places = self._places(line, lane)
+            found.append(LineState(line, lane, len(places), min(self.tickets[call].since_ms for call in places)))
+        return found
+
+    def _queues(self, line: str) -> list[Queue]:
+        standing = {lane: self._standing(line, lane) for lane in policy.SHARES}
+        return [
+            Queue(lane, self.given.get((line, lane), 0), calls, len(calls)) for lane, calls in standing.items() if calls
+        ]
+
+    def _places(self, line: str, lane: str) -> list[str]:
+        return [call for call, ticket in self.tickets.items() if (ticket.line, ticket.lane) == (line, lane)]
+
+    def _standing(self, line: str, lane: str) -> list[str]:
+        """Those whose owner has looked lately."""
+        late_ms = self.now_ms() - policy.SILENT_MS
+        places = self._places(line, lane)
+        return [call for call in places if self.seen.get((self.tickets[call].owner, line), late_ms) > late_ms]
+
+    def _clear(self, line: str) -> None:
+        late_ms = self.now_ms() - policy.GONE_MS
+        self.seen = {place: at for place, at in self.seen.items() if place[1] != line or at > late_ms}
+        self.tickets = {
+            call: ticket
+            for call, ticket in self.tickets.items()
+            if ticket.line != line or (ticket.owner, line) in self.seen
+        }

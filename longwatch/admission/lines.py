@@ -1,10 +1,10 @@
 """The lines in front of services: places by lane, kept in the state whatever engine decides. Each method is one transaction."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from longwatch.admission.calls import CallRequest
-from longwatch.db.connection import Database, Transaction
+from longwatch.db.connection import Database, Row, Transaction, Value
 from longwatch.policy import lane as policy
 from longwatch.policy.admission import HORIZON_US
 from longwatch.policy.lane import Queue
@@ -24,45 +24,39 @@ class LineState:
     since_ms: int
 
 
+@dataclass(frozen=True)
+class Standing:
+    """turns: who may ask now. ahead: how many of its lane came before a call, whether they are still there or not."""
+
+    turns: list[str]
+    ahead: int
+
+
 class Lines:
     """Safe in threads."""
 
     def __init__(self, database: Database, tell: Tell) -> None:
         self._database, self._tell = database, tell
 
-    def stand(self, line: str, request: CallRequest, *, most: int) -> list[str]:
-        """Take a place; who may ask now, at most so many of one lane. Twice keeps the place."""
-        with self._database.transaction(part="calls", durable=False) as tx:
-            self._clear(tx, line)
-            given = {row.lane: int(row.given) for row in tx.all("line.given", line=line)}
-            waiting = {row.lane: int(row.waiting) for row in tx.all("line.counts", line=line)}
-            begins = policy.begins_at(request.lane, given, waiting)
-            if begins != given.get(request.lane):
+    def stand(self, line: str, request: CallRequest, *, most: int) -> Standing:
+        """Take a place; at most so many may ask at once. Twice keeps the place."""
+        with self._database.transaction(part="lines", durable=False) as tx:
+            tx.count("line.clear", line=line, gone_ms=policy.GONE_MS)
+            tx.count("line.clear_seen", line=line, gone_ms=policy.GONE_MS)
+            given, waited_in = tx.several(("line.given", {"line": line}), ("line.waited_in", {"line": line}))
+            passes, waiting = _passes(given), {row.lane for row in waited_in}
+            begins = policy.begins_at(request.lane, passes, waiting)
+            if begins != passes.get(request.lane):
                 tx.count("line.give", line=line, lane=request.lane, given=begins)
             who = {"owner": request.owner, "agent": request.agent, "task": request.task}
             tx.count("line.stand", id=request.id, line=line, lane=request.lane, **who)
-            return self._look(tx, line, request.owner, most)
+            turns, ahead = _look(tx, line, request.owner, most, ("line.ahead", {"id": request.id}))
+            return Standing(turns, sum(int(row.ahead) for row in ahead[0]))
 
     def look(self, line: str, owner: str, *, most: int) -> list[str]:
         """Who may ask now. The owner's places count while it looks."""
-        with self._database.transaction(part="calls", durable=False) as tx:
-            return self._look(tx, line, owner, most)
-
-    def _look(self, tx: Transaction, line: str, owner: str, most: int) -> list[str]:
-        tx.count("line.seen", owner=owner, line=line)
-        return policy.turns(self._queues(tx, line, most), most)
-
-    def _queues(self, tx: Transaction, line: str, most: int) -> list[Queue]:
-        given = {row.lane: int(row.given) for row in tx.all("line.given", line=line)}
-        found: dict[str, Queue] = {}
-        for row in tx.all("line.heads", line=line, most=most, silent_ms=policy.SILENT_MS):
-            before = found.get(row.lane, Queue(row.lane, given.get(row.lane, 0), (), int(row.waiting)))
-            found[row.lane] = before._replace(waiting=(*before.waiting, row.id))
-        return list(found.values())
-
-    def _clear(self, tx: Transaction, line: str) -> None:
-        tx.count("line.clear", line=line, gone_ms=policy.GONE_MS)
-        tx.count("line.clear_seen", line=line, gone_ms=policy.GONE_MS)
+        with self._database.transaction(part="lines", durable=False) as tx:
+            return _look(tx, line, owner, most)[0]
 
     def busy(self, line: str) -> None:
         """Somebody whose turn it is has to wait: for a moment newcomers are sent to the line without being decided about."""
@@ -74,21 +68,46 @@ class Lines:
 
     def leave(self, line: str, request: CallRequest, *, served: bool) -> None:
         """Give up the place. served: for a slot."""
-        with self._database.transaction(part="calls", durable=False) as tx:
-            if tx.count("line.leave", id=request.id) and served:
-                tx.count("line.grown", line=line, lane=request.lane, stride=policy.stride(request.lane))
+        with self._database.transaction(part="lines", durable=False) as tx:
+            if served:
+                stride = policy.stride(request.lane)
+                tx.count("line.grown", id=request.id, line=line, lane=request.lane, stride=stride)
+            tx.count("line.leave", id=request.id)
 
     def bury(self, owner: str) -> int:
         """The owner is dead: how many places it had."""
-        with self._database.transaction(part="calls", durable=False) as tx:
+        with self._database.transaction(part="lines", durable=False) as tx:
             return tx.count("line.leave_all", owner=owner)
 
     def before(self, call: str) -> int | None:
         """How many slots are given before that of the call, None: it does not stand in line."""
         with self._database.read() as tx:
-            row = tx.one("line.ahead", id=call, silent_ms=policy.SILENT_MS)
-            return None if row is None else policy.before(self._queues(tx, row.line, 1), row.lane, int(row.ahead))
+            row = tx.one("line.ahead", id=call)
+            if row is None:
+                return None
+            silent = {"line": row.line, "silent_ms": policy.SILENT_MS}
+            lengths, given = tx.several(("line.lengths", silent), ("line.given", {"line": row.line}))
+            waiting = {each.lane: int(each.waiting) for each in lengths}
+            return policy.before(_passes(given), waiting, row.lane, int(row.ahead))
 
     def all(self) -> list[LineState]:
         with self._database.read() as tx:
             return [LineState(row.line, row.lane, int(row.waiting), int(row.since_ms)) for row in tx.all("line.every")]
+
+
+def _look(
+    tx: Transaction, line: str, owner: str, most: int, *also: tuple[str, Mapping[str, Value]]
+) -> tuple[list[str], list[list[Row]]]:
+    """Who may ask now, and what is asked besides."""
+    tx.count("line.seen", owner=owner, line=line)
+    asked = {"line": line, "most": most, "silent_ms": policy.SILENT_MS}
+    found, given, *others = tx.several(("line.heads", asked), ("line.given", {"line": line}), *also)
+    heads: dict[str, list[str]] = {}
+    for row in found:
+        heads.setdefault(row.lane, []).append(row.id)
+    passes = _passes(given)
+    return policy.turns([Queue(lane, passes.get(lane, 0), calls) for lane, calls in heads.items()], most), others
+
+
+def _passes(given: Iterable[Row]) -> dict[str, int]:
+    return {row.lane: int(row.given) for row in given}

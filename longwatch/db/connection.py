@@ -14,7 +14,7 @@ from typing import Any, Literal, Protocol, TypeVar
 
 T = TypeVar("T")
 
-Part = Literal["all", "tasks", "calls"]
+Part = Literal["all", "tasks", "calls", "lines"]
 """What a transaction writes, and so, where an engine lets several write at once, whom it keeps out.
 
 all: everybody else. tasks: nobody else who says so; it locks the tasks it decides from, and moves only those. calls: other

@@ -69,7 +69,7 @@ class Asking:
 
     def look_ms(self) -> int:
         """When to look whether it is its turn; steady."""
-        return self._calls.world.steady_ms() + LOOK_MS
+        return self.place.look_ms(self._slot_us(self._calls.scope(self.request)))
 
     def again_ms(self, later: Later, soon_ms: int) -> int:
         """When to ask again; soon_ms: where nobody knows an instant. Whoever waits for a rate or a place stands in line."""
@@ -85,7 +85,7 @@ class Asking:
             return known_ms
         if self.place.taken:
             self.place.busy()
-            return min(known_ms + self.place.rank * self._slot_us(scope) // 1000, self.look_ms())
+            return min(known_ms + self.place.rank * self._slot_us(scope) // 1000, now_ms + LOOK_MS)
         return now_ms if self.place.take(scope, self.request) else self.look_ms()
 
     def expected_ms(self) -> int | None:

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from longwatch.admission.calls import CallRequest
-from longwatch.policy.lane import BUSY_MS, LOOK_MS, MOST, at_once
+from longwatch.policy.lane import BUSY_MS, LOOK_MS, MOST, at_once, look_again_ms
 from longwatch.policy.scope import Scope
 from longwatch.runtime.persist import persist
 
@@ -65,7 +65,7 @@ class Place:
 
     def __init__(self, looks: Looks) -> None:
         self._looks = looks
-        self.rank = 0
+        self.rank = self._ahead = self._since_ms = 0
         self.line: str | None = None
 
     @property
@@ -77,14 +77,21 @@ class Place:
         assert scope.line is not None
         self.line, self._most = scope.line, most_of(scope)
         lines = self._looks.limiter.lines
-        turns = persist(lambda: lines.stand(scope.line or "", request, most=self._most))
-        self._looks.told(self.line, request.owner, turns)
+        standing = persist(lambda: lines.stand(scope.line or "", request, most=self._most))
+        self._ahead, self._since_ms = standing.ahead, self._looks.world.steady_ms()
+        self._looks.told(self.line, request.owner, standing.turns)
         return self.is_turn(request)
 
     def is_turn(self, request: CallRequest) -> bool:
         rank = 0 if self.line is None else self._looks.rank(self.line, request, self._most)
         self.rank = rank or 0
         return rank is not None
+
+    def look_ms(self, slot_us: int) -> int:
+        """When to look whether it is its turn; steady. slot_us: how far apart slots are."""
+        now_ms = self._looks.world.steady_ms()
+        least_ms = max(0, self._ahead - self._most) * slot_us // 1000
+        return now_ms + look_again_ms(now_ms - self._since_ms, least_ms)
 
     def busy(self) -> None:
         """It is the call's turn, and there is no slot for it."""
@@ -99,5 +106,5 @@ class Place:
 
 
 def most_of(scope: Scope) -> int:
-    """How many of one lane may ask at once: by the slowest of the rates."""
+    """How many may ask at once: by the slowest of the rates."""
     return min((at_once(gauge.rate.amount, gauge.rate.per_ms) for gauge in scope.rates), default=MOST)

@@ -107,7 +107,7 @@ MUTANTS: tuple[Mutant, ...] = (
     calls("every call is a probe", "gate.keep", "probe = excluded.probe,", "probe = null,"),
     calls("a gate forgets its failures", "gate.keep", "failures = excluded.failures", "failures = 0"),
     calls("whole bursts meet a service that is just back", "gate.slow", ":free_us, 0, 0)", "0 * :free_us, 0, 0)"),
-    calls("the last to come is the first", "line.heads", "order by t.seq", "order by t.seq desc"),
+    calls("the last to come is the first", "line.heads", "order by lane, seq", "order by lane, seq desc"),
     calls("the silent keep their turn", "line.heads", "w.seen_ms > :now_ms - :silent_ms", "w.seen_ms > 0 * :silent_ms"),
     calls("a lane is given slots for nothing", "line.grown", "given + :stride", "given + 0 * :stride"),
     calls("the dead stay in line", "line.leave_all", "owner = :owner", "owner = :owner and 1 = 0"),

@@ -5,7 +5,8 @@ import random
 import pytest
 
 from longwatch.policy import lane
-from longwatch.policy.lane import Queue, before, begins_at, stride, turns
+from longwatch.policy.admission import HORIZON_US
+from longwatch.policy.lane import Queue, before, begins_at, look_again_ms, stride, turns
 
 LANES = tuple(lane.SHARES)
 
@@ -18,15 +19,17 @@ class Line:
         self.waiting: dict[str, list[str]] = {name: [] for name in LANES}
 
     def stand(self, name: str, id: str) -> None:
-        counts = {each: len(ids) for each, ids in self.waiting.items()}
-        self.given[name] = begins_at(name, self.given, counts)
+        self.given[name] = begins_at(name, self.given, {each for each, ids in self.waiting.items() if ids})
         self.waiting[name].append(id)
 
     def queues(self) -> list[Queue]:
-        return [Queue(name, self.given.get(name, 0), ids[:64], len(ids)) for name, ids in self.waiting.items() if ids]
+        return [Queue(name, self.given.get(name, 0), ids[:64]) for name, ids in self.waiting.items() if ids]
+
+    def before(self, name: str, ahead: int) -> int:
+        return before(self.given, {each: len(ids) for each, ids in self.waiting.items()}, name, ahead)
 
     def serve(self, draw: random.Random, most: int = 8) -> str:
-        """Somebody whose turn it is gets the next slot; his lane."""
+        """Somebody who may ask gets the next slot; his lane."""
         chosen = draw.choice(turns(self.queues(), most))
         name = next(name for name, ids in self.waiting.items() if chosen in ids)
         self.waiting[name].remove(chosen)
@@ -73,8 +76,8 @@ def test_an_urgent_one_is_next_behind_a_thousand() -> None:
     for _ in range(100):
         line.serve(draw)
     line.stand("urgent", "now")
-    assert turns(line.queues(), 8) == ["now"]
-    assert before(line.queues(), "urgent", 0) == 0
+    assert turns(line.queues(), 8)[0] == "now"
+    assert line.before("urgent", 0) == 0
 
 
 def test_a_lane_that_was_empty_has_no_turns_saved_up() -> None:
@@ -97,7 +100,7 @@ def test_what_comes_before_a_place_is_what_is_served_before_it(seed: int) -> Non
         line.serve(draw, most=1)
     name = draw.choice([each for each in LANES if line.waiting[each]])
     ahead = draw.randrange(len(line.waiting[name]))
-    wanted, mine = before(line.queues(), name, ahead), line.waiting[name][ahead]
+    wanted, mine = line.before(name, ahead), line.waiting[name][ahead]
     served = 0
     while mine in line.waiting[name]:
         line.serve(draw, most=1)
@@ -114,7 +117,13 @@ def test_in_a_lane_the_first_to_come_is_the_first() -> None:
 
 def test_nobody_in_line_is_nobodys_turn() -> None:
     assert turns([], 8) == []
-    assert turns([Queue("batch", 0, (), 0)], 8) == []
+    assert turns([Queue("batch", 0, ())], 8) == []
+
+
+def test_a_call_far_from_its_turn_sleeps_longer_and_never_beyond_the_horizon() -> None:
+    assert look_again_ms(0, 40_000) == lane.SLEEP_MS <= HORIZON_US // 1000
+    assert look_again_ms(38_000, 40_000) == 1_000
+    assert look_again_ms(39_900, 40_000) == look_again_ms(90_000, 40_000) == lane.LOOK_MS
 
 
 def test_as_many_ask_at_once_as_leave_within_a_moment() -> None:

@@ -7,31 +7,59 @@ on conflict (id) do nothing;
 insert into waiter (owner, line, seen_ms) values (:owner, :line, :now_ms)
 on conflict (owner, line) do update set seen_ms = excluded.seen_ms;
 
--- heads: of each lane the first :most places of those who have looked lately, and how many there are
-select lane, id, place, waiting
-  from (select t.lane, t.id, row_number() over (partition by t.lane order by t.seq) as place,
-               count(*) over (partition by t.lane) as waiting
-          from ticket t join waiter w on w.owner = t.owner and w.line = t.line
-         where t.line = :line and w.seen_ms > :now_ms - :silent_ms) as standing
- where place <= :most order by lane, place;
+-- heads: of each lane the first :most places of those who have looked lately
+select lane, id from (
+  select * from (
+    select t.seq, t.lane, t.id from ticket t
+     where t.line = :line and t.lane = 'urgent'
+       and exists (select 1 from waiter w where w.owner = t.owner and w.line = t.line
+                      and w.seen_ms > :now_ms - :silent_ms)
+     order by t.seq limit :most) as urgent_heads
+  union all
+  select * from (
+    select t.seq, t.lane, t.id from ticket t
+     where t.line = :line and t.lane = 'normal'
+       and exists (select 1 from waiter w where w.owner = t.owner and w.line = t.line
+                      and w.seen_ms > :now_ms - :silent_ms)
+     order by t.seq limit :most) as normal_heads
+  union all
+  select * from (
+    select t.seq, t.lane, t.id from ticket t
+     where t.line = :line and t.lane = 'batch'
+       and exists (select 1 from waiter w where w.owner = t.owner and w.line = t.line
+                      and w.seen_ms > :now_ms - :silent_ms)
+     order by t.seq limit :most) as batch_heads
+) as heads order by lane, seq;
 
 -- given: the passes of a line's lanes
 select lane, given from lane where line = :line;
 
--- counts: how many wait in each lane, whether they have looked or not
-select lane, count(*) as waiting from ticket where line = :line group by lane;
+-- lengths: how many of those who have looked lately wait in each lane
+select lane, count(*) as waiting
+  from ticket t
+ where line = :line
+   and exists (select 1 from waiter w where w.owner = t.owner and w.line = t.line and w.seen_ms > :now_ms - :silent_ms)
+ group by lane;
+
+-- waited_in: the lanes in which anybody waits
+select lane from (
+  select 'urgent' as lane where exists (select 1 from ticket where line = :line and lane = 'urgent')
+  union all
+  select 'normal' where exists (select 1 from ticket where line = :line and lane = 'normal')
+  union all
+  select 'batch' where exists (select 1 from ticket where line = :line and lane = 'batch')
+) as lanes;
 
 -- give: the lane's pass from now on
 insert into lane (line, lane, given) values (:line, :lane, :given)
 on conflict (line, lane) do update set given = excluded.given;
 
--- grown: the lane was given a slot
-update lane set given = given + :stride where line = :line and lane = :lane;
+-- grown: the lane is given a slot, for a call that stands in it
+update lane set given = given + :stride
+ where line = :line and lane = :lane and exists (select 1 from ticket where id = :id);
 
--- ahead: how many of its lane stand before a ticket
-select t.line, t.lane, (select count(*) from ticket o join waiter w on w.owner = o.owner and w.line = o.line
-                         where o.line = t.line and o.lane = t.lane and o.seq < t.seq
-                           and w.seen_ms > :now_ms - :silent_ms) as ahead
+-- ahead: where a ticket stands, and how many of its lane are before it
+select t.line, t.lane, (select count(*) from ticket o where o.line = t.line and o.lane = t.lane and o.seq < t.seq) as ahead
   from ticket t where t.id = :id;
 
 -- leave: give up a place
@@ -42,7 +70,7 @@ delete from ticket where owner = :owner;
 
 -- clear: places of those who have been silent for long
 delete from ticket where line = :line
-   and owner not in (select owner from waiter where line = :line and seen_ms > :now_ms - :gone_ms);
+   and owner in (select owner from waiter where line = :line and seen_ms <= :now_ms - :gone_ms);
 
 -- clear_seen: and when they looked last
 delete from waiter where line = :line and seen_ms <= :now_ms - :gone_ms;

@@ -2,8 +2,9 @@
 
 Locks, always in this order, so that nobody waits in a circle:
 
-1. The state's advisory lock: alone, or shared by transactions of one part ("tasks", "calls").
-2. The advisory lock of calls: one transaction of calls at a time, because each decides from the sum over all of them.
+1. The state's advisory lock: alone, or shared by transactions of one part ("tasks", "calls", "lines").
+2. The advisory lock of calls: one transaction of calls at a time, because each decides from the sum over all of them. Or that
+   of lines, with which calls that wait for their turn do not keep those up that have it.
 3. Tasks, in the order submitted (`for update` in the overrides); rows to choose from are skipped when somebody has them.
 4. The fleet's row, for fences.
 

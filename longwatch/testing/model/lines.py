@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from longwatch.admission.calls import CallRequest
-from longwatch.admission.lines import LineState
+from longwatch.admission.lines import LineState, Standing
 from longwatch.policy import lane as policy
 from longwatch.policy.admission import HORIZON_US
 from longwatch.policy.lane import Queue
@@ -28,15 +28,15 @@ class Lines:
     seen: dict[tuple[str, str], int] = field(default_factory=dict[tuple[str, str], int])
     given: dict[tuple[str, str], int] = field(default_factory=dict[tuple[str, str], int])
 
-    def stand(self, line: str, request: CallRequest, *, most: int) -> list[str]:
+    def stand(self, line: str, request: CallRequest, *, most: int) -> Standing:
         self._clear(line)
-        given = {lane: passed for (at, lane), passed in self.given.items() if at == line}
-        waiting = {lane: len(self._places(line, lane)) for lane in policy.SHARES}
+        given = self._given(line)
+        waiting = {lane for lane in policy.SHARES if self._places(line, lane)}
         begins = policy.begins_at(request.lane, given, waiting)
         if begins != given.get(request.lane):
             self.given[line, request.lane] = begins
         self.tickets.setdefault(request.id, Ticket(line, request.lane, request.owner, self.now_ms()))
-        return self.look(line, request.owner, most=most)
+        return Standing(self.look(line, request.owner, most=most), self._ahead(request.id))
 
     def look(self, line: str, owner: str, *, most: int) -> list[str]:
         self.seen[owner, line] = self.now_ms()
@@ -63,9 +63,8 @@ class Lines:
         if call not in self.tickets:
             return None
         ticket = self.tickets[call]
-        calls = list(self.tickets)
-        ahead = [other for other in self._standing(ticket.line, ticket.lane) if calls.index(other) < calls.index(call)]
-        return policy.before(self._queues(ticket.line), ticket.lane, len(ahead))
+        standing = {lane: len(self._standing(ticket.line, lane)) for lane in policy.SHARES}
+        return policy.before(self._given(ticket.line), standing, ticket.lane, self._ahead(call))
 
     def all(self) -> list[LineState]:
         found: list[LineState] = []
@@ -76,9 +75,15 @@ class Lines:
 
     def _queues(self, line: str) -> list[Queue]:
         standing = {lane: self._standing(line, lane) for lane in policy.SHARES}
-        return [
-            Queue(lane, self.given.get((line, lane), 0), calls, len(calls)) for lane, calls in standing.items() if calls
-        ]
+        given = self._given(line)
+        return [Queue(lane, given.get(lane, 0), calls) for lane, calls in standing.items() if calls]
+
+    def _given(self, line: str) -> dict[str, int]:
+        return {lane: passed for (at, lane), passed in self.given.items() if at == line}
+
+    def _ahead(self, call: str) -> int:
+        ticket = self.tickets[call]
+        return self._places(ticket.line, ticket.lane).index(call)
 
     def _places(self, line: str, lane: str) -> list[str]:
         return [call for call, ticket in self.tickets.items() if (ticket.line, ticket.lane) == (line, lane)]

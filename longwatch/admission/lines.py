@@ -85,7 +85,7 @@ class Lines:
             row = tx.one("line.ahead", id=call)
             if row is None:
                 return None
-            silent = {"line": row.line, "silent_ms": policy.SILENT_MS}
+            silent: dict[str, Value] = {"line": row.line, "silent_ms": policy.SILENT_MS}
             lengths, given = tx.several(("line.lengths", silent), ("line.given", {"line": row.line}))
             waiting = {each.lane: int(each.waiting) for each in lengths}
             return policy.before(_passes(given), waiting, row.lane, int(row.ahead))

@@ -86,6 +86,7 @@ class Asking:
         if self.place.taken:
             self.place.busy()
             return min(known_ms + self.place.rank * self._slot_us(scope) // 1000, now_ms + LOOK_MS)
+        self._calls.world.reach("call.in_line")
         return now_ms if self.place.take(scope, self.request) else self.look_ms()
 
     def expected_ms(self) -> int | None:

@@ -1,9 +1,12 @@
 """What a program may do in the lines in front of services: stand, look, be served, give up, and die there."""
 
+from functools import partial
+
 from longwatch.admission.calls import CallRequest
+from longwatch.admission.lines import Standing
 from longwatch.policy import lane
 from longwatch.testing.acts import Act
-from longwatch.testing.play import OWNERS, Numbers, Play
+from longwatch.testing.play import OWNERS, Numbers, Play, Side
 
 LINES = ("api", "api", "api", "api/big-*")
 MOST = (1, 3, 64)
@@ -18,8 +21,12 @@ def stand(play: Play, numbers: Numbers) -> None:
         play.standing[request.id] = request
         play.both(
             f"{request.id} of {request.owner} stands in line at {line}, {request.lane}",
-            lambda side, request=request: side.limiter.lines.stand(line, request, most=most),
+            partial(_stand, line=line, request=request, most=most),
         )
+
+
+def _stand(side: Side, *, line: str, request: CallRequest, most: int) -> Standing:
+    return side.limiter.lines.stand(line, request, most=most)
 
 
 def _newcomer(play: Play, numbers: Numbers) -> CallRequest:

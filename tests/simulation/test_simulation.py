@@ -13,6 +13,7 @@ from longwatch.testing.simulation import Result, simulate
 
 # Rare places that a suite must have reached, or it proves nothing about them.
 RARE = (
+    "call.in_line",
     "call.late",
     "call.released by release",
     "call.unknown by bury_leaving",

@@ -9,21 +9,21 @@ on conflict (owner, line) do update set seen_ms = excluded.seen_ms;
 
 -- heads: of each lane the first :most places of those who have looked lately
 select lane, id from (
-  select * from (
+  select seq, lane, id from (
     select t.seq, t.lane, t.id from ticket t
      where t.line = :line and t.lane = 'urgent'
        and exists (select 1 from waiter w where w.owner = t.owner and w.line = t.line
                       and w.seen_ms > :now_ms - :silent_ms)
      order by t.seq limit :most) as urgent_heads
   union all
-  select * from (
+  select seq, lane, id from (
     select t.seq, t.lane, t.id from ticket t
      where t.line = :line and t.lane = 'normal'
        and exists (select 1 from waiter w where w.owner = t.owner and w.line = t.line
                       and w.seen_ms > :now_ms - :silent_ms)
      order by t.seq limit :most) as normal_heads
   union all
-  select * from (
+  select seq, lane, id from (
     select t.seq, t.lane, t.id from ticket t
      where t.line = :line and t.lane = 'batch'
        and exists (select 1 from waiter w where w.owner = t.owner and w.line = t.line

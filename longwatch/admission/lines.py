@@ -100,7 +100,7 @@ def _look(
 ) -> tuple[list[str], list[list[Row]]]:
     """Who may ask now, and what is asked besides."""
     tx.count("line.seen", owner=owner, line=line)
-    asked = {"line": line, "most": most, "silent_ms": policy.SILENT_MS}
+    asked: dict[str, Value] = {"line": line, "most": most, "silent_ms": policy.SILENT_MS}
     found, given, *others = tx.several(("line.heads", asked), ("line.given", {"line": line}), *also)
     heads: dict[str, list[str]] = {}
     for row in found:

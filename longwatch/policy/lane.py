@@ -82,3 +82,13 @@ def look_again_ms(waited_ms: int, least_ms: int) -> int:
     """How long a call in line may sleep that has waited for so long, and will wait for at least so long in all if nobody
     before it gives up. Should they, slots have been given away for as long as the horizon."""
     return max(LOOK_MS, min((least_ms - waited_ms) // 2, SLEEP_MS))
+
+
+def look_at_turn_ms(now_ms: int, ask_ms: int) -> int:
+    """When a call looks again whose turn it is, and for which there is no slot before ask_ms.
+
+    While that is far away nobody else is given one either, and it may be silent, as long as it looks once more in time.
+    """
+    if ask_ms - now_ms > SILENT_MS:
+        return min(ask_ms - 2 * LOOK_MS, now_ms + GONE_MS // 3)
+    return min(ask_ms, now_ms + LOOK_MS)

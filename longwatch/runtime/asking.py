@@ -10,7 +10,7 @@ from longwatch.errors import BudgetExceeded, LimitRefused, Refused
 from longwatch.policy.admission import HORIZON_US, Later
 from longwatch.policy.breaker import is_open
 from longwatch.policy.degrade import Way, helps
-from longwatch.policy.lane import LOOK_MS
+from longwatch.policy.lane import look_at_turn_ms
 from longwatch.policy.meter import span_us
 from longwatch.policy.scope import Scope, gate_of_meter
 from longwatch.runtime.passage import Passage
@@ -29,6 +29,7 @@ class Asking:
         self._calls, self.request, self.ways = calls, request, ways
         self.passage = Passage(calls.world, calls.limiter, calls.seen, request)
         self.place = Place(calls.looks)
+        self._ask_ms = 0  # from when there may be a slot; steady
 
     def again(self) -> CallRequest:
         """What is asked for once more, under another id."""
@@ -63,12 +64,14 @@ class Asking:
         self.passage.request = self.request
         self._calls.world.reach("call.degraded")
 
-    def is_turn(self) -> bool:
-        """Whether it may ask: it stands in no line, or at its head."""
-        return self.place.is_turn(self.request)
+    def not_yet(self) -> int | None:
+        """When to look again, steady; None: it may ask, because it stands in no line, or it is its turn and there may be a slot."""
+        if not self.place.is_turn(self.request):
+            return self._look_ms()
+        now_ms = self._calls.world.steady_ms()
+        return look_at_turn_ms(now_ms, self._ask_ms) if self.place.taken and now_ms < self._ask_ms else None
 
-    def look_ms(self) -> int:
-        """When to look whether it is its turn; steady."""
+    def _look_ms(self) -> int:
         return self.place.look_ms(self._slot_us(self._calls.scope(self.request)))
 
     def again_ms(self, later: Later, soon_ms: int) -> int:
@@ -85,9 +88,10 @@ class Asking:
             return known_ms
         if self.place.taken:
             self.place.busy()
-            return min(known_ms + self.place.rank * self._slot_us(scope) // 1000, now_ms + LOOK_MS)
+            self._ask_ms = known_ms + self.place.rank * self._slot_us(scope) // 1000
+            return look_at_turn_ms(now_ms, self._ask_ms)
         self._calls.world.reach("call.in_line")
-        return now_ms if self.place.take(scope, self.request) else self.look_ms()
+        return now_ms if self.place.take(scope, self.request) else self._look_ms()
 
     def expected_ms(self) -> int | None:
         """When it will have its slot if nobody else comes, by the calendar; None: it is not in line, or for no rate."""

@@ -107,8 +107,8 @@ class Call:
         if self._begun_ms is None:
             self._begun_ms = self._calls.world.steady_ms()
         if self._admitted is None:
-            if not self._asking.is_turn() and self._calls.world.steady_ms() < self._until_ms():
-                return Retry(min(self._asking.look_ms(), self._until_ms()))
+            if self._calls.world.steady_ms() < self._until_ms() and (look_ms := self._asking.not_yet()) is not None:
+                return Retry(min(look_ms, self._until_ms()))
             answer = self._ask()
             if isinstance(answer, Later):
                 return self._in_line(answer)

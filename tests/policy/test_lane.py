@@ -6,7 +6,7 @@ import pytest
 
 from longwatch.policy import lane
 from longwatch.policy.admission import HORIZON_US
-from longwatch.policy.lane import Queue, before, begins_at, look_again_ms, stride, turns
+from longwatch.policy.lane import Queue, before, begins_at, look_again_ms, look_at_turn_ms, stride, turns
 
 LANES = tuple(lane.SHARES)
 
@@ -124,6 +124,13 @@ def test_a_call_far_from_its_turn_sleeps_longer_and_never_beyond_the_horizon() -
     assert look_again_ms(0, 40_000) == lane.SLEEP_MS <= HORIZON_US // 1000
     assert look_again_ms(38_000, 40_000) == 1_000
     assert look_again_ms(39_900, 40_000) == look_again_ms(90_000, 40_000) == lane.LOOK_MS
+
+
+def test_whoever_waits_for_a_slot_far_away_is_there_again_before_it_comes() -> None:
+    assert look_at_turn_ms(0, 100) == 100
+    assert look_at_turn_ms(0, 1_900) == lane.LOOK_MS
+    assert look_at_turn_ms(0, 10_000) == 10_000 - 2 * lane.LOOK_MS
+    assert look_at_turn_ms(0, 3_600_000) < lane.GONE_MS, "or its place would be taken away"
 
 
 def test_as_many_ask_at_once_as_leave_within_a_moment() -> None:

@@ -65,7 +65,7 @@ class Asking:
         self._calls.world.reach("call.degraded")
 
     def not_yet(self) -> int | None:
-        """When to look again, steady; None: it may ask, because it stands in no line, or it is its turn and there may be a slot."""
+        """When to look again, steady. None: it may ask: it stands in no line, or it is its turn and there may be a slot."""
         if not self.place.is_turn(self.request):
             return self._look_ms()
         now_ms = self._calls.world.steady_ms()

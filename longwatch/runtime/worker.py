@@ -42,7 +42,7 @@ logger = logging.getLogger("longwatch")
 T = TypeVar("T")
 
 AHEAD_MS = 500  # work claimed ahead, at the worker's recent pace
-AHEAD_MOST = 20
+AHEAD_MOST = 64
 SWEEP_MS = 1_000  # an idle worker looks by itself, should a ring be lost
 DUE_SOON_MS = 60_000  # "idle" means that nothing is due within a minute
 AWAY_MOST_MS = 120_000  # a state that stays away longer ends the worker

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import msgspec
 
-from longwatch.db.connection import Database, Row, Transaction
+from longwatch.db.connection import Database, Row, Transaction, Value
 from longwatch.errors import LeaseLost
 from longwatch.policy import task as policy
 from longwatch.policy.task import Finished, Outcome, State
@@ -48,19 +48,28 @@ class Runs:
         """
         asked = (owner, kinds, limit, lease_ms, start)
         with self.database.transaction(part="tasks") as tx:
-            if not tx.all("tasks.expired", limit=1):
-                return self._claim(tx, *asked)
+            expired, *found = tx.several(("tasks.expired", {"limit": 1}), *_looked_up(owner, start))
+            if not expired:
+                return self._claim(tx, found, *asked)
         with self.database.transaction() as tx:  # alone: who has crashed may take others down
             self._sweep(tx)
-            return self._claim(tx, *asked)
+            return self._claim(tx, tx.several(*_looked_up(owner, start)), *asked)
 
     def _claim(
-        self, tx: Transaction, owner: str, kinds: Iterable[str], limit: int, lease_ms: int, start: str | None
+        self,
+        tx: Transaction,
+        found: Sequence[Sequence[Row]],
+        owner: str,
+        kinds: Iterable[str],
+        limit: int,
+        lease_ms: int,
+        start: str | None,
     ) -> list[Run]:
-        held = self._held(tx, owner)
+        owned, begun = found
+        held = self._held(tx, owned)
         if held and held[0].id:
             return held
-        if start is not None and tx.one("tasks.run_by_id", id=start) is not None:
+        if begun:
             return []  # this very call landed before, and the run that it started is over
         claimed = held or self._take(tx, owner, kinds, limit, lease_ms)
         if start is None or not claimed:
@@ -69,9 +78,9 @@ class Runs:
         assert first is not None
         return [first, *claimed[1:]]
 
-    def _held(self, tx: Transaction, owner: str) -> list[Run]:
+    def _held(self, tx: Transaction, owned: Sequence[Row]) -> list[Run]:
         """What the owner holds and has not lost by time: what it runs first, then what it has claimed."""
-        live = [run_of(row) for row in _owned(tx, owner) if row.until_ms > tx.now_ms]
+        live = [run_of(row) for row in in_order(owned) if row.until_ms > tx.now_ms]
         running = [self._started_before(tx, run) for run in live if run.task.state == "running"]
         return running + [run for run in live if run.task.state == "claimed"]
 
@@ -177,7 +186,7 @@ class Runs:
     def bury(self, owner: str) -> int:
         """The owner's process is confirmed dead: free what it held, at once; how many tasks."""
         with self.database.transaction() as tx:
-            rows = _owned(tx, owner)
+            rows = in_order(tx.all("tasks.owned", owner=owner))
             for row in rows:
                 self._free(tx, row)
             tx.count("tasks.dismiss", owner=owner)
@@ -201,8 +210,13 @@ class Runs:
         tell_dependants(tx, self.journal, ended)
 
 
-def _owned(tx: Transaction, owner: str) -> list[Row]:
-    return sorted(tx.all("tasks.owned", owner=owner), key=lambda row: row.seq)
+def _looked_up(owner: str, start: str | None) -> tuple[tuple[str, dict[str, Value]], ...]:
+    """What the owner holds, and the run that the call is to start, if it was started before."""
+    return ("tasks.owned", {"owner": owner}), ("tasks.run_by_id", {"id": start or ""})
+
+
+def in_order(rows: Iterable[Row]) -> list[Row]:
+    return sorted(rows, key=lambda row: row.seq)
 
 
 def hold(tx: Transaction, run: Run) -> None:

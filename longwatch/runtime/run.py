@@ -5,10 +5,12 @@ A run that has lost its lease raises LeaseLost on every further use, however oft
 """
 
 import contextlib
+import inspect
 import threading
 from collections.abc import Callable, Generator, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from types import CodeType
 from typing import Any, ParamSpec, TypeVar
 
 from longwatch.db.connection import Transaction
@@ -18,10 +20,12 @@ from longwatch.policy.lease import Holder
 from longwatch.policy.money import Money
 from longwatch.policy.naming import check_name
 from longwatch.policy.price import Caching
+from longwatch.policy.task import LastStep
 from longwatch.runtime.call import Call, KeyForgotten
 from longwatch.runtime.calls import Caller
 from longwatch.runtime.contents import Reading
 from longwatch.runtime.edit import Edit
+from longwatch.runtime.last import is_last
 from longwatch.runtime.lease import Lease
 from longwatch.runtime.parts import Parts
 from longwatch.runtime.persist import persist
@@ -69,15 +73,16 @@ class Frame:
 class RunCore:
     """One attempt at a task, whatever its handler's flavour: `.id` of the run, `.task` of the task, `.attempt` from 1."""
 
-    def __init__(self, parts: Parts, claimed: Claimed, *, owner: str) -> None:
-        self.parts, self.claimed, self._owner = parts, claimed, owner
+    def __init__(self, parts: Parts, claimed: Claimed, *, owner: str, handler: CodeType | None = None) -> None:
+        """handler: the code of the function that does the task."""
+        self.parts, self.claimed, self._owner, self._handler = parts, claimed, owner, handler
         self.id, self.task, self.key = claimed.id, claimed.task.id, claimed.task.key
         self.attempt = claimed.task.failures + claimed.task.crashes + 1
         self.agent, self.budget = claimed.task.agent, claimed.task.budget
         self.outcome_lost: str | None = None
-        self._lost = False
+        self.last: LastStep | None = None  # is stored with the task's end
+        self._lost = self._caught_up = False
         self._names: set[str] = set()
-        self._caught_up = False
         self._outside = Frame("")
 
     # -- calls, edits, leases ----------------------------------------------------------------------------------------
@@ -300,6 +305,15 @@ class RunCore:
 
     def store(self, frame: Frame, value: object, *, sort: str) -> str:
         """Store the result, and publish what the step staged, in one transaction; the result's JSON."""
+        text = self._told(frame, value)
+        if frame.staged:
+            self._publish(frame.staged, frame.step, text, sort)
+        else:
+            persist(lambda: self.parts.steps.store(self.claimed, frame.step, text, sort=sort))
+        self.parts.world.reach("step.stored")
+        return text
+
+    def _told(self, frame: Frame, value: object) -> str:
         try:
             text = to_json(value, what=f"the result of step {frame.step!r}", most=self.parts.payload_max)
             self.check()
@@ -307,12 +321,12 @@ class RunCore:
             self.parts.edits.abandon(frame.staged)  # else this thread would keep their leases for ever
             raise
         self.parts.world.reach("step.returned")
-        if frame.staged:
-            self._publish(frame.staged, frame.step, text, sort)
-        else:
-            persist(lambda: self.parts.steps.store(self.claimed, frame.step, text, sort=sort))
-        self.parts.world.reach("step.stored")
         return text
+
+    def put_off(self, frame: Frame, value: object) -> str:
+        """Leave the result to be stored with the end, because the handler does nothing any more; its JSON."""
+        self.last = LastStep(frame.step, self._told(frame, value))
+        return self.last.result
 
     def rebuilt(self, text: str, function: Callable[..., Any]) -> Any:
         return from_json(text, result_type(function))
@@ -366,7 +380,8 @@ class Run(RunCore):
         if kept is None:
             with self.frame(name) as frame:
                 value = function(*args, **kwargs)
-            kept = self.store(frame, value, sort="step")
+            last = not frame.staged and is_last(inspect.currentframe(), self._handler)
+            kept = self.put_off(frame, value) if last else self.store(frame, value, sort="step")
         rebuilt: R = self.rebuilt(kept, function)
         return rebuilt
 

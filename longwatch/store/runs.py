@@ -11,7 +11,7 @@ import msgspec
 from longwatch.db.connection import Database, Row, Transaction, Value
 from longwatch.errors import LeaseLost
 from longwatch.policy import task as policy
-from longwatch.policy.task import Finished, Outcome, State
+from longwatch.policy.task import Finished, LastStep, Outcome, State
 from longwatch.store.dependants import tell_dependants
 from longwatch.store.fleet import take_fences
 from longwatch.store.journal import Journal
@@ -139,9 +139,18 @@ class Runs:
 
     def _ended(self, tx: Transaction, run: Run, outcome: Outcome) -> Task | None:
         if isinstance(outcome, Finished):
+            if outcome.last is not None:
+                self._store_last(tx, run, outcome.last)
             return finish(tx, self.journal, run, outcome)
         held = tx.one("tasks.held", seq=run.task.seq, fence=run.fence)
         return None if held is None else give_up(tx, self.journal, task_of(held), outcome)
+
+    def _store_last(self, tx: Transaction, run: Run, last: LastStep) -> None:
+        """Where the run has lost its task, or this very call landed before, nothing is stored, and the end finds that out."""
+        stored = {"name": last.name, "sort": "step", "result": last.result}
+        if tx.count("tasks.store_step", seq=run.task.seq, fence=run.fence, **stored):
+            task = run.task
+            self.journal.append(tx, "step.stored", task.id, agent=task.agent, task=task.id, step=last.name)
 
     def _concluded_before(self, tx: Transaction, run: Run, outcome: Outcome) -> State:
         """The first reply may have been lost: the same outcome again changes nothing and is no error."""

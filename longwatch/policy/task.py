@@ -74,10 +74,19 @@ def sources(move: str) -> tuple[State, ...]:
 
 
 @dataclass(frozen=True)
+class LastStep:
+    """A step behind which its handler did nothing any more. result: JSON."""
+
+    name: str
+    result: str
+
+
+@dataclass(frozen=True)
 class Finished:
-    """The handler returned. result: JSON."""
+    """The handler returned. result: JSON. last: a step that is still to be stored, with the end."""
 
     result: str
+    last: LastStep | None = None
 
 
 @dataclass(frozen=True)

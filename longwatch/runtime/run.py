@@ -5,10 +5,10 @@ A run that has lost its lease raises LeaseLost on every further use, however oft
 """
 
 import contextlib
-import threading
+import inspect
 from collections.abc import Callable, Generator, Mapping
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from types import CodeType
 from typing import Any, ParamSpec, TypeVar
 
 from longwatch.db.connection import Transaction
@@ -18,10 +18,13 @@ from longwatch.policy.lease import Holder
 from longwatch.policy.money import Money
 from longwatch.policy.naming import check_name
 from longwatch.policy.price import Caching
+from longwatch.policy.task import LastStep
 from longwatch.runtime.call import Call, KeyForgotten
 from longwatch.runtime.calls import Caller
 from longwatch.runtime.contents import Reading
 from longwatch.runtime.edit import Edit
+from longwatch.runtime.frame import Frame
+from longwatch.runtime.last import is_last
 from longwatch.runtime.lease import Lease
 from longwatch.runtime.parts import Parts
 from longwatch.runtime.persist import persist
@@ -37,53 +40,26 @@ R = TypeVar("R")
 C = TypeVar("C")
 
 current_run: ContextVar["RunCore | None"] = ContextVar("longwatch_run", default=None)
-current_frame: ContextVar["Frame | None"] = ContextVar("longwatch_frame", default=None)
+current_frame: ContextVar[Frame | None] = ContextVar("longwatch_frame", default=None)
 
 
 class OutcomeLost(Exception):
     """An effect that must not be repeated may or may not have taken place: the task's outcome is `unknown`."""
 
 
-@dataclass
-class Frame:
-    """Where in a run the code is: in a step, or (name "") outside. Counts what it does there, keeps what it staged."""
-
-    step: str
-    once: bool = False
-    calls: int = 0
-    edits: int = 0
-    earnings: int = 0
-    staged: list[Staged] = field(default_factory=list[Staged])
-    guard: threading.Lock = field(default_factory=threading.Lock)
-
-    def next_call(self) -> int:
-        with self.guard:
-            self.calls += 1
-            return self.calls
-
-    def next_edit(self) -> int:
-        with self.guard:
-            self.edits += 1
-            return self.edits
-
-    def next_earning(self) -> int:
-        with self.guard:
-            self.earnings += 1
-            return self.earnings
-
-
 class RunCore:
     """One attempt at a task, whatever its handler's flavour: `.id` of the run, `.task` of the task, `.attempt` from 1."""
 
-    def __init__(self, parts: Parts, claimed: Claimed, *, owner: str) -> None:
-        self.parts, self.claimed, self._owner = parts, claimed, owner
+    def __init__(self, parts: Parts, claimed: Claimed, *, owner: str, handler: CodeType | None = None) -> None:
+        """handler: the code of the function that does the task."""
+        self.parts, self.claimed, self._owner, self._handler = parts, claimed, owner, handler
         self.id, self.task, self.key = claimed.id, claimed.task.id, claimed.task.key
         self.attempt = claimed.task.failures + claimed.task.crashes + 1
         self.agent, self.budget = claimed.task.agent, claimed.task.budget
         self.outcome_lost: str | None = None
-        self._lost = False
+        self.last: LastStep | None = None  # is stored with the task's end
+        self._lost = self._caught_up = False
         self._names: set[str] = set()
-        self._caught_up = False
         self._outside = Frame("")
 
     # -- calls, edits, leases ----------------------------------------------------------------------------------------
@@ -305,6 +281,15 @@ class RunCore:
 
     def store(self, frame: Frame, value: object, *, sort: str) -> str:
         """Store the result, and publish what the step staged, in one transaction; the result's JSON."""
+        text = self._told(frame, value)
+        if frame.staged:
+            self._publish(frame.staged, frame.step, text, sort)
+        else:
+            persist(lambda: self.parts.steps.store(self.claimed, frame.step, text, sort=sort))
+        self.parts.world.reach("step.stored")
+        return text
+
+    def _told(self, frame: Frame, value: object) -> str:
         try:
             text = to_json(value, what=f"the result of step {frame.step!r}", most=self.parts.payload_max)
             self.check()
@@ -312,12 +297,12 @@ class RunCore:
             self.parts.edits.abandon(frame.staged)  # else this thread would keep their leases for ever
             raise
         self.parts.world.reach("step.returned")
-        if frame.staged:
-            self._publish(frame.staged, frame.step, text, sort)
-        else:
-            persist(lambda: self.parts.steps.store(self.claimed, frame.step, text, sort=sort))
-        self.parts.world.reach("step.stored")
         return text
+
+    def put_off(self, frame: Frame, value: object) -> str:
+        """Leave the result to be stored with the end, because the handler does nothing any more; its JSON."""
+        self.last = LastStep(frame.step, self._told(frame, value))
+        return self.last.result
 
     def rebuilt(self, text: str, function: Callable[..., Any]) -> Any:
         return from_json(text, result_type(function))
@@ -371,7 +356,8 @@ class Run(RunCore):
         if kept is None:
             with self.frame(name) as frame:
                 value = function(*args, **kwargs)
-            kept = self.store(frame, value, sort="step")
+            last = not frame.staged and is_last(inspect.currentframe(), self._handler)
+            kept = self.put_off(frame, value) if last else self.store(frame, value, sort="step")
         rebuilt: R = self.rebuilt(kept, function)
         return rebuilt
 

@@ -42,7 +42,7 @@ logger = logging.getLogger("longwatch")
 T = TypeVar("T")
 
 AHEAD_MS = 500  # work claimed ahead, at the worker's recent pace
-AHEAD_MOST = 20
+AHEAD_MOST = 64
 SWEEP_MS = 1_000  # an idle worker looks by itself, should a ring be lost
 DUE_SOON_MS = 60_000  # "idle" means that nothing is due within a minute
 AWAY_MOST_MS = 120_000  # a state that stays away longer ends the worker
@@ -220,7 +220,7 @@ class Worker:
     def _execute(self, claimed: Claimed) -> Outcome | None:
         """Run the handler; how it ended, or None when the run was lost meanwhile and nothing may be written."""
         handler = self.registry.handlers[claimed.task.kind]
-        run = Run(self.parts, claimed, owner=self.owner)
+        run = Run(self.parts, claimed, owner=self.owner, handler=getattr(handler.function, "__code__", None))
         with self._held.guard:
             self._held.current = run
         try:
@@ -256,7 +256,7 @@ class Worker:
             if run.outcome_lost is not None:
                 return Lost(run.outcome_lost)
             run.check()
-            return Finished(to_json(result, what=f"the result of {claimed.task.kind}", most=self.parts.payload_max))
+            return Finished(self._told(run, claimed, result), run.last)
         except LeaseLost:
             return None
         except KeyboardInterrupt:
@@ -264,6 +264,14 @@ class Worker:
             return HandedBack()
         except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever it raises is its task's failure, not ours
             return Lost(run.outcome_lost) if run.outcome_lost is not None else self._failure(handler, claimed, error)
+
+    def _told(self, run: Run, claimed: Claimed, result: object) -> str:
+        try:
+            return to_json(result, what=f"the result of {claimed.task.kind}", most=self.parts.payload_max)
+        except NotStorable:
+            if run.last is not None:
+                self.parts.steps.store(claimed, run.last.name, run.last.result)
+            raise
 
     def _call(self, handler: Handler[Any, Any], run: Run, claimed: Claimed) -> Any:
         if handler.is_async and self._drive is not None:

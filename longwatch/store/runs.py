@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 import msgspec
 
-from longwatch.db.connection import Database, Row, Transaction
+from longwatch.db.connection import Database, Row, Transaction, Value
 from longwatch.errors import LeaseLost
 from longwatch.policy import task as policy
-from longwatch.policy.task import Finished, Outcome, State
+from longwatch.policy.task import Finished, LastStep, Outcome, State
 from longwatch.store.dependants import tell_dependants
 from longwatch.store.fleet import take_fences
 from longwatch.store.journal import Journal
@@ -48,19 +48,28 @@ class Runs:
         """
         asked = (owner, kinds, limit, lease_ms, start)
         with self.database.transaction(part="tasks") as tx:
-            if not tx.all("tasks.expired", limit=1):
-                return self._claim(tx, *asked)
+            expired, *found = tx.several(("tasks.expired", {"limit": 1}), *_looked_up(owner, start))
+            if not expired:
+                return self._claim(tx, found, *asked)
         with self.database.transaction() as tx:  # alone: who has crashed may take others down
             self._sweep(tx)
-            return self._claim(tx, *asked)
+            return self._claim(tx, tx.several(*_looked_up(owner, start)), *asked)
 
     def _claim(
-        self, tx: Transaction, owner: str, kinds: Iterable[str], limit: int, lease_ms: int, start: str | None
+        self,
+        tx: Transaction,
+        found: Sequence[Sequence[Row]],
+        owner: str,
+        kinds: Iterable[str],
+        limit: int,
+        lease_ms: int,
+        start: str | None,
     ) -> list[Run]:
-        held = self._held(tx, owner)
+        owned, begun = found
+        held = self._held(tx, owned)
         if held and held[0].id:
             return held
-        if start is not None and tx.one("tasks.run_by_id", id=start) is not None:
+        if begun:
             return []  # this very call landed before, and the run that it started is over
         claimed = held or self._take(tx, owner, kinds, limit, lease_ms)
         if start is None or not claimed:
@@ -69,9 +78,9 @@ class Runs:
         assert first is not None
         return [first, *claimed[1:]]
 
-    def _held(self, tx: Transaction, owner: str) -> list[Run]:
+    def _held(self, tx: Transaction, owned: Sequence[Row]) -> list[Run]:
         """What the owner holds and has not lost by time: what it runs first, then what it has claimed."""
-        live = [run_of(row) for row in _owned(tx, owner) if row.until_ms > tx.now_ms]
+        live = [run_of(row) for row in in_order(owned) if row.until_ms > tx.now_ms]
         running = [self._started_before(tx, run) for run in live if run.task.state == "running"]
         return running + [run for run in live if run.task.state == "claimed"]
 
@@ -130,9 +139,18 @@ class Runs:
 
     def _ended(self, tx: Transaction, run: Run, outcome: Outcome) -> Task | None:
         if isinstance(outcome, Finished):
+            if outcome.last is not None:
+                self._store_last(tx, run, outcome.last)
             return finish(tx, self.journal, run, outcome)
         held = tx.one("tasks.held", seq=run.task.seq, fence=run.fence)
         return None if held is None else give_up(tx, self.journal, task_of(held), outcome)
+
+    def _store_last(self, tx: Transaction, run: Run, last: LastStep) -> None:
+        """Where the run has lost its task, or this very call landed before, nothing is stored, and the end finds that out."""
+        stored = {"name": last.name, "sort": "step", "result": last.result}
+        if tx.count("tasks.store_step", seq=run.task.seq, fence=run.fence, **stored):
+            task = run.task
+            self.journal.append(tx, "step.stored", task.id, agent=task.agent, task=task.id, step=last.name)
 
     def _concluded_before(self, tx: Transaction, run: Run, outcome: Outcome) -> State:
         """The first reply may have been lost: the same outcome again changes nothing and is no error."""
@@ -177,7 +195,7 @@ class Runs:
     def bury(self, owner: str) -> int:
         """The owner's process is confirmed dead: free what it held, at once; how many tasks."""
         with self.database.transaction() as tx:
-            rows = _owned(tx, owner)
+            rows = in_order(tx.all("tasks.owned", owner=owner))
             for row in rows:
                 self._free(tx, row)
             tx.count("tasks.dismiss", owner=owner)
@@ -201,8 +219,13 @@ class Runs:
         tell_dependants(tx, self.journal, ended)
 
 
-def _owned(tx: Transaction, owner: str) -> list[Row]:
-    return sorted(tx.all("tasks.owned", owner=owner), key=lambda row: row.seq)
+def _looked_up(owner: str, start: str | None) -> tuple[tuple[str, dict[str, Value]], ...]:
+    """What the owner holds, and the run that the call is to start, if it was started before."""
+    return ("tasks.owned", {"owner": owner}), ("tasks.run_by_id", {"id": start or ""})
+
+
+def in_order(rows: Iterable[Row]) -> list[Row]:
+    return sorted(rows, key=lambda row: row.seq)
 
 
 def hold(tx: Transaction, run: Run) -> None:

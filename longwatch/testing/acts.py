@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from longwatch.policy.task import Failed, Fate, Finished, HandedBack, Lost, Outcome, State
+from longwatch.policy.task import Failed, Fate, Finished, HandedBack, LastStep, Lost, Outcome, State
 from longwatch.store.moves import NewTask, Run
 from longwatch.store.workers import Kind, Manner
 from longwatch.testing.play import KINDS, OWNERS, Handle, Numbers, Play, Side
@@ -109,7 +109,8 @@ def conclude(play: Play, numbers: Numbers) -> None:
 
 def _outcome(numbers: Numbers) -> Outcome:
     failed = Failed("went wrong", delay_ms=numbers.pick((0, 1_000, 100_000)), final=numbers.chance(4))
-    ways: tuple[Outcome, ...] = (Finished("1"), Finished("2"), failed, failed, Lost("no reply"), HandedBack())
+    last = Finished("1", LastStep(numbers.pick(NAMES), numbers.pick(("1", "2"))))
+    ways: tuple[Outcome, ...] = (Finished("1"), Finished("2"), last, failed, failed, Lost("no reply"), HandedBack())
     return numbers.pick(ways)
 
 

@@ -137,6 +137,10 @@ def one_retry_less(*, failures: int, retries: int, final: bool) -> str:
     return policy.after_failure(failures=failures + 1, retries=retries, final=final)
 
 
+def store_nothing(self: runs.Runs, tx: Transaction, run: Run, last: policy.LastStep) -> None:
+    pass
+
+
 REAL_FREE, REAL_CANCEL, REAL_APPEND = runs.Runs._free, tasks.Tasks.cancel, cast("Any", Journal.append)
 
 FENCE, ALIVE = " and fence = :fence", " and until_ms > :now_ms"
@@ -173,6 +177,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant("a step is stored under another's fence", statement("tasks.store_step", FENCE, "")),
     Mutant("a step is stored after the lease", statement("tasks.store_step", ALIVE, "")),
     Mutant("a step is stored twice", statement("tasks.store_step", " where step.state = 'started'", "")),
+    Mutant("a step left for the end is forgotten", function([runs.Runs], "_store_last", store_nothing)),
     Mutant("a need counts as met", statement("tasks.insert_need", ":met", "1")),
     Mutant("one need is enough", statement("tasks.open_need", "met = 0", "met = 2")),
     Mutant("cancel leaves a running one alone", function([tasks.Tasks], "cancel", leave_running)),

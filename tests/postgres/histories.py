@@ -21,7 +21,7 @@ import msgspec
 from longwatch.db.connection import Database
 from longwatch.errors import LongwatchError
 from longwatch.policy.redact import Redactor
-from longwatch.policy.task import Failed, Finished, HandedBack, Outcome
+from longwatch.policy.task import Failed, Finished, HandedBack, LastStep, Outcome
 from longwatch.runtime.persist import persist
 from longwatch.store.journal import Journal
 from longwatch.store.moves import NewTask, Run
@@ -36,7 +36,8 @@ from longwatch.testing.play import START_MS, plain
 CLIENTS, ACTS = 4, 5
 LEASE_MS = 60_000
 FIRST = ("a", "b", "c", "d", "e")  # tasks that are there before; d needs a and b, e needs a and c
-ENDS: tuple[Outcome, ...] = (Finished("1"), Finished("1"), Finished("1"), Failed("no", final=True), HandedBack())
+WITH_STEP = Finished("1", LastStep("s", "1"))
+ENDS: tuple[Outcome, ...] = (Finished("1"), WITH_STEP, Finished("1"), Failed("no", final=True), HandedBack())
 
 
 @dataclass(frozen=True)
@@ -112,7 +113,7 @@ class Client:
             return f"store {run}", lambda side, held: side.steps.store(held[run], "s", "1")
         outcome = self.random.choice(ENDS)
         self.current = ""
-        return f"{type(outcome).__name__} {run}", lambda side, held: side.runs.conclude(held[run], outcome)
+        return f"{outcome} {run}", lambda side, held: side.runs.conclude(held[run], outcome)
 
 
 def claim(owner: str, run: str, limit: int) -> Act:

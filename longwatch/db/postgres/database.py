@@ -29,7 +29,7 @@ from collections.abc import Callable, Generator, Sequence
 from typing import TypeVar
 
 from longwatch.db.connection import Clock, Part, Row, Transaction, Unmet, Value
-from longwatch.db.postgres import dialect
+from longwatch.db.postgres import dialect, functions
 from longwatch.db.postgres.bells import ListenBells
 from longwatch.db.postgres.clock import GivenInstants, Instants, ServerInstants
 from longwatch.db.postgres.link import SYNC, WAIT_MS, WAIT_WRITING_MS, Answer, Link, Lost, Request, ServerError
@@ -103,33 +103,37 @@ class PostgresDatabase:
     # -- transactions -------------------------------------------------------------------------------------------------
 
     def hopefully(self, work: Callable[[Transaction], T], *, durable: bool = True, part: Part = "all") -> T:
+        """A transaction in which nothing was read is sent in one go with its commit."""
+        self._usable()
+        tx = self._new(durable=durable, part=part, hopes=True)
         try:
-            with self.transaction(durable=durable, part=part, hopes=True) as tx:
-                return work(tx)
+            with self._ended(tx):
+                answer = work(tx)
+                if tx.hoped and tx.begun is None:
+                    self._say_at_once(tx, durable=durable, part=part)
+                else:
+                    self._commit(tx, flushes=self._flushes(durable, part))
+                return answer
         except Unmet:
-            with self.transaction(durable=durable, part=part) as tx:
-                return work(tx)
+            with self.transaction(durable=durable, part=part) as certain:
+                return work(certain)
 
     @contextlib.contextmanager
-    def transaction(
-        self, *, durable: bool = True, part: Part = "all", hopes: bool = False
-    ) -> Generator[PostgresTransaction]:
-        """hopes: errors are Unmet too, and a transaction in which nothing was read is sent in one go with its commit."""
+    def transaction(self, *, durable: bool = True, part: Part = "all") -> Generator[PostgresTransaction]:
         self._usable()
-        statements = dialect.load(reading=False)
-        locks = locks_of(part)
-        synced = durable and self._syncs
+        tx = self._new(durable=durable, part=part)
+        with self._ended(tx):
+            yield tx
+            self._commit(tx, flushes=self._flushes(durable, part))
+
+    def _new(self, *, durable: bool, part: Part, hopes: bool = False) -> PostgresTransaction:
+        """hopes: errors are Unmet too."""
+        locks, synced = locks_of(part), durable and self._syncs
 
         def begin(first: Sequence[Request]) -> Begun:
             return self._begin(BEGIN, first, NUMBER, locks, synced=synced)
 
-        tx = PostgresTransaction(begin, statements, hopes=hopes)
-        with self._ended(tx):
-            yield tx
-            if tx.hoped and tx.begun is None:
-                self._at_once(tx.take_queued(), durable=durable, part=part)
-            else:
-                self._commit(tx, flushes=self._flushes(durable, part))
+        return PostgresTransaction(begin, dialect.load(reading=False), hopes=hopes)
 
     @contextlib.contextmanager
     def read(self) -> Generator[PostgresTransaction]:
@@ -150,12 +154,12 @@ class PostgresDatabase:
     def _ended(self, tx: PostgresTransaction) -> Generator[None]:
         """Give the connection back, with nothing left of the transaction unless it was committed."""
         try:
-            with self._translated():
-                yield
-        except ServerError as error:
-            if tx.hoped and error.state == dialect.UNMET:
+            yield
+        except (ServerError, Lost) as error:
+            if tx.hoped and isinstance(error, ServerError) and error.state == dialect.UNMET:
                 raise Unmet from error
-            raise
+            with self._translated():
+                raise
         finally:
             if tx.begun is not None:
                 self._roll_back(tx.begun.link)
@@ -185,9 +189,12 @@ class PostgresDatabase:
         latest instant that its process knows of.
         """
         asks = self._instants.asks
-        values = [self._known.last_ms] if asks else [*self._instants.told(0, 0)]
         text = opening_text(asks, asks and self._entered, number, locks, synced)
-        return Request(text, [*values, *(key for _, lock in locks for key in (self.server.place, lock))])
+        return Request(text, self._opening_values(locks))
+
+    def _opening_values(self, locks: Locks) -> list[Value]:
+        values = [self._known.last_ms] if self._instants.asks else [*self._instants.told(0, 0)]
+        return [*values, *(key for _, lock in locks for key in (self.server.place, lock))]
 
     def _started(self, *requests: Request, wait_ms: int = WAIT_WRITING_MS) -> tuple[Link, list[Answer]]:
         """The answers on a connection in a new transaction. One that was kept may be dead: then another one is taken."""
@@ -230,7 +237,7 @@ class PostgresDatabase:
         work = Request(said.sql, [values[name] for name in said.names], said.nulls)
         try:
             with self._translated():
-                answer, *_ = self._at_once((work,), durable=durable, part=part)
+                answer = self._at_once(work, durable=durable, part=part)
         except ServerError as error:
             if error.state == dialect.UNMET:
                 raise Unmet from error
@@ -241,32 +248,49 @@ class PostgresDatabase:
         """Whether it is committed without its locks waiting for the disk, and then waits for it."""
         return self._syncs and not durable and part == "calls"
 
-    def _at_once(self, work: Sequence[Request], *, durable: bool, part: Part) -> Sequence[Answer]:
-        """A whole transaction in one go; the answers to its work. It begins by itself, and the end of what is sent at once
-        commits it.
-
-        Who gets no reply has to look for what it wrote.
-        """
+    def _at_once(self, work: Request, *, durable: bool, part: Part) -> Answer:
+        """A whole transaction in one go; the answer to its work."""
         opening = self._opening(NO_NUMBER, locks_of(part), synced=durable and self._syncs)
-        ending = (SYNC, FLUSH) if self._flushes(durable, part) else ()
-        link = self._pool.take()
+        with self._pool.link() as link:
+            first, answer, *_ = self._sent(link, opening, work, durable=durable, part=part)
+        self._heed(first.rows[0].server_ms, first.rows[0].offset_ms)
+        return answer
+
+    def _say_at_once(self, tx: PostgresTransaction, *, durable: bool, part: Part) -> None:
+        """The same of all that was queued: by a function, where there can be one."""
+        locks, synced = locks_of(part), durable and self._syncs
+        asks = self._instants.asks
+        opening = functions.Opening(asks, asks and self._entered, locks, synced)
+        with self._pool.link() as link:
+            said = functions.request_of(link, tx.queued, opening, self._opening_values(locks))
+            if said is not None:
+                answer, *_ = self._sent(link, said, durable=durable, part=part)
+                instants = functions.told(answer)
+            else:
+                statements = self._opening(NO_NUMBER, locks, synced=synced), *tx.take_queued()
+                answer, *_ = self._sent(link, *statements, durable=durable, part=part)
+                instants = answer.rows[0].server_ms, answer.rows[0].offset_ms
+        self._heed(*instants)
+
+    def _sent(self, link: Link, *requests: Request, durable: bool, part: Part) -> list[Answer]:
+        """What begins by itself, and is committed by its end. Who gets no reply has to look for what it wrote."""
         link.wait_ms = WAIT_WRITING_MS
         try:
-            answers = link.ask(opening, *work, *ending)
+            return link.ask(*requests, *((SYNC, FLUSH) if self._flushes(durable, part) else ()))
         except Lost as error:
             self._pool.forget_idle()
             reason = f"the connection was lost in a transaction ({error})"
             raise unavailable(self.place, reason, hint="Look up whether it landed.", maybe=True) from error
         finally:
             self._roll_back(link)
-            self._pool.give(link)
-        row = answers[0].rows[0]
-        if self._instants.went_back(row.server_ms, row.offset_ms):
-            with contextlib.suppress(StoreUnavailable):  # it has landed; who comes next sees it too
+
+    def _heed(self, server_ms: int, offset_ms: int) -> None:
+        """What the clock said in a transaction that has landed."""
+        if self._instants.went_back(server_ms, offset_ms):
+            with contextlib.suppress(StoreUnavailable):  # who comes next sees it too
                 self._set_forwards()
         else:
-            self._instants.told(row.server_ms, row.offset_ms)
-        return answers[1:]
+            self._instants.told(server_ms, offset_ms)
 
     def _commit(self, tx: PostgresTransaction, *, flushes: bool) -> None:
         if tx.begun is None and not tx.queued:

@@ -73,8 +73,8 @@ UNASKED = frozenset(
 EXPECTED = frozenset({"call.add", "tasks.finish", "tasks.start", "tasks.store_step"})
 """Statements that nearly always change their row: whoever hopes does not wait to be told."""
 
-ABSENT = frozenset({"tasks.dependants"})
-"""Reads that nearly always find nothing."""
+ABSENT = {"tasks.dependants": "tasks.waited_for"}
+"""Reads that nearly always find nothing, and how to ask whether they would find something."""
 
 
 class Statement(NamedTuple):

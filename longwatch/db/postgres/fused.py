@@ -61,6 +61,16 @@ def requests(queued: Sequence[Queued]) -> list[Request]:
     return found + _closed(group)
 
 
+def parts_of(queued: Sequence[Queued]) -> dict[str, list[Queued]] | None:
+    """All of it by name, if it can be put together; None if not."""
+    group: dict[str, list[Queued]] = {}
+    for each in queued:
+        if each.name not in TOGETHER or not _fits(group, each):
+            return None
+        group.setdefault(each.name, []).append(each)
+    return group
+
+
 def _fits(group: Mapping[str, Sequence[Queued]], each: Queued) -> bool:
     if not group:
         return True
@@ -104,7 +114,7 @@ def _text(parts: tuple[Part, ...]) -> bytes:
     first = 0
     for place, part in enumerate(parts):
         stated = _stated(part.name)
-        rows = [_moved(stated.sql, first + row * len(stated.names)) for row in range(part.rows)]
+        rows = [moved(stated.sql, first + row * len(stated.names)) for row in range(part.rows)]
         first += part.rows * len(stated.names)
         sql = b", ".join((rows[0], *(VALUES.split(row, 1)[1] for row in rows[1:])))
         if part.name in dialect.ABSENT:
@@ -117,6 +127,6 @@ def _text(parts: tuple[Part, ...]) -> bytes:
     return b"with %b select 1 / (%b) as met" % (b", ".join(texts), b" * ".join(met) or b"1")
 
 
-def _moved(sql: bytes, by: int) -> bytes:
+def moved(sql: bytes, by: int) -> bytes:
     """With the numbers of its parameters so many further on."""
     return PLACE.sub(lambda found: b"$%d" % (int(found[1]) + by), sql)

@@ -53,11 +53,15 @@ SYNC = Request(b"")
 """Not a statement, and without an answer: ends what is one transaction without having begun one in words."""
 
 
+Shape = tuple[Callable[[Any], Row], tuple[tuple[int, Callable[[bytes], Any]], ...]]
+"""What makes a row of its values, and for each column its place and what reads it."""
+
+
 class Plan(NamedTuple):
     """A prepared statement: its name, and once it has answered, how its rows are made."""
 
     name: bytes
-    rows: list[tuple[Callable[[Any], Row], tuple[Callable[[bytes], Any], ...]]]
+    rows: list[Shape]
 
 
 Sent = tuple[Plan | None, tuple[bytes, tuple[int, ...]] | None]
@@ -82,6 +86,8 @@ class Link:
         self._connection = connection
         self._pg: PGconn = connection.pgconn
         self._plans: dict[tuple[bytes, tuple[int, ...]], Plan] = {}
+        self.functions: dict[object, bytes] = {}  # that this connection has made, by what they were made for
+        self.may_make = True  # until it was refused
         self._named = 0
         self._midway = False
         self._poll = select.poll()
@@ -224,7 +230,7 @@ def bound(values: Sequence[Value], nulls: Sequence[int]) -> tuple[list[bytes | N
     types: list[int] = []
     for place, value in enumerate(values):
         if isinstance(value, str):
-            texts.append(value.encode() if "\0" not in value else value.replace("\0", "\ufffd").encode())
+            texts.append((value if "\0" not in value else value.replace("\0", "\ufffd")).encode())
             types.append(TEXT)
         elif value is None:
             texts.append(None)
@@ -244,20 +250,20 @@ def answer_of(plan: Plan, result: PGresult) -> Answer:
     if not plan.rows:
         plan.rows.append(shape_of(result))
     make, readers = plan.rows[0]
-    get, columns = result.get_value, range(width)
-    rows: list[Row] = []
-    for place in range(result.ntuples):
-        texts = [get(place, column) for column in columns]
-        rows.append(make([None if text is None else read(text) for read, text in zip(readers, texts, strict=True)]))
+    get = result.get_value
+    rows = [
+        make([None if (text := get(place, column)) is None else read(text) for column, read in readers])
+        for place in range(result.ntuples)
+    ]
     return Answer(rows, result.command_tuples or 0)
 
 
-def shape_of(result: PGresult) -> tuple[Callable[[Any], Row], tuple[Callable[[bytes], Any], ...]]:
+def shape_of(result: PGresult) -> Shape:
     """How a row is made, and how each of its columns is read."""
     columns = range(result.nfields)
     names = [(result.fname(column) or b"").decode() for column in columns]
     make: Any = cast("Any", namedtuple)("Row", names, rename=True)._make
-    return make, tuple(reader_of(result.ftype(column)) for column in columns)
+    return make, tuple((column, reader_of(result.ftype(column))) for column in columns)
 
 
 def reader_of(type_: int) -> Callable[[bytes], Any]:

@@ -33,22 +33,33 @@ update task set state = 'ready'
 -- tasks.ready_of_kind: what somebody else is about to take is skipped
 select lane, seq from task where state = 'ready' and kind = :kind order by lane, seq limit :limit for update skip locked;
 
--- tasks.claim: the places of a list are counted from one
-update task set state = 'claimed', owner = :owner, fence = :fence + listed.place - 1, until_ms = :now_ms + :lease_ms
-  from jsonb_array_elements_text(cast(:listed as jsonb)) with ordinality as listed (value, place)
- where task.seq = cast(listed.value as bigint) and task.state = 'ready'
+-- tasks.claim: as `between` no index of what is ready fits the guard: each is found by its place, however many are ready
+update task set state = 'claimed', owner = :owner, until_ms = :now_ms + :lease_ms,
+                fence = :fence + array_position(cast(translate(:listed, '[]', '{}') as bigint[]), seq) - 1
+ where seq = any (cast(translate(:listed, '[]', '{}') as bigint[])) and state between 'ready' and 'ready'
 returning task.id, task.kind, task.args, task.state, task.key, task.batch, task.agent, task.budget, task.lane,
           task.seq, task.ready_ms, task.submitted_ms, task.ended_ms, task.retries, task.failures, task.crashes,
           task.crash_limit, task.timeout_ms, task.result, task.error, task.cause, task.owner, task.fence,
           task.until_ms,
           exists (select 1 from step where step.task = task.id) as begun,
-          exists (select 1 from need where need.needs = task.id and need.met = 0) as needed;
+          exists (select 1 from need where need.needs = task.id and need.met < 1) as needed;
 
--- tasks.dependants: whoever meets the last need must see the others met: one at a time
+-- tasks.owned: as `< 1` no index of all open needs fits: those of the task are found by it, however many there are
+select id, kind, args, state, key, batch, agent, budget, lane, seq, ready_ms, submitted_ms, ended_ms, retries, failures,
+       crashes, crash_limit, timeout_ms, result, error, cause, owner, fence, until_ms,
+       exists (select 1 from step where step.task = task.id) as begun,
+       exists (select 1 from need where need.needs = task.id and need.met < 1) as needed
+  from task
+ where state in ('claimed', 'running') and until_ms >= 0 and owner = :owner;
+
+-- tasks.dependants: whoever meets the last need must see the others met: one at a time; `< 1` as in tasks.owned
 select need.task, need.fate, task.state, task.cause
   from need join task on task.id = need.task
- where need.needs = :needs and need.met = 0
+ where need.needs = :needs and need.met < 1
  order by task.seq for update of task;
+
+-- tasks.waited_for: whether tasks.dependants would find somebody, asked without locking anybody
+select 1 as waits from need where needs = :needs and met < 1 limit 1;
 
 -- tasks.beat: elements of a list are text
 update task set until_ms = :until_ms

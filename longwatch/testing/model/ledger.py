@@ -169,6 +169,8 @@ class Runs:
     ) -> Concluded:
         asked, runnable = type(outcome).__name__.lower(), 0
         if self.ledger.holds(run):
+            if isinstance(outcome, Finished) and outcome.last is not None:
+                self.ledger.store_last(run, outcome.last)
             task = self._end(self.ledger.tasks[run.task.id], outcome)
             runnable = self.ledger.tell() + (task.state in ("scheduled", "ready"))
         elif not self._ended_before(run, asked):

@@ -9,7 +9,7 @@ import msgspec
 
 from longwatch.errors import LeaseLost, NotFound
 from longwatch.policy import task as policy
-from longwatch.policy.task import Fate, State
+from longwatch.policy.task import Fate, LastStep, State
 from longwatch.store.moves import Run, Task
 from longwatch.store.workers import Enrolled, Kind
 
@@ -88,6 +88,12 @@ class Ledger:
     def holds(self, run: Run) -> bool:
         task = self.tasks.get(run.task.id)
         return task is not None and task.state == "running" and task.fence == run.fence and self.alive(task)
+
+    def store_last(self, run: Run, last: LastStep) -> None:
+        """What has a result keeps it."""
+        part = self.steps.get((run.task.id, last.name)) or Part("step", None, run.fence)
+        if part.result is None:
+            self.steps[run.task.id, last.name] = replace(part, result=last.result)
 
     def alive(self, task: Task) -> bool:
         return task.until_ms is not None and task.until_ms > self.now_ms()

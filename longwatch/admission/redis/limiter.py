@@ -1,14 +1,17 @@
 """The limiter over Redis: the same methods as the state's own, each one decision of the script."""
 
+from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
 
 from longwatch.admission import keys, refusals
 from longwatch.admission.calls import HOLD_MS, Admitted, Call, CallRequest, check, check_amount, check_weights, whole_ms
+from longwatch.admission.in_force import InForce
 from longwatch.admission.limiter import PAGE, Limiter, held_up, no_such_call, scope_asked
 from longwatch.admission.listing import Standings, standings, with_known
 from longwatch.admission.redis.book import Book
-from longwatch.admission.redis.link import Link
+from longwatch.admission.redis.link import Link, unless_away
 from longwatch.admission.redis.memory import Memory, forgot, undecided
+from longwatch.admission.redis.rates import Rates
 from longwatch.admission.redis.records import Records
 from longwatch.admission.redis.values import (
     Caps,
@@ -31,7 +34,7 @@ from longwatch.admission.redis.values import (
 )
 from longwatch.admission.standing import Prepared
 from longwatch.db.connection import Clock, Database
-from longwatch.errors import ConfigError, LongwatchError, StoreUnavailable
+from longwatch.errors import ConfigError, LongwatchError
 from longwatch.policy.admission import HORIZON_US, Later, Shut, Spent, TooHeavy
 from longwatch.policy.call import MOVES, burial
 from longwatch.policy.limits import DIMENSIONS, Limits
@@ -65,7 +68,8 @@ class RedisLimiter(Limiter):
         self._clock, self._given = clock, given
         self._records = Records(database, Book(self._ledger), self._run, lambda: self.pending())
         self._memory = Memory(database, journal, link, new_token, self._now)
-        self._recent: dict[str, Known] = {}  # calls of this process, as they were admitted
+        self._rates = Rates(link, clock, self._fleet_ms, given)
+        self._recent: OrderedDict[str, Known] = OrderedDict()  # calls of this process, as they were admitted
         link.greet = self._memory.greet
         with database.read() as tx:
             row = tx.one("spend.calendar")
@@ -108,7 +112,7 @@ class RedisLimiter(Limiter):
         refused = self._forgotten(prepared, request) if is_keyed(prepared, request) else None
         if request.id in self._recent and (before := self._before(request, refused)) is not None:
             return before
-        answer = refused or self._decided(request)
+        answer = refused or self._usual(force, prepared, request) or self._decided(request)
         if isinstance(answer, Later) and answer.reason != "rate" and self.expire():
             answer = self._decided(request)
         if held_up(answer) and self._refresh(force):
@@ -116,6 +120,12 @@ class RedisLimiter(Limiter):
         if isinstance(answer, Admitted | Later):
             return answer
         raise self._refusal(answer, self._clock.wall_ms())
+
+    def _usual(self, force: InForce, prepared: Prepared, request: CallRequest) -> Admitted | None:
+        """Of a call that nothing but rates limits, where its slot is near."""
+        known = request.id in self._recent or not self._memory.generation
+        call = None if known else self._rates.admit(force, prepared, request, self._memory.generation)
+        return None if call is None else self._remember(call, at_once=False)
 
     def _before(self, request: CallRequest, refused: LongwatchError | None) -> Admitted | None:
         """The answer of a call that was admitted before, and may have ended."""
@@ -186,14 +196,18 @@ class RedisLimiter(Limiter):
 
     def _admitted(self, request: CallRequest, prepared: Prepared, said: Said, shift_us: int) -> Admitted:
         call = admitted_of(prepared, request, said, shift_us, generation=self._memory.generation)
+        at_once = call.who.keyed or request.once or is_heavy(prepared, request.weights)
+        return self._remember(call, at_once=at_once, durable=request.once)
+
+    def _remember(self, call: Known, *, at_once: bool, durable: bool = False) -> Admitted:
         if len(self._recent) >= REMEMBERED:
-            self._recent.pop(next(iter(self._recent)), None)
-        self._recent[request.id] = call
-        if call.who.keyed or request.once or is_heavy(prepared, request.weights):
-            self._records.write(call, durable=request.once)
+            self._recent.popitem(last=False)
+        self._recent[call.id] = call
+        if at_once:
+            self._records.write(call, durable=durable)
         else:
             self._records.keep(call)
-        return Admitted(request.id, request.key, whole_ms(call.slot_us), call.hold.money, call.hold.tokens)
+        return Admitted(call.id, call.who.key, whole_ms(call.slot_us), call.hold.money, call.hold.tokens)
 
     def reslot(self, call: str, *, owner: str) -> Admitted:
         kept = self._kept(call, owner)
@@ -290,13 +304,13 @@ class RedisLimiter(Limiter):
     # -- looking after calls ---------------------------------------------------------------------------------------------
 
     def beat(self, owner: str) -> int:
-        return _unless_away(lambda: self._beat(owner))
+        return unless_away(lambda: self._beat(owner))
 
     def expire(self, *, limit: int = PAGE) -> int:
-        return _unless_away(lambda: self._expire_due(limit))
+        return unless_away(lambda: self._expire_due(limit))
 
     def bury(self, owner: str) -> int:
-        return _unless_away(lambda: self._bury_all(owner))
+        return unless_away(lambda: self._bury_all(owner))
 
     def _beat(self, owner: str) -> int:
         _, said, _ = self._run("beat", {"owner": owner, "hold": HOLD_MS})
@@ -383,13 +397,3 @@ class RedisLimiter(Limiter):
             self._records.flush()
         finally:
             self.link.close()
-
-
-def _unless_away(look: Callable[[], int]) -> int:
-    """While the engine is away nobody's calls are looked after: their deadlines stay, and the next look finds them."""
-    try:
-        return look()
-    except StoreUnavailable as error:
-        if error.waits:
-            return 0
-        raise

@@ -1,8 +1,21 @@
 """Single-meter decisions of several limiters on one Redis: limits, throttled-py, pyrate-limiter, and Longwatch's.
 
-One rate, wide enough never to refuse, asked for by real processes. A Longwatch decision is one `admit`: it also keeps the
-call, so that a repeated one changes nothing and a dead caller is noticed, and writes it into the ledger; the others count.
-Rounds are interleaved; the figures are medians.
+One rate, wide enough never to refuse, asked for by real processes, in each limiter's own way of asking whether one call may
+leave now. What one decision is:
+
+- longwatch: `Limiter.admit` of a new call, on a service with one rate and nothing else: a fresh id, the names checked, GCRA
+  with reservation over the rate and the service's gate, in one round trip of a script. Redis keeps the call with its owner
+  and its deadline, so that a repeated one changes nothing and a dead caller is noticed. And the call is written into the
+  ledger, with its entry in the journal: in batches, by the same process, within the time measured. It is the method that
+  `lw.call` and the gateway ask. Nothing is given out beforehand.
+- limits, moving window: `hit`, a script over a list of as many times as calls are allowed (100,000 here).
+- limits, fixed window: `hit`, a script over one counter.
+- throttled-py, GCRA: `Throttled.limit`, a script over one instant.
+- pyrate-limiter: `try_acquire` of a `RedisBucket`, a script over a sorted set (100,000 allowed).
+
+The peers count and keep nothing of the call. Each limiter has a Redis of its own, and processes that are started once;
+rounds are short and interleaved, so that what else the machine does meets all of them; the figures are medians. Beside them
+stands the processor time of one decision, of the process and of Redis, which says more on a machine that others use too.
 
     python -m bench admit --admission redis --peers
 """
@@ -10,17 +23,24 @@ Rounds are interleaved; the figures are medians.
 import multiprocessing
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import metadata
+from multiprocessing.process import BaseProcess
 from multiprocessing.queues import Queue
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
+from typing import NamedTuple
+
+import psutil
 
 from bench import harness
 from bench.admit import PATIENCE_S, WIDE, open_limiter
 from longwatch.admission.calls import Admitted, CallRequest
 from longwatch.policy.limits import Limits, Rate, Service
 from longwatch.runtime.world import Machine
+from longwatch.testing.redis import Server
 
-ROUNDS = 3
+ROUNDS = 9
 Ask = Callable[[], object]
 SINGLE = Limits(services={"api": Service("api", rates={"requests": Rate(WIDE, 1000, WIDE)})})
 
@@ -86,43 +106,95 @@ PEERS: dict[str, Callable[[str, Path], Ask]] = {
 }
 
 
-def work(name: str, url: str, folder: Path, start: Barrier, seconds: float, answers: "Queue[int]") -> None:
-    ask, asked = PEERS[name](url, folder), 0
+class Round(NamedTuple):
+    """Decisions a second of all processes, and microseconds of processor time for one: of the process, and of Redis."""
+
+    per_s: float
+    own_us: float
+    redis_us: float
+
+
+@dataclass(frozen=True)
+class Crew:
+    """The processes of one limiter, and its Redis."""
+
+    server: Server
+    start: Barrier
+    answers: "Queue[tuple[int, float]]"
+    workers: list[BaseProcess]
+
+    @classmethod
+    def of(cls, name: str, folder: Path, *, processes: int, seconds: float) -> "Crew":
+        context = multiprocessing.get_context("spawn")
+        server, start = Server.start(), context.Barrier(processes + 1)
+        answers: Queue[tuple[int, float]] = context.Queue()
+        given = name, server.url, folder, start, seconds, answers
+        workers: list[BaseProcess] = [context.Process(target=work, args=given, daemon=True) for _ in range(processes)]
+        for worker in workers:
+            worker.start()
+        start.wait(PATIENCE_S)  # all are ready
+        return cls(server, start, answers, workers)
+
+    def round(self, seconds: float) -> Round:
+        before = self.redis_s()
+        self.start.wait(PATIENCE_S)
+        works = [self.answers.get(timeout=seconds + PATIENCE_S) for _ in self.workers]
+        asked, own_s = sum(asked for asked, _ in works), sum(cpu_s for _, cpu_s in works)
+        return Round(asked / seconds, own_s / asked * 1e6, (self.redis_s() - before) / asked * 1e6)
+
+    def redis_s(self) -> float:
+        """Processor seconds that its Redis has taken."""
+        took = psutil.Process(self.server.process.pid).cpu_times()
+        return took.user + took.system
+
+    def end(self) -> None:
+        for worker in self.workers:
+            worker.kill()
+            worker.join(PATIENCE_S)
+        self.server.stop()
+
+
+def work(
+    name: str, url: str, folder: Path, start: Barrier, seconds: float, answers: "Queue[tuple[int, float]]"
+) -> None:
+    ask = PEERS[name](url, folder)
     ask()
     start.wait(PATIENCE_S)
-    until = time.monotonic() + seconds
-    while time.monotonic() < until:
-        ask()
-        asked += 1
-    answers.put(asked)
+    for _ in range(ROUNDS):
+        start.wait(ROUNDS * PATIENCE_S)
+        asked, began_s, until = 0, time.process_time(), time.monotonic() + seconds
+        while time.monotonic() < until:
+            ask()
+            asked += 1
+        answers.put((asked, time.process_time() - began_s))
 
 
-def measure(name: str, url: str, folder: Path, *, processes: int, seconds: float) -> float:
-    """Decisions per second of all processes together."""
-    context = multiprocessing.get_context("spawn")
-    answers: Queue[int] = context.Queue()
-    start = context.Barrier(processes)
-    workers = [
-        context.Process(target=work, args=(name, url, folder, start, seconds, answers)) for _ in range(processes)
-    ]
-    for worker in workers:
-        worker.start()
-    asked = sum(answers.get(timeout=seconds + PATIENCE_S) for _ in workers)
-    for worker in workers:
-        worker.join(30)
-    return asked / seconds
+def compare(folder: Path, *, processes: int, seconds: float) -> int:
+    """0: as many decisions a second as the fastest of the others, or more."""
+    crews = {name: Crew.of(name, own_folder(folder, name), processes=processes, seconds=seconds) for name in PEERS}
+    found: dict[str, list[Round]] = {name: [] for name in PEERS}
+    try:
+        for _ in range(ROUNDS):
+            for name, rounds in found.items():
+                rounds.append(crews[name].round(seconds))
+    finally:
+        for crew in crews.values():
+            crew.end()
+    medians = {name: Round(*(harness.median(figures) for figures in zip(*found[name], strict=True))) for name in PEERS}
+    fastest = max(median.per_s for name, median in medians.items() if name != "longwatch")
+    rows = [(name, version(name), *median, round(median.per_s / fastest, 2)) for name, median in medians.items()]
+    columns = ("limiter", "version", "decisions/s", "own us", "redis us", "of the fastest")
+    harness.table(f"single-meter decisions, {processes} processes", columns, rows)
+    kept = {name: [median._asdict() for median in rounds] for name, rounds in found.items()}
+    harness.keep("admit_peers", {"processes": processes, "rounds": kept}, "redis")
+    return 0 if medians["longwatch"].per_s >= fastest else 1
 
 
-def compare(url: str, folder: Path, *, processes: int, seconds: float) -> int:
-    found: dict[str, list[float]] = {name: [] for name in PEERS}
-    for place in range(ROUNDS):
-        for name, rates in found.items():
-            own = folder / f"{place}-{name.partition(',')[0]}-{len(rates)}"
-            own.mkdir(exist_ok=True)
-            rates.append(measure(name, url, own, processes=processes, seconds=seconds))
-    medians = {name: harness.median(rates) for name, rates in found.items()}
-    fastest = max(rate for name, rate in medians.items() if name != "longwatch")
-    rows = [(name, rate, round(rate / fastest, 2)) for name, rate in medians.items()]
-    harness.table(f"single-meter decisions, {processes} processes", ("limiter", "decisions/s", "of the fastest"), rows)
-    harness.keep("admit_peers", {"processes": processes, "rounds": found, "medians": medians}, "redis")
-    return 0 if medians["longwatch"] >= fastest else 1
+def own_folder(folder: Path, name: str) -> Path:
+    own = folder / name.replace(", ", "-").replace(" ", "-")
+    own.mkdir()
+    return own
+
+
+def version(name: str) -> str:
+    return metadata.version(name.partition(",")[0])

@@ -196,11 +196,12 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--admission", choices=tuple(BARS), default="state", help="who decides")
     parser.add_argument("--peers", action="store_true", help="single meters beside other limiters on the same Redis")
     given = parser.parse_args(arguments)
-    with engine(given.admission) as url, tempfile.TemporaryDirectory() as folder:
-        if given.peers:
-            from bench._admit_peers import compare
+    if given.peers:
+        from bench._admit_peers import compare
 
-            return compare(url, Path(folder), processes=given.processes, seconds=given.seconds)
+        with tempfile.TemporaryDirectory() as folder:
+            return compare(Path(folder), processes=given.processes, seconds=given.seconds)
+    with engine(given.admission) as url, tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "longwatch.db"
         open_limiter(path, url).close()
         hold_open(path, url, given.open)

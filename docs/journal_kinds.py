@@ -97,6 +97,9 @@ def _of_module(module: ast.Module) -> Iterator[tuple[str, set[str]]]:
             if isinstance(node, ast.Call) and _is_append(node):
                 for name in _names(node.args[1], function, module):
                     yield name, _facts(node, function)
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "NewEntry":
+                for name in _names(node.args[0], function, module):
+                    yield name, _told(node.args[4], function)
 
 
 def _is_append(node: ast.Call) -> bool:
@@ -154,11 +157,23 @@ def _facts(node: ast.Call, function: ast.FunctionDef) -> set[str]:
     return named | {fact for each in spread if isinstance(each, ast.Name) for fact in _spread(each.id, function)}
 
 
+def _told(facts: ast.expr, function: ast.FunctionDef) -> set[str]:
+    """Of an entry that is written together with others."""
+    return _spread(facts.id, function) if isinstance(facts, ast.Name) else set(_keys(facts))
+
+
 def _spread(name: str, function: ast.FunctionDef) -> set[str]:
     """The names in a dictionary that is built in the function and spread into the call."""
     found: set[str] = set()
     for node in ast.walk(function):
         if isinstance(node, ast.Assign) and any(isinstance(to, ast.Name) and to.id == name for to in node.targets):
+            found |= set(_keys(node.value))
+        if (
+            isinstance(node, ast.AnnAssign)
+            and isinstance(node.target, ast.Name)
+            and node.target.id == name
+            and node.value
+        ):
             found |= set(_keys(node.value))
         if isinstance(node, ast.Subscript) and isinstance(node.value, ast.Name) and node.value.id == name:
             found |= set(_texts(node.slice))

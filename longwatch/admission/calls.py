@@ -67,8 +67,7 @@ def facts_of(request: CallRequest) -> dict[str, object]:
     return facts | ({"instead_of": request.instead_of} if request.instead_of else {})
 
 
-@dataclass(frozen=True)
-class Admitted:
+class Admitted(msgspec.Struct, frozen=True, gc=False):
     """The call may leave at slot_ms, not before. money and tokens are held for it until it is settled or released."""
 
     id: str
@@ -213,7 +212,7 @@ def check_weights(weights: Mapping[str, int]) -> None:
 
 def check_amount(what: str, amount: object) -> None:
     """Errors: ConfigError unless the amount is an integer from 0 to LARGEST."""
-    if not isinstance(amount, int) or isinstance(amount, bool):
+    if type(amount) is not int:  # nor one of its kinds: True is no amount
         raise ConfigError(
             f"{what} is {amount!r}, which is not a whole number", hint='Money: "0.20 GBP", never a float.'
         )

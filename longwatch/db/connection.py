@@ -8,7 +8,7 @@ Leaving the block commits; an exception rolls back. A commit whose reply is lost
 `.maybe_committed`: look up, never guess.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Literal, Protocol, TypeVar
 
@@ -64,6 +64,10 @@ class Transaction(Protocol):
 
     def count(self, statement: str, /, **values: Value) -> int:
         """Run the named statement; how many rows it changed."""
+        ...
+
+    def each(self, statement: str, rows: Sequence[Mapping[str, Value]], /) -> None:
+        """Run the named statement, which writes, once with each of these values."""
         ...
 
 

@@ -9,7 +9,7 @@ import contextlib
 import os
 import signal
 from collections import Counter
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 
 from longwatch.db.connection import Certain, Database, Part, Row, Transaction, Value
@@ -192,3 +192,7 @@ class Told:
         elif statement == "journal.append":
             self.records.append(str(values["kind"]))
         return self._tx.count(statement, **values)
+
+    def each(self, statement: str, rows: Sequence[Mapping[str, Value]], /) -> None:
+        for row in rows:
+            self.count(statement, **row)

@@ -6,6 +6,7 @@ the statements of the last 256 executions: "begin" and "commit" are not kept, so
 """
 
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Any, Protocol
 
@@ -164,6 +165,10 @@ class Told(SqliteTransaction):
         changed = super().count(statement, **values)
         self.told.append(f"{statement}={changed}")
         return changed
+
+    def each(self, statement: str, rows: Sequence[Mapping[str, Value]], /) -> None:
+        for row in rows:
+            self.count(statement, **row)
 
 
 FOUND_AGAIN = frozenset({"tasks.run_by_fence", "edits.by_id"})

@@ -26,7 +26,7 @@ FAULTS: dict[str, tuple[str, str]] = {
     "too heavy a call waits for ever": ("if gauge.w > gauge.most then", "if false then"),
     "outdated limits decide": ("if a.rules ~= st.rules then", "if false then"),
     "a beat does not push the hold": ("c.un = max(c.un, floor(now / 1000) + a.hold)", "c.un = c.un"),
-    "a hold never expires": ("'ZRANGEBYSCORE', KEYS[4], 0, floor(now / 1000) * 1000 + 999", "'ZRANGEBYSCORE', KEYS[4], 0, 0"),
+    "a hold never expires": ("'ZRANGEBYSCORE', KEYS[3], 0, floor(now / 1000) * 1000 + 999", "'ZRANGEBYSCORE', KEYS[3], 0, 0"),
     "a new window begins at nothing": ("{wanted.from, wanted.to, wanted.spent, 0,", "{wanted.from, wanted.to, 0, 0,"),
     "a new window forgets the held": ("if c.s == 'open' then w[4], w[5] =", "if false then w[4], w[5] ="),
     "a late call keeps its slot": ("c.sl = common(a.gauges, found)", "common(a.gauges, found)"),

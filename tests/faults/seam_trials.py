@@ -42,6 +42,7 @@ PLACES = {
         "step.stored",
     ),
     "charge": ("call.admitted", "call.leaving", "seam.charged", "call.returned", "step.returned", "step.stored"),
+    "last": ("call.admitted", "call.leaving", "seam.charged", "call.returned", "step.returned"),
 }
 
 
@@ -89,9 +90,14 @@ def program(folder: Path, url: str, sort: str, world: Machine) -> None:
 
     @lw.task("charge", crashes=9)
     def charges(run: Run) -> str:
+        made = run.step("charge", charge, run)
+        return made  # noqa: RET504 - returned at once it would be stored with the end of the task
+
+    @lw.task("last", crashes=9)
+    def lasts(run: Run) -> str:
         return run.step("charge", charge, run)
 
-    lw.submit((edits if sort == "edit" else charges).bind(), key="the one")
+    lw.submit({"edit": edits, "charge": charges, "last": lasts}[sort].bind(), key="the one")
     lw.work(until_idle=True)
     lw.close()
 

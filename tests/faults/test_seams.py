@@ -70,6 +70,11 @@ def test_a_charge_is_made_once_wherever_its_run_is_killed(tmp_path: Path, sandbo
     check_charges(trials("charge", 6, tmp_path, sandbox), sandbox)
 
 
+@pytest.mark.timeout(240)
+def test_a_charge_in_the_last_step_is_made_once_wherever_its_run_is_killed(tmp_path: Path, sandbox: Sandbox) -> None:
+    check_charges(trials("last", 5, tmp_path, sandbox), sandbox)
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 def test_a_hundred_kills_between_an_edit_and_the_end_of_its_step(tmp_path: Path, sandbox: Sandbox) -> None:

@@ -12,8 +12,8 @@ from longwatch.db.postgres import dialect
 from longwatch.testing.postgres import TEMPLATE, Server
 
 NUMBERED = "select column_name from information_schema.columns where table_schema = 'public' and data_type = 'bigint'"
-COUNTS = {"limit", "most", "amount"}  # numbers that are no column
-WORDED = {"call.add": {"lane"}}  # a lane is a word there, and a rank of tasks
+COUNTS = {"limit", "most", "amount", "stride"}  # numbers that are no column
+WORDED = {"call.add": {"lane"}, "line.grown": {"lane"}}  # a lane is a word there, and a rank of tasks
 
 
 def types_of(statement: str, names: Sequence[str], columns: set[str]) -> list[str]:

@@ -5,21 +5,28 @@ the order of several writers of one call irrelevant: the ledger never goes back 
 """
 
 import threading
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import msgspec
+from msgspec.structs import asdict, replace
 
 from longwatch.admission import keys
 from longwatch.admission.calls import CallRequest
 from longwatch.admission.keys import APART, TOGETHER, Charge
 from longwatch.admission.ledger import COUNTED, NOTHING, Ledger, spent_on
-from longwatch.admission.redis.values import CANONICAL, Known, Move
+from longwatch.admission.redis.values import CANONICAL, Heard, Known, Move
 from longwatch.admission.standing import encode, keep_meters_later
 from longwatch.db.connection import Row, Transaction
 from longwatch.policy.call import moved
 from longwatch.policy.meter import Meter
 from longwatch.policy.scope import purses_of
+from longwatch.store.journal import NewEntry
 
-BATCH = 200  # calls of one transaction
+BATCH = 1_000  # calls of one transaction
+
+Spent = dict[tuple[tuple[str | None, ...], int], tuple[Row, Charge]]
+"""By service, budget, agent and calendar: one of the calls, and what all of them cost."""
 
 
 @dataclass(frozen=True)
@@ -74,36 +81,50 @@ class Book:
         """Bring the ledger to these versions of the calls."""
         rows = {row.id: row for row in tx.all("allotment.several", ids=encode([call.id for call in calls]).decode())}
         adjusts: list[Adjust] = []
-        spent: dict[tuple[tuple[str | None, ...], int], tuple[Row, Charge]] = {}
+        spent: Spent = {}
         tx.count("spend.turn", at_ms=max(call.calendar_ms for call in calls))
         engine = tx.one("allotment.generation")
+        whole = Whole()
         for call in calls:
             row = rows.get(call.id)
-            if row is None:
-                if call.generation and engine is not None and call.generation != engine.generation:
-                    self._unpark(tx, call)
-                row = self._add(tx, call, spent)
+            if row is None and call.generation and engine is not None and call.generation != engine.generation:
+                self._unpark(tx, call)
+            if row is None and not call.who.keyed:
+                self._put(whole, call, APART, spent)
+                continue
+            self._write(tx, whole)  # the journal keeps the order
+            row = row or self._add(tx, call, spent)
             if row is not None and row.version < call.version:
                 self._change(tx, row, call, adjusts)
+        self._write(tx, whole)
         for row, charge in spent.values():
             self._ledger.spend(tx, row, charge)
         keep_meters_later(tx, meters)
         return adjusts
 
-    def _add(
-        self, tx: Transaction, call: Known, spent: dict[tuple[tuple[str | None, ...], int], tuple[Row, Charge]]
-    ) -> Row | None:
-        """Write a new call. None: it is written as it stands. A row: its end is still to be written."""
-        sharing = self._sharing(tx, call)
-        whole = sharing != TOGETHER
-        written = Written.of(call, sharing) if whole else Written.of_open(call, sharing)
-        tx.count("allotment.write", **written.values())
-        self._tell_admitted(tx, call)
-        if not whole:
-            keys.join(tx, request_of(call))
-            return written if call.state != "open" else None
-        self._tell_moves(tx, call)
-        self._tell_heard(tx, written, call.moves)
+    def _add(self, tx: Transaction, call: Known, spent: Spent) -> Row | None:
+        """Write a new call whose key is remembered. None: it is written as it stands. A row: its end is still to be
+        written."""
+        sharing = keys.sharing(keys.used(tx, request_of(call)))
+        whole = Whole()
+        if sharing != TOGETHER:
+            self._put(whole, call, sharing, spent)
+            self._write(tx, whole)
+            return None
+        written = Written.of_open(call, sharing)
+        whole.rows.append(written.values())
+        whole.told.extend(told_admitted(call))
+        self._write(tx, whole)
+        keys.join(tx, request_of(call))
+        return written if call.state != "open" else None
+
+    def _put(self, whole: "Whole", call: Known, sharing: int, spent: Spent) -> None:
+        """To be written as it stands."""
+        written = Written.of(call, sharing)
+        whole.rows.append(written.values())
+        whole.told.extend(told_admitted(call))
+        whole.told.extend(told_move(call, move) for move in call.moves)
+        whole.told.extend(told_heard(call, move.heard) for move in call.moves if move.heard is not None)
         if call.state in COUNTED:
             who = call.who
             place = (who.service, who.budget, who.agent), call.calendar_ms
@@ -111,7 +132,13 @@ class Book:
             told = call.told
             amounts = Charge(before.money + told.money, before.calls + told.calls, before.tokens + told.tokens)
             spent[place] = written.as_open(), amounts
-        return None
+
+    def _write(self, tx: Transaction, whole: "Whole") -> None:
+        if whole.rows:
+            tx.each("allotment.write", whole.rows)
+            self._ledger.journal.append_all(tx, whole.told)
+            whole.rows.clear()
+            whole.told.clear()
 
     def _unpark(self, tx: Transaction, call: Known) -> None:
         """It was admitted before the engine lost its memory, and counts as spent already if it was not written by then."""
@@ -123,9 +150,6 @@ class Book:
             window = {"purse": row.purse, "ends_ms": row.ends_ms, "dimension": row.dimension, "per": row.per}
             tx.count("allotment.park", amount=-back, **window)
             tx.count("allotment.remember", amount=-back, **window)
-
-    def _sharing(self, tx: Transaction, call: Known) -> int:
-        return keys.sharing(keys.used(tx, request_of(call))) if call.who.keyed else APART
 
     def _change(self, tx: Transaction, row: Row, call: Known, adjusts: list[Adjust]) -> None:
         ends = [move for move in call.moves if move.name != "late"]
@@ -155,34 +179,64 @@ class Book:
                 tx, "call.late", call.id, agent=call.who.agent, task=call.who.task, late_ms=late.money
             )
 
-    def _tell_admitted(self, tx: Transaction, call: Known) -> None:
-        who, wait_ms = call.who, max(0, call.slot_us // 1000 - call.admitted_ms)
-        facts = {"service": who.service, "budget": who.budget, "key": who.key, "money": call.hold.money}
-        if who.model:
-            facts["model"] = who.model
-        if who.instead_of:
-            facts["instead_of"] = who.instead_of
-        self._ledger.journal.append(
-            tx, "call.admitted", call.id, agent=who.agent, task=who.task, wait_ms=wait_ms, **facts
-        )
-        self._ledger.tell_degraded(tx, request_of(call))
-
-    def _tell_moves(self, tx: Transaction, call: Known) -> None:
-        who = call.who
-        for move in call.moves:
-            if move.name == "late":
-                self._ledger.journal.append(
-                    tx, "call.late", call.id, agent=who.agent, task=who.task, late_ms=move.money
-                )
-                continue
-            facts = {"money": move.money, "held": call.hold.money, "service": who.service, "budget": who.budget}
-            self._ledger.journal.append(
-                tx, f"call.{move.state}", call.id, agent=who.agent, task=who.task, move=move.name, **facts
-            )
-
     def _tell_heard(self, tx: Transaction, row: Row, moves: Sequence[Move]) -> None:
         for heard in (move.heard for move in moves if move.heard is not None):
             self._ledger.tell_heard(tx, row, heard.word, before=heard.before, state=heard.state)
+
+
+@dataclass(frozen=True)
+class Whole:
+    """Calls that are new to the ledger, and what the journal is told of them: written in one go."""
+
+    rows: list[Mapping[str, str | int | None]] = field(default_factory=list[Mapping[str, str | int | None]])
+    told: list[NewEntry] = field(default_factory=list[NewEntry])
+
+
+def told_admitted(call: Known) -> list[NewEntry]:
+    who = call.who
+    facts: dict[str, object] = {
+        "wait_ms": max(0, call.slot_us // 1000 - call.admitted_ms),
+        "service": who.service,
+        "budget": who.budget,
+        "key": who.key,
+        "money": call.hold.money,
+    }
+    if who.model:
+        facts["model"] = who.model
+    if who.instead_of is None:
+        return [NewEntry("call.admitted", call.id, who.agent, who.task, facts)]
+    facts["instead_of"] = who.instead_of
+    degraded: dict[str, object] = {"from": who.instead_of, "to": who.model, "budget": who.budget, "call": call.id}
+    return [
+        NewEntry("call.admitted", call.id, who.agent, who.task, facts),
+        NewEntry("call.degraded", who.run or call.id, who.agent, who.task, degraded),
+    ]
+
+
+def told_move(call: Known, move: Move) -> NewEntry:
+    who = call.who
+    if move.name == "late":
+        return NewEntry("call.late", call.id, who.agent, who.task, {"late_ms": move.money})
+    facts: dict[str, object] = {
+        "move": move.name,
+        "money": move.money,
+        "held": call.hold.money,
+        "service": who.service,
+        "budget": who.budget,
+    }
+    return NewEntry(f"call.{move.state}", call.id, who.agent, who.task, facts)
+
+
+def told_heard(call: Known, heard: Heard) -> NewEntry:
+    word = heard.word
+    facts: dict[str, object] = {
+        "money": word.money,
+        "by": word.by,
+        "note": word.note,
+        "before": heard.before,
+        "state": heard.state,
+    }
+    return NewEntry("call.reconciled", call.id, call.who.agent, call.who.task, facts)
 
 
 def difference(one: Charge, other: Charge) -> Charge:
@@ -206,8 +260,7 @@ def request_of(call: Known) -> CallRequest:
     )
 
 
-@dataclass(frozen=True)
-class Written:
+class Written(msgspec.Struct, frozen=True, gc=False):
     """The row of a call, before it is one."""
 
     id: str
@@ -260,7 +313,7 @@ class Written:
         )  # fmt: skip
 
     def values(self) -> dict[str, str | int | None]:
-        return dict(vars(self))
+        return asdict(self)
 
     def as_open(self) -> "Written":
         return replace(self, state="open")

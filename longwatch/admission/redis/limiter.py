@@ -1,114 +1,49 @@
 """The limiter over Redis: the same methods as the state's own, each one decision of the script."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable
 
 from longwatch.admission import keys, refusals
 from longwatch.admission.calls import (
     HOLD_MS,
     Admitted,
     CallRequest,
-    Word,
     check,
-    check_amount,
-    check_weights,
     whole_ms,
 )
-from longwatch.admission.ledger import tokens_known
-from longwatch.admission.limiter import PAGE, Limiter, held_up, no_such_call, scope_asked
+from longwatch.admission.in_force import InForce
+from longwatch.admission.limiter import PAGE, held_up, scope_asked
 from longwatch.admission.listing import Standings, standings, with_known
-from longwatch.admission.redis.book import Book
-from longwatch.admission.redis.link import Link, unless_away
-from longwatch.admission.redis.memory import Memory, forgot, undecided
-from longwatch.admission.redis.records import Records
+from longwatch.admission.redis.calls import CallsInRedis
+from longwatch.admission.redis.link import unless_away
+from longwatch.admission.redis.memory import undecided
 from longwatch.admission.redis.values import (
     Caps,
-    Heard,
     Known,
-    Move,
     Said,
     admitted_of,
     asked_of,
     caps_at,
-    gauge,
     is_heavy,
     is_keyed,
     known,
     later,
-    listed,
     meters_of,
     said_of,
     spent,
     text,
 )
 from longwatch.admission.standing import Prepared
-from longwatch.db.connection import Clock, Database
-from longwatch.errors import ConfigError, LongwatchError
-from longwatch.policy.admission import HORIZON_US, Later, Shut, Spent, TooHeavy
-from longwatch.policy.call import MOVES, Reconciling, burial, reconciling
-from longwatch.policy.limits import DIMENSIONS, Limits
-from longwatch.policy.meter import Meter
-from longwatch.policy.window import PARTED_MS
-from longwatch.store.journal import Journal
+from longwatch.errors import LongwatchError
+from longwatch.policy.admission import Later, Shut, Spent, TooHeavy
+from longwatch.policy.call import burial
+from longwatch.policy.limits import DIMENSIONS
 
-LOOSE_MS = 30_000  # an ended call that its process has not written down by then is anybody's to write
 REMEMBERED = 4_096  # ids of calls of this process that may be asked for again
 ROUNDS = 12  # of what Redis has to be told before it can answer one question
 
 
-class RedisLimiter(Limiter):
+class RedisLimiter(CallsInRedis):
     """Admission decided in Redis, written down in `database`. Safe in threads."""
-
-    def __init__(
-        self,
-        database: Database,
-        journal: Journal,
-        limits: Limits,
-        *,
-        link: Link,
-        clock: Clock,
-        new_token: Callable[[], str],
-        rules: int = 0,
-        given: bool = False,
-    ) -> None:
-        """clock: of the machine. given: decide by it, not by the server's."""
-        super().__init__(database, journal, limits, rules=rules)
-        self.link = link
-        self._clock, self._given = clock, given
-        self._records = Records(database, Book(self._ledger), self._run, lambda: self.pending())
-        self._memory = Memory(database, journal, link, new_token, self._now)
-        self._recent: dict[str, Known] = {}  # calls of this process, as they were admitted
-        link.greet = self._memory.greet
-        with database.read() as tx:
-            row = tx.one("spend.calendar")
-        self._calendar_ms = 0 if row is None else int(row.at_ms)
-        self._caps: dict[int, tuple[Prepared, Caps]] = {}
-
-    def adopt(self, limits: Limits, rules: int) -> None:
-        super().adopt(limits, rules)
-        self._caps = {}
-
-    # -- asking ------------------------------------------------------------------------------------------------------------
-
-    def _fleet_ms(self) -> int:
-        return self._clock.steady_ms() + self.database.offset_ms
-
-    def _now(self) -> Said:
-        steady_ms = self._fleet_ms()
-        if not self._given:
-            return {"steady": steady_ms, "parted": PARTED_MS}
-        return {"steady": steady_ms, "parted": PARTED_MS, "now": steady_ms * 1000, "wall": self._clock.wall_ms()}
-
-    def _run(self, operation: str, arguments: Said) -> tuple[str, Said, int]:
-        """(kind, answer, what the engine's clock needs added to read as the fleet's). Errors: StoreUnavailable."""
-        for _ in range(3):
-            if not self._memory.generation:
-                self.link.renew()
-            said = self.link.run(operation, self._now() | {"gen": self._memory.generation} | arguments)
-            kind = text(said["k"])
-            if kind != "lost":
-                return kind, said, 0 if self._given else (self._fleet_ms() + 1) * 1000 - said["now"]
-            self._memory.generation = ""
-        raise forgot(self.link)
 
     # -- in ----------------------------------------------------------------------------------------------------------------
 
@@ -119,7 +54,7 @@ class RedisLimiter(Limiter):
         refused = self._forgotten(prepared, request) if is_keyed(prepared, request) else None
         if request.id in self._recent and (before := self._before(request, refused)) is not None:
             return before
-        answer = refused or self._decided(request)
+        answer = refused or self._usual(force, prepared, request) or self._decided(request)
         if isinstance(answer, Later) and answer.reason != "rate" and self.expire():
             answer = self._decided(request)
         if held_up(answer) and self._refresh(force):
@@ -127,6 +62,12 @@ class RedisLimiter(Limiter):
         if isinstance(answer, Admitted | Later):
             return answer
         raise self._refusal(answer, self._clock.wall_ms())
+
+    def _usual(self, force: InForce, prepared: Prepared, request: CallRequest) -> Admitted | None:
+        """Of a call that nothing but rates limits, where its slot is near."""
+        known = request.id in self._recent or not self._memory.generation
+        call = None if known else self._rates.admit(force, prepared, request, self._memory.generation)
+        return None if call is None else self._remember(call, at_once=False)
 
     def _before(self, request: CallRequest, refused: LongwatchError | None) -> Admitted | None:
         """The answer of a call that was admitted before, and may have ended."""
@@ -197,122 +138,18 @@ class RedisLimiter(Limiter):
 
     def _admitted(self, request: CallRequest, prepared: Prepared, said: Said, shift_us: int) -> Admitted:
         call = admitted_of(prepared, request, said, shift_us, generation=self._memory.generation)
+        at_once = call.who.keyed or request.once or is_heavy(prepared, request.weights)
+        return self._remember(call, at_once=at_once, durable=request.once)
+
+    def _remember(self, call: Known, *, at_once: bool, durable: bool = False) -> Admitted:
         if len(self._recent) >= REMEMBERED:
-            self._recent.pop(next(iter(self._recent)), None)
-        self._recent[request.id] = call
-        if call.who.keyed or request.once or is_heavy(prepared, request.weights):
-            self._records.write(call, durable=request.once)
+            self._recent.popitem(last=False)
+        self._recent[call.id] = call
+        if at_once:
+            self._records.write(call, durable=durable)
         else:
             self._records.keep(call)
-        return Admitted(request.id, request.key, whole_ms(call.slot_us), call.hold.money, call.hold.tokens)
-
-    def reslot(self, call: str, *, owner: str) -> Admitted:
-        kept = self._kept(call, owner)
-        gauges = [gauge(each) for each in self._prepared(kept).scope.gauges]
-        said, shift_us = self._on("reslot", call, owner, {"gauges": gauges, "horizon": HORIZON_US})
-        moved = known(call, said["c"], shift_us, Move("late", "open", said["late"]))
-        self._records.write(moved, durable=False)
-        return Admitted(call, moved.who.key, whole_ms(moved.slot_us), moved.hold.money, moved.hold.tokens)
-
-    # -- out ---------------------------------------------------------------------------------------------------------------
-
-    def settle(
-        self,
-        call: str,
-        *,
-        owner: str,
-        money: int | None = None,
-        tokens: int | None = None,
-        used: Mapping[str, int] | None = None,
-    ) -> None:
-        check_weights({dimension: units for dimension, units in (used or {}).items() if units})
-        kept = self._kept(call, owner)
-        for what, amount in (("money", money), ("tokens", tokens)):
-            if amount is not None:
-                check_amount(what, amount)
-        self._end(kept, "settle", owner, {"money": money, "tokens": tokens}, used or {})
-
-    def release(self, call: str, *, owner: str) -> None:
-        self._end(self._kept(call, owner), "release", owner, {}, dict.fromkeys(DIMENSIONS, 0))
-
-    def unknown(self, call: str, *, owner: str) -> None:
-        self._end(self._kept(call, owner), "lose", owner, {}, {})
-
-    def reconcile(self, call: str, word: Word) -> Reconciling:
-        check_amount("money", word.money or 0)
-        self._records.flush()
-        with self.database.read() as tx:
-            row = tx.one("call.doubt", id=call)
-        if row is None:
-            raise no_such_call(call)
-        move = reconciling(row.state, row.told_money, word.money, correct=word.correct)
-        if move in MOVES:
-            used: dict[str, int] = dict.fromkeys(DIMENSIONS, 0) if move == "reconcile_unsent" else {}
-            what, heard = {"money": word.money, "tokens": tokens_known(row)}, Heard(word, row.told_money, row.state)
-            self._end(known(call, said_of(row, 0), 0), move, None, what, used, heard=heard)
-            self._records.flush(durable=True)
-        return move
-
-    def _end(
-        self, kept: Known, move: str, owner: str | None, what: Said, used: Mapping[str, int], heard: Heard | None = None
-    ) -> bool:
-        """Whether the call has changed. Errors: NotFound; ConfigError where the table of moves has no such move."""
-        prepared = self._prepared(kept)
-        gauges = [gauge(each, used=used[each.dimension]) for each in prepared.scope.gauges if each.dimension in used]
-        arguments = {"move": move, "moves": MOVES[move], "gauges": gauges, "loose": LOOSE_MS, "horizon": HORIZON_US}
-        said, shift_us = self._on("end", kept.id, owner, arguments | what)
-        if text(said["k"]) == "refused":
-            raise ConfigError(f"{kept.id} is {text(said['s'])}: it cannot be changed by {move} any more")
-        if text(said["k"]) == "same":
-            return False
-        ended = known(kept.id, said["c"], shift_us, Move(move, text(said["c"]["s"]), said["c"]["ch"][0], heard))
-        if ended.who.keyed:
-            self._records.write(ended, durable=False)
-        else:
-            self._records.keep(ended)
-        return True
-
-    def _on(self, operation: str, call: str, owner: str | None, arguments: Said) -> tuple[Said, int]:
-        """An operation on one call, which the ledger may have to bring back. Errors: NotFound."""
-        for _ in range(3):
-            kind, said, shift_us = self._run(operation, {"id": call, "owner": owner, "loose": LOOSE_MS} | arguments)
-            if kind != "missing":
-                return said, shift_us
-            if said["known"]:
-                break
-            self._bring_back(call, owner)
-        raise no_such_call(call)
-
-    def _bring_back(self, call: str, owner: str | None) -> None:
-        self._records.flush()
-        with self.database.read() as tx:
-            row = tx.one("allotment.by_id", id=call)
-            if row is None or (owner is not None and row.owner != owner):
-                raise no_such_call(call)
-            shift_us = self._memory.shift_us(tx, self.link.run("state", self._now())["now"])
-        self._run("load", {"id": call, "c": said_of(row, shift_us), "loose": LOOSE_MS})
-
-    def _kept(self, call: str, owner: str) -> Known:
-        """Whose call it is and what it is of: as this process knows it, or else the ledger. Errors: NotFound."""
-        if (found := self._recent.get(call) or self._records.book.find(call)) is None:
-            self._records.flush()
-            with self.database.read() as tx:
-                row = tx.one("allotment.by_id", id=call)
-            found = None if row is None else known(call, said_of(row, 0), 0)
-        if found is None:
-            found = next((each for each in self._listed({"owner": owner, "ended": True}) if each.id == call), None)
-        if found is None or found.owner != owner:
-            raise no_such_call(call)
-        return found
-
-    def _slow(self, gates: dict[str, Meter], slowed: dict[str, int]) -> None:
-        """Errors: StoreUnavailable; what is told then has to be told again."""
-        now_ms = self._fleet_ms()
-        meters = {name: [found.free_us, 0, found.total] for name, found in gates.items()}
-        self._run("bar", {"meters": meters, "slowed": slowed, "fleet": now_ms * 1000})
-
-    def _prepared(self, call: Known) -> Prepared:
-        return self._scope_of_row(call.who_row())
+        return Admitted(call.id, call.who.key, whole_ms(call.slot_us), call.hold.money, call.hold.tokens)
 
     # -- looking after calls ---------------------------------------------------------------------------------------------
 
@@ -363,10 +200,6 @@ class RedisLimiter(Limiter):
             self._records.keep(call)
         self._records.flush()
         return len(calls)
-
-    def _listed(self, which: Said) -> list[Known]:
-        _, said, shift_us = self._run("list", which)
-        return [listed(each, shift_us) for each in said["calls"] or () if each.get("c")]
 
     def announce(self) -> None:
         self._run("rules", {"rules": self.rules})

@@ -10,6 +10,8 @@ says that the keys have moved on.
 
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 import hashlib
+import socket
+import struct
 import threading
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
@@ -27,11 +29,12 @@ from longwatch.errors import ConfigError, StoreUnavailable
 
 TIMEOUT_S = 2.0  # to connect, and for an answer: half of what it may take to be told that nobody is there
 OLDEST = (6, 2)
-KEYS = ("state", "meters", "calls", "due", "loose", "purses")
+KEYS = ("book", "calls", "due", "loose")
 SCRIPT = files("longwatch.admission.redis").joinpath("script.lua").read_bytes()
 IDLE = 64  # connections kept
 GONE = (exceptions.ConnectionError, exceptions.TimeoutError, OSError)
 ELSEWHERE = (exceptions.MovedError, exceptions.AskError, exceptions.TryAgainError, exceptions.ClusterDownError)
+RECEIVED, LINE = 1_024, b"\r\n"
 MOVES = 4  # how often one is sent on before it is told that nobody knows
 encode = msgspec.msgpack.Encoder().encode
 decode = msgspec.msgpack.Decoder(dict[str, Any]).decode
@@ -53,19 +56,20 @@ class Link:
         except ValueError as error:
             hint = "Write redis://:PASSWORD@HOST:PORT/NUMBER, rediss://... or redis:///path/to/socket."
             raise ConfigError(f"the address of the admission engine cannot be read: {error}", hint=hint) from error
+        self._timeout_s = timeout_s
         self.place = _place(self._pool.connection_kwargs)
         self.greet: Callable[[str], None] = lambda run: None
         self.script = script
         digest = hashlib.sha1(script, usedforsecurity=False).hexdigest()
         self._names = [f"{{longwatch:{tag}}}:{name}" for name in KEYS]
-        self._head = _packed("EVALSHA", digest, str(len(self._names)), *self._names)
+        self._head = packed("EVALSHA", digest, str(len(self._names)), *self._names)
         self._idle: list[Any] = []
         self._guard, self._local = threading.Lock(), threading.local()
         self.version = ""
 
     def run(self, operation: str, arguments: Mapping[str, object]) -> dict[str, Any]:
         """One operation of the script. Errors: StoreUnavailable, of which `waits` says that it may soon be back."""
-        words = b"*%d\r\n" % (len(KEYS) + 5) + self._head + _packed(operation) + _packed(encode(arguments))
+        words = self.begin(operation, 1) + packed(encode(arguments))
         pinned = self._pinned()
         if pinned is not None:
             return self._run_on(pinned, words)
@@ -79,6 +83,47 @@ class Link:
                 raise self.away(error) from error
         connection = self.connected()
         return self._used(connection, self._run_on(connection, words))
+
+    def begin(self, operation: str, words: int) -> bytes:
+        """How an operation of the script begins to be asked for, with so many words behind its name."""
+        return b"*%d\r\n" % (len(KEYS) + 4 + words) + self._head + packed(operation)
+
+    def state(self) -> bytes:
+        """The state, packed as it is kept. Errors: StoreUnavailable."""
+        with self.pin():
+            connection = self._pinned()
+            try:
+                connection.send_command("HGET", self._names[0], "")
+                return connection.read_response(disable_decoding=True) or b""
+            except (*GONE, exceptions.RedisError) as error:
+                connection.disconnect()
+                raise self.away(error) from error
+
+    def numbers(self, words: bytes) -> list[int] | None:
+        """What a script answers that is asked in plain words and answers in numbers; None: `run` may be told why not.
+
+        Asked on the bare socket of a connection that was used before: no driver reads the answer.
+        """
+        connection = None if self._pinned() is not None else self._idle_one()
+        if connection is None:
+            return None
+        try:
+            wire = connection._sock
+            wire.sendall(words)
+            lines = wire.recv(RECEIVED).split(LINE)
+            while not _is_whole(lines):
+                lines = (LINE.join(lines) + _more(wire)).split(LINE)
+        except GONE:
+            connection.disconnect()
+            self._drop_all()
+            return None
+        except BaseException:
+            connection.disconnect()
+            raise
+        self._used(connection, {})
+        if len(lines) == 2:
+            return None if lines[0].startswith(b"-") else [int(lines[0][1:])]
+        return [int(line[1:]) for line in lines[1:-1]]
 
     def _run_on(self, connection: Any, words: bytes) -> dict[str, Any]:
         try:
@@ -139,6 +184,7 @@ class Link:
         connection: Any = self._pool.make_connection()
         try:
             connection.connect()
+            _bare(connection._sock, self._timeout_s)
             run = self._check(connection)
             with self.pin(connection):
                 self.greet(run)
@@ -264,9 +310,31 @@ def _place(address: Mapping[str, Any]) -> str:
     return f"{address.get('host', 'localhost')}:{address.get('port', 6379)}"
 
 
-def _packed(*words: str | bytes) -> bytes:
+def packed(*words: str | bytes) -> bytes:
     said = [word.encode() if isinstance(word, str) else word for word in words]
     return b"".join([b"$%d\r\n%b\r\n" % (len(word), word) for word in said])
+
+
+def _is_whole(lines: list[bytes]) -> bool:
+    """Whether this is all of an error, a number, or a list of numbers. Behind a whole line stands an empty one."""
+    first = lines[0]
+    return not lines[-1] and len(lines) > 1 and (not first.startswith(b"*") or len(lines) == int(first[1:]) + 2)
+
+
+def _more(wire: socket.socket) -> bytes:
+    """Errors: ConnectionError at its end."""
+    if said := wire.recv(RECEIVED):
+        return said
+    raise ConnectionError("the connection was closed")
+
+
+def _bare(wire: socket.socket, timeout_s: float) -> None:
+    """The kernel keeps the time of a plain socket, and nothing has to be asked before every send and receive."""
+    if type(wire) is socket.socket:
+        parts = struct.pack("ll", int(timeout_s), int(timeout_s % 1 * 1_000_000))
+        wire.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, parts)
+        wire.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, parts)
+        wire.settimeout(None)
 
 
 def _facts(info: bytes) -> dict[str, str]:

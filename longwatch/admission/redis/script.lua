@@ -1,20 +1,81 @@
 -- One decision of admission, or one move of a call, as policy.admission, policy.meter and policy.budget say it.
 --
 -- KEYS, all of one hash slot:
---   1 state    packed {gen, run, ready, opens, born, rules, cal, last, seq}
---   2 meters   by name: packed {free, last, total}, microseconds of this server's clock
---   3 calls    by id: packed; open calls, and ended ones that the ledger does not have yet
---   4 due      open calls by the instant from which they are unknown
---   5 loose    ended calls by the instant from which anybody may write them down
---   6 purses   by name: packed {open = calls, w = {window = {from, to, spent, held, places, ceiling}}}
+--   1 book     what is looked at together:
+--      ''      the state, packed {gen, run, ready, opens, born, rules, cal}
+--      '#'     packed one after the other: the last instant that anything was decided at, how many calls were, and when the
+--              first of those that are not among the due yet is; 0: all are
+--      meters  by name: packed one after the other, free, last and total, microseconds of this server's clock
+--      purses  by a NUL and their name: packed {open = calls, w = {window = {from, to, spent, held, places, ceiling, dimension}}}; only
+--              those with windows, and those of services with a concurrency, whose calls are counted
+--   2 calls    by id: packed; open calls, and ended ones that the ledger does not have yet
+--   3 due      open calls by the instant from which they are unknown; usual calls (`rates`) once that is near, or they beat
+--   4 loose    ended calls by the instant from which anybody may write them down
 -- ARGV: 1 the operation, 2 its packed arguments. The answer is packed: {k = kind, now = microseconds, ...}.
+-- But for "rates", which nearly every call of a fleet without budgets is: it comes in plain words and goes in numbers.
 --
 -- Numbers are doubles: whole up to 2^53. A rate is given as the fraction p / q of microseconds per unit, in lowest terms.
 
+-- A call that nothing but rates limits gets its slot, if everything is as its caller believes: the state is the one he
+-- knows, the calendar has not moved, no purse has windows or counts, and the slot is near. Else nothing happens, and he asks
+-- in the ordinary way.
+--   2 id  3 now, or empty  4 the latest slot, from now on  5 what the call is of, packed
+--   6 the state, packed  7 when the calendar moves  8 the hold, ms  9 how the call begins, packed  10 how many meters, and 2
+--   names: '', '#', of the meters; of the purses. Then for each meter: what its burst leaves free, what the call takes,
+--   where it begins when it was forgotten, its weight, and how its weight is told of the call, packed
+-- The answer: now, the slot, and each meter's total; 0 when it does not fit, 1 when the caller knows another state.
+local function rates()
+  local ARGV, call, max, pack, unpacked = ARGV, redis.call, math.max, cmsgpack.pack, cmsgpack.unpack
+  local meters = tonumber(ARGV[10])
+  local figures = #ARGV - 5 * meters + 10
+  local found = call('HMGET', KEYS[1], unpack(ARGV, 11, figures))
+  if found[1] ~= ARGV[6] then return 1 end
+  local now = tonumber(ARGV[3])
+  if not now then
+    local time = call('TIME')
+    now = time[1] * 1000000 + time[2]
+  end
+  if now >= tonumber(ARGV[7]) then return 1 end
+  local last, seq, first = unpacked(found[2])
+  if now < last then return 0 end
+  for place = meters + 1, #found do if found[place] then return 0 end end
+  local slot, stood = now, {}
+  for place = 3, meters do
+    local at = figures + 5 * place - 15
+    local free, before, total, forgot = 0, 0, 0, true
+    if found[place] then free, before, total, forgot = unpacked(found[place]) end
+    if forgot then free = max(free, tonumber(ARGV[at + 3])) end
+    stood[place], slot = {free, before, total}, max(slot, free - ARGV[at + 1])
+  end
+  if slot > now + ARGV[4] then return 0 end
+  local ms = (now - now % 1000) / 1000
+  local due = ms + ARGV[8]
+  seq = seq + 1
+  local kept = ARGV[9] .. ARGV[5] .. pack('sl', slot, 'at', ms, 'un', due, 'sq', seq, 'w')
+  local words, answer = {'#', pack(now, seq, first > 0 and first or due)}, {now, slot}
+  for place = 3, meters do
+    local at = figures + 5 * place - 15
+    if ARGV[at + 4] ~= '0' then
+      local free, before, total = unpack(stood[place])
+      total = total + ARGV[at + 4]
+      kept = kept .. ARGV[at + 5] .. pack(total)
+      words[#words + 1] = ARGV[10 + place]
+      words[#words + 1] = pack(max(free, slot) + ARGV[at + 2], max(before, slot), total)
+      answer[#answer + 1] = total
+    end
+  end
+  if call('HSETNX', KEYS[2], ARGV[2], kept) == 0 then return 0 end
+  call('HSET', KEYS[1], unpack(words))
+  return answer
+end
+if ARGV[1] == 'rates' then return rates() end
+
 local op, a = ARGV[1], cmsgpack.unpack(ARGV[2])
 local floor, ceil, max, min = math.floor, math.ceil, math.max, math.min
-local st = redis.call('GET', KEYS[1])
+local st, last, seq, first = redis.call('HGET', KEYS[1], ''), 0, 0, 0
 st = st and cmsgpack.unpack(st)
+local clock = redis.call('HGET', KEYS[1], '#')
+if clock then last, seq, first = cmsgpack.unpack(clock) end
 
 local now = a.now
 if not now then
@@ -22,7 +83,7 @@ if not now then
   now = time[1] * 1000000 + time[2]
 end
 local wall_ms = a.wall or floor(now / 1000)
-if st and st.last > now and not a.now then now = st.last end
+if last > now and not a.now then now = last end
 
 local function say(kind, answer)
   answer = answer or {}
@@ -30,16 +91,18 @@ local function say(kind, answer)
   return cmsgpack.pack(answer)
 end
 
+local function keep_clock() redis.call('HSET', KEYS[1], '#', cmsgpack.pack(max(now, last), seq, first)) end
 local function keep_state()
-  st.last = now
-  redis.call('SET', KEYS[1], cmsgpack.pack(st))
+  redis.call('HSET', KEYS[1], '', cmsgpack.pack(st))
+  keep_clock()
 end
 
 if op == 'state' then return say('state', {st = st or nil}) end
 if op == 'found' then
-  for place = 2, 6 do redis.call('DEL', KEYS[place]) end
+  for place = 1, 4 do redis.call('DEL', KEYS[place]) end
   st = {gen = a.gen, run = a.run, ready = false, opens = now + a.grace, born = a.fresh and 0 or now, rules = a.rules,
-        cal = a.cal, seq = 0}
+        cal = a.cal}
+  last, seq, first = 0, 0, 0
   keep_state()
   return say('ok')
 end
@@ -58,43 +121,64 @@ end
 -- a meter that was forgotten, or is only known from the ledger (a fourth field), begins spent: behind every slot that
 -- may have been given before
 local function meter_of(gauge)
-  local found = redis.call('HGET', KEYS[2], gauge.n)
-  local meter = found and cmsgpack.unpack(found) or {0, 0, 0, 1}
+  local found = redis.call('HGET', KEYS[1], gauge.n)
+  local meter = found and {cmsgpack.unpack(found)} or {0, 0, 0, 1}
   if meter[4] and st.born > 0 then meter[1] = max(meter[1], st.born + a.horizon + span(gauge.b, gauge.p, gauge.q)) end
   meter[4] = nil
   return meter
 end
-local function keep_meter(name, meter) redis.call('HSET', KEYS[2], name, cmsgpack.pack(meter)) end
+local function keep_meter(name, meter) redis.call('HSET', KEYS[1], name, cmsgpack.pack(unpack(meter))) end
 
 local function call_of(id)
-  local found = redis.call('HGET', KEYS[3], id)
+  local found = redis.call('HGET', KEYS[2], id)
   return found and cmsgpack.unpack(found)
 end
-local function keep_call(id, c) redis.call('HSET', KEYS[3], id, cmsgpack.pack(c)) end
+local function keep_call(id, c) redis.call('HSET', KEYS[2], id, cmsgpack.pack(c)) end
 
 local function purses_of(names)
-  local found = redis.call('HMGET', KEYS[6], unpack(names))
+  local fields = {}
+  for place, name in ipairs(names) do fields[place] = '\0' .. name end
+  local found = redis.call('HMGET', KEYS[1], unpack(fields))
   local purses = {}
   for place, name in ipairs(names) do
-    purses[name] = found[place] and cmsgpack.unpack(found[place]) or {open = 0, w = {}}
+    purses[name] = found[place] and cmsgpack.unpack(found[place]) or {w = {}, absent = true}
   end
   return purses
+end
+
+local function keep_purse(name, purse)
+  if purse.absent then return end
+  if purse.open or next(purse.w) then
+    redis.call('HSET', KEYS[1], '\0' .. name, cmsgpack.pack(purse))
+  else
+    redis.call('HDEL', KEYS[1], '\0' .. name)
+  end
+end
+
+-- open calls of a service, which has a concurrency since its calls were last looked at
+local function count_open(name, purse)
+  purse.open, purse.absent = 0, nil
+  local all = redis.call('HVALS', KEYS[2])
+  for place = 1, #all do
+    local c = cmsgpack.unpack(all[place])
+    if c.s == 'open' and c.ps[#c.ps] == name then purse.open = purse.open + 1 end
+  end
+  keep_purse(name, purse)
 end
 
 -- add to every window of the purses that holds the instant; windows that are over are dropped
 local function charge(names, purses, cal, spent, held, places)
   for place, name in ipairs(names) do
-    local purse, kept = purses[name], place == #names
+    local purse = purses[name]
     for key, w in pairs(purse.w) do
-      kept = true
       if w[2] <= st.cal then
         purse.w[key] = nil
       elseif w[1] <= cal and cal < w[2] then
         w[3], w[4], w[5] = w[3] + spent[w[7]], w[4] + held[w[7]], w[5] + places
       end
     end
-    if place == #names then purse.open = purse.open + places end
-    if kept then redis.call('HSET', KEYS[6], name, cmsgpack.pack(purse)) end
+    if place == #names and purse.open then purse.open = purse.open + places end
+    keep_purse(name, purse)
   end
 end
 
@@ -201,6 +285,12 @@ local function admit()
     if gauge.w > gauge.most then return say('heavy', {name = gauge.n, w = gauge.w, most = gauge.most}) end
   end
   if absent then return say('open', {cal = st.cal}) end
+  local service = a.ps[#a.ps]
+  if not a.most then
+    purses[service].open = nil
+  elseif not purses[service].open then
+    count_open(service, purses[service])
+  end
   local answer, low = decide_purses(purses)
   if answer then return answer end
   local found = {}
@@ -215,15 +305,15 @@ local function admit()
   if a.dry then return say('dry') end
   if a.rules ~= st.rules then return say('rules', {rules = st.rules}) end
   if #low > 0 then return say('raise', {low = low, cal = st.cal}) end
-  st.seq = st.seq + 1
+  seq = seq + 1
   local at = floor(now / 1000)
-  c = {s = 'open', o = a.owner, v = 1, sl = slot, at = at, cal = st.cal, un = at + a.hold, sq = st.seq,
+  c = {s = 'open', o = a.owner, v = 1, sl = slot, at = at, cal = st.cal, un = at + a.hold, sq = seq,
        h = a.h, ch = a.h, w = {}, ps = a.ps, row = a.row}
   reserve(a.gauges, found, slot, c.w)
   charge(a.ps, purses, c.cal, NONE, c.h, 1)
   keep_call(a.id, c)
-  redis.call('ZADD', KEYS[4], c.un * 1000 + c.sq % 1000, a.id)
-  keep_state()
+  redis.call('ZADD', KEYS[3], c.un * 1000 + c.sq % 1000, a.id)
+  keep_clock()
   return admitted(c, false)
 end
 
@@ -246,8 +336,8 @@ local function finish()
   charge(c.ps, purses_of(c.ps), c.cal, spent, was_open and less(NONE, c.h) or NONE, was_open and -1 or 0)
   c.s, c.ch, c.v, c.en = to, told, c.v + 1, floor(now / 1000)
   keep_call(a.id, c)
-  redis.call('ZREM', KEYS[4], a.id)
-  redis.call('ZADD', KEYS[5], floor(now / 1000) + a.loose, a.id)
+  redis.call('ZREM', KEYS[3], a.id)
+  redis.call('ZADD', KEYS[4], floor(now / 1000) + a.loose, a.id)
   return say('ended', {c = c})
 end
 
@@ -264,29 +354,43 @@ local function reslot()
   reserve(a.gauges, found, c.sl, c.w)
   c.v = c.v + 1
   keep_call(a.id, c)
-  if c.s ~= 'open' then redis.call('ZADD', KEYS[5], floor(now / 1000) + a.loose, a.id) end
+  if c.s ~= 'open' then redis.call('ZADD', KEYS[4], floor(now / 1000) + a.loose, a.id) end
   return say('moved', {c = c, late = late})
 end
 
 local function beat()
-  local beaten, all = 0, redis.call('HGETALL', KEYS[3])
+  local beaten, all = 0, redis.call('HGETALL', KEYS[2])
   for place = 1, #all, 2 do
     local c = cmsgpack.unpack(all[place + 1])
     if c.s == 'open' and c.o == a.owner then
       c.un = max(c.un, floor(now / 1000) + a.hold)
       keep_call(all[place], c)
-      redis.call('ZADD', KEYS[4], c.un * 1000 + c.sq % 1000, all[place])
+      redis.call('ZADD', KEYS[3], c.un * 1000 + c.sq % 1000, all[place])
       beaten = beaten + 1
     end
   end
   return say('ok', {n = beaten})
 end
 
+local function due_at(id, c) redis.call('ZADD', KEYS[3], c.un * 1000 + c.sq % 1000, id) end
+
+-- usual calls are not put among the due before the first of them is
+local function find_due()
+  if first == 0 or first > floor(now / 1000) then return end
+  local all = redis.call('HGETALL', KEYS[2])
+  for place = 1, #all, 2 do
+    local c = cmsgpack.unpack(all[place + 1])
+    if c.s == 'open' then due_at(all[place], c) end
+  end
+  first = 0
+  keep_clock()
+end
+
 -- calls to look after: those of an owner, those whose hold has run out, those that nobody has written down
 local function listed()
   local calls, ids = {}, nil
   if a.owner then
-    local all = redis.call('HGETALL', KEYS[3])
+    local all = redis.call('HGETALL', KEYS[2])
     for place = 1, #all, 2 do
       local c = cmsgpack.unpack(all[place + 1])
       if c.o == a.owner and (c.s == 'open' or a.ended) then calls[#calls + 1] = {id = all[place], c = c} end
@@ -295,9 +399,10 @@ local function listed()
     return say('calls', {calls = calls})
   end
   if a.which == 'due' then
-    ids = redis.call('ZRANGEBYSCORE', KEYS[4], 0, floor(now / 1000) * 1000 + 999, 'LIMIT', 0, a.limit)
+    find_due()
+    ids = redis.call('ZRANGEBYSCORE', KEYS[3], 0, floor(now / 1000) * 1000 + 999, 'LIMIT', 0, a.limit)
   else
-    ids = redis.call('ZRANGEBYSCORE', KEYS[5], 0, floor(now / 1000), 'LIMIT', 0, a.limit)
+    ids = redis.call('ZRANGEBYSCORE', KEYS[4], 0, floor(now / 1000), 'LIMIT', 0, a.limit)
   end
   for place, id in ipairs(ids) do calls[place] = {id = id, c = call_of(id)} end
   return say('calls', {calls = calls})
@@ -310,11 +415,11 @@ local function recorded()
     local c, version, told = call_of(id), kept[1], kept[2]
     if c and c.s == 'open' and c.v < version then
       charge(c.ps, purses_of(c.ps), c.cal, told, less(NONE, c.h), -1)
-      redis.call('HDEL', KEYS[3], id)
-      redis.call('ZREM', KEYS[4], id)
+      redis.call('HDEL', KEYS[2], id)
+      redis.call('ZREM', KEYS[3], id)
     elseif c and c.v == version and c.s ~= 'open' then
-      redis.call('HDEL', KEYS[3], id)
-      redis.call('ZREM', KEYS[5], id)
+      redis.call('HDEL', KEYS[2], id)
+      redis.call('ZREM', KEYS[4], id)
     end
   end
   return say('ok')
@@ -325,10 +430,10 @@ local function load()
   if not call_of(a.id) then
     keep_call(a.id, a.c)
     if a.c.s == 'open' then
-      redis.call('ZADD', KEYS[4], a.c.un * 1000 + a.c.sq % 1000, a.id)
+      redis.call('ZADD', KEYS[3], a.c.un * 1000 + a.c.sq % 1000, a.id)
       charge(a.c.ps, purses_of(a.c.ps), a.c.cal, NONE, a.c.h, 1)
     else
-      redis.call('ZADD', KEYS[5], floor(now / 1000) + a.loose, a.id)
+      redis.call('ZADD', KEYS[4], floor(now / 1000) + a.loose, a.id)
     end
   end
   return say('ok')
@@ -337,12 +442,12 @@ end
 -- the calls and meters that the ledger knows of: from here on calls are admitted
 local function fill()
   if st.ready then return say('ok') end
-  for name, meter in pairs(a.meters) do redis.call('HSET', KEYS[2], name, cmsgpack.pack(meter)) end
+  for name, meter in pairs(a.meters) do keep_meter(name, meter) end
   for _, call in ipairs(a.calls) do
-    st.seq = st.seq + 1
-    call.c.sq = st.seq
+    seq = seq + 1
+    call.c.sq = seq
     keep_call(call.id, call.c)
-    redis.call('ZADD', KEYS[4], call.c.un * 1000 + call.c.sq % 1000, call.id)
+    redis.call('ZADD', KEYS[3], call.c.un * 1000 + call.c.sq % 1000, call.id)
     charge(call.c.ps, purses_of(call.c.ps), call.c.cal, NONE, call.c.h, 1)
   end
   st.ready = true
@@ -353,7 +458,7 @@ end
 -- windows begin, or are looked at for the first time: with what the ledger has spent in them (a.known: its view of the
 -- calls that are here) and what these calls hold and cost beside it
 local function open()
-  local all = redis.call('HGETALL', KEYS[3])
+  local all = redis.call('HGETALL', KEYS[2])
   for _, wanted in ipairs(a.windows) do
     local purse = purses_of({wanted.n})[wanted.n]
     if not purse.w[wanted.w] then
@@ -368,8 +473,8 @@ local function open()
           if counted(c.s) then w[3] = w[3] + c.ch[w[7]] end
         end
       end
-      purse.w[wanted.w] = w
-      redis.call('HSET', KEYS[6], wanted.n, cmsgpack.pack(purse))
+      purse.w[wanted.w], purse.absent = w, nil
+      keep_purse(wanted.n, purse)
     end
   end
   return say('ok')
@@ -381,18 +486,21 @@ local function raise()
     local w = purse.w[wanted.w]
     if w then
       w[6] = max(w[6], wanted.ceiling)
-      redis.call('HSET', KEYS[6], wanted.n, cmsgpack.pack(purse))
+      keep_purse(wanted.n, purse)
     end
   end
   return say('ok')
 end
 
 local function look()
-  if a.ids then return say('look', {ids = redis.call('HKEYS', KEYS[3])}) end
-  local meters, all = {}, redis.call('HGETALL', KEYS[2])
+  if a.ids then return say('look', {ids = redis.call('HKEYS', KEYS[2])}) end
+  local meters, all = {}, redis.call('HGETALL', KEYS[1])
   for place = 1, #all, 2 do
-    local meter = cmsgpack.unpack(all[place + 1])
-    if not meter[4] then meters[all[place]] = meter end
+    local name = all[place]
+    if name ~= '' and name ~= '#' and name:byte() ~= 0 then
+      local meter = {cmsgpack.unpack(all[place + 1])}
+      if not meter[4] then meters[name] = meter end
+    end
   end
   return say('look', {meters = meters})
 end
@@ -402,14 +510,14 @@ end
 local function bar()
   local shift = a.now and 0 or a.fleet - now
   for name, wanted in pairs(a.meters) do
-    local found = redis.call('HGET', KEYS[2], name)
-    if not found or cmsgpack.unpack(found)[3] < wanted[3] then
+    local found = redis.call('HGET', KEYS[1], name)
+    if not found or select(3, cmsgpack.unpack(found)) < wanted[3] then
       keep_meter(name, {wanted[1] - shift, 0, wanted[3]})
     end
   end
   for name, free in pairs(a.slowed) do
-    local found = redis.call('HGET', KEYS[2], name)
-    local meter = found and cmsgpack.unpack(found) or {0, 0, 0, 1}
+    local found = redis.call('HGET', KEYS[1], name)
+    local meter = found and {cmsgpack.unpack(found)} or {0, 0, 0, 1}
     meter[1] = max(meter[1], free - shift)
     keep_meter(name, meter)
   end

@@ -1,12 +1,13 @@
 """What goes to the script and what comes back, in its own shapes: names are short, because they travel with every call."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from math import gcd
 from typing import Any, Literal, NamedTuple
 
 import msgspec
+from msgspec.structs import replace
 
 from longwatch.admission.calls import HOLD_MS, CallRequest, Weights, Word, weights_of
 from longwatch.admission.in_force import InForce
@@ -28,7 +29,7 @@ Said = dict[str, Any]
 encoder = msgspec.json.Encoder()
 
 
-class Who(msgspec.Struct, array_like=True, frozen=True):
+class Who(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """What a call is of: Redis carries it for whoever has to write the call down, and does not look at it."""
 
     key: str
@@ -84,8 +85,7 @@ class Move(NamedTuple):
     heard: Heard | None = None
 
 
-@dataclass(frozen=True)
-class Known:
+class Known(msgspec.Struct, frozen=True, gc=False):
     """A call as the engine has it. Instants are the fleet's: slot in microseconds, the others in milliseconds.
 
     told: what it costs by itself. generation: of the engine's memory, if this process was told of the admission.
@@ -105,7 +105,7 @@ class Known:
     hold: Charge
     told: Charge
     weights: Weights
-    moves: tuple[Move, ...] = field(default=())
+    moves: tuple[Move, ...] = ()
     generation: str = ""
 
     def who_row(self) -> Who:

@@ -82,6 +82,10 @@ class PostgresTransaction:
             return 1
         return self._run(statement, values).changed
 
+    def each(self, statement: str, rows: Sequence[Mapping[str, Value]], /) -> None:
+        for row in rows:
+            self.count(statement, **row)
+
     def _queue(self, statement: str, values: dict[str, Value], *, hoped: bool) -> None:
         self.queued.append(Queued(statement, values, hoped))
         self.hoped |= hoped

@@ -82,6 +82,12 @@ class SqliteTransaction:
         self._cursor.execute(said.sql, said.pick(values)).fetchall()
         return self._connection.changes()
 
+    def each(self, statement: str, rows: Sequence[Mapping[str, Value]], /) -> None:
+        text = self._sql[statement]
+        said = _said.get(text) or _say(text)
+        instants = {"now_ms": self.now_ms, "wall_ms": self.wall_ms}
+        self._cursor.executemany(said.sql, [said.pick({**row, **instants}) for row in rows])
+
     def plain(self, sql: str, *values: Value) -> list[tuple[Value, ...]]:
         """One statement of a copy: see db/tables.py."""
         return cast("list[tuple[Value, ...]]", self._connection.execute(sql, values).fetchall())

@@ -1,0 +1,211 @@
+"""What becomes of calls that Redis has admitted: each change of one is one decision of the script."""
+
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+
+from longwatch.admission.calls import (
+    Admitted,
+    Word,
+    check_amount,
+    check_weights,
+    whole_ms,
+)
+from longwatch.admission.ledger import tokens_known
+from longwatch.admission.limiter import Limiter, no_such_call
+from longwatch.admission.redis.book import Book
+from longwatch.admission.redis.link import Link
+from longwatch.admission.redis.memory import Memory, forgot
+from longwatch.admission.redis.rates import Rates
+from longwatch.admission.redis.records import Records
+from longwatch.admission.redis.values import (
+    Caps,
+    Heard,
+    Known,
+    Move,
+    Said,
+    gauge,
+    known,
+    listed,
+    said_of,
+    text,
+)
+from longwatch.admission.standing import Prepared
+from longwatch.db.connection import Clock, Database
+from longwatch.errors import ConfigError
+from longwatch.policy.admission import HORIZON_US
+from longwatch.policy.call import MOVES, Reconciling, reconciling
+from longwatch.policy.limits import DIMENSIONS, Limits
+from longwatch.policy.meter import Meter
+from longwatch.policy.window import PARTED_MS
+from longwatch.store.journal import Journal
+
+LOOSE_MS = 30_000  # an ended call that its process has not written down by then is anybody's to write
+
+
+class CallsInRedis(Limiter):
+    """Admitted in Redis, written down in `database`. Safe in threads."""
+
+    def __init__(
+        self,
+        database: Database,
+        journal: Journal,
+        limits: Limits,
+        *,
+        link: Link,
+        clock: Clock,
+        new_token: Callable[[], str],
+        rules: int = 0,
+        given: bool = False,
+    ) -> None:
+        """clock: of the machine. given: decide by it, not by the server's."""
+        super().__init__(database, journal, limits, rules=rules)
+        self.link = link
+        self._clock, self._given = clock, given
+        self._records = Records(database, Book(self._ledger), self._run, lambda: self.pending())
+        self._memory = Memory(database, journal, link, new_token, self._now)
+        self._rates = Rates(link, clock, self._fleet_ms, given)
+        self._recent: OrderedDict[str, Known] = OrderedDict()  # calls of this process, as they were admitted
+        link.greet = self._memory.greet
+        with database.read() as tx:
+            row = tx.one("spend.calendar")
+        self._calendar_ms = 0 if row is None else int(row.at_ms)
+        self._caps: dict[int, tuple[Prepared, Caps]] = {}
+
+    def adopt(self, limits: Limits, rules: int) -> None:
+        super().adopt(limits, rules)
+        self._caps = {}
+
+    # -- asking ------------------------------------------------------------------------------------------------------------
+
+    def _fleet_ms(self) -> int:
+        return self._clock.steady_ms() + self.database.offset_ms
+
+    def _now(self) -> Said:
+        steady_ms = self._fleet_ms()
+        if not self._given:
+            return {"steady": steady_ms, "parted": PARTED_MS}
+        return {"steady": steady_ms, "parted": PARTED_MS, "now": steady_ms * 1000, "wall": self._clock.wall_ms()}
+
+    def _run(self, operation: str, arguments: Said) -> tuple[str, Said, int]:
+        """(kind, answer, what the engine's clock needs added to read as the fleet's). Errors: StoreUnavailable."""
+        for _ in range(3):
+            if not self._memory.generation:
+                self.link.renew()
+            said = self.link.run(operation, self._now() | {"gen": self._memory.generation} | arguments)
+            kind = text(said["k"])
+            if kind != "lost":
+                return kind, said, 0 if self._given else (self._fleet_ms() + 1) * 1000 - said["now"]
+            self._memory.generation = ""
+        raise forgot(self.link)
+
+    def reslot(self, call: str, *, owner: str) -> Admitted:
+        kept = self._kept(call, owner)
+        gauges = [gauge(each) for each in self._prepared(kept).scope.gauges]
+        said, shift_us = self._on("reslot", call, owner, {"gauges": gauges, "horizon": HORIZON_US})
+        moved = known(call, said["c"], shift_us, Move("late", "open", said["late"]))
+        self._records.write(moved, durable=False)
+        return Admitted(call, moved.who.key, whole_ms(moved.slot_us), moved.hold.money, moved.hold.tokens)
+
+    # -- out ---------------------------------------------------------------------------------------------------------------
+
+    def settle(
+        self,
+        call: str,
+        *,
+        owner: str,
+        money: int | None = None,
+        tokens: int | None = None,
+        used: Mapping[str, int] | None = None,
+    ) -> None:
+        check_weights({dimension: units for dimension, units in (used or {}).items() if units})
+        kept = self._kept(call, owner)
+        for what, amount in (("money", money), ("tokens", tokens)):
+            if amount is not None:
+                check_amount(what, amount)
+        self._end(kept, "settle", owner, {"money": money, "tokens": tokens}, used or {})
+
+    def release(self, call: str, *, owner: str) -> None:
+        self._end(self._kept(call, owner), "release", owner, {}, dict.fromkeys(DIMENSIONS, 0))
+
+    def unknown(self, call: str, *, owner: str) -> None:
+        self._end(self._kept(call, owner), "lose", owner, {}, {})
+
+    def reconcile(self, call: str, word: Word) -> Reconciling:
+        check_amount("money", word.money or 0)
+        self._records.flush()
+        with self.database.read() as tx:
+            row = tx.one("call.doubt", id=call)
+        if row is None:
+            raise no_such_call(call)
+        move = reconciling(row.state, row.told_money, word.money, correct=word.correct)
+        if move in MOVES:
+            used: dict[str, int] = dict.fromkeys(DIMENSIONS, 0) if move == "reconcile_unsent" else {}
+            what, heard = {"money": word.money, "tokens": tokens_known(row)}, Heard(word, row.told_money, row.state)
+            self._end(known(call, said_of(row, 0), 0), move, None, what, used, heard=heard)
+            self._records.flush(durable=True)
+        return move
+
+    def _end(
+        self, kept: Known, move: str, owner: str | None, what: Said, used: Mapping[str, int], heard: Heard | None = None
+    ) -> bool:
+        """Whether the call has changed. Errors: NotFound; ConfigError where the table of moves has no such move."""
+        prepared = self._prepared(kept)
+        gauges = [gauge(each, used=used[each.dimension]) for each in prepared.scope.gauges if each.dimension in used]
+        arguments = {"move": move, "moves": MOVES[move], "gauges": gauges, "loose": LOOSE_MS, "horizon": HORIZON_US}
+        said, shift_us = self._on("end", kept.id, owner, arguments | what)
+        if text(said["k"]) == "refused":
+            raise ConfigError(f"{kept.id} is {text(said['s'])}: it cannot be changed by {move} any more")
+        if text(said["k"]) == "same":
+            return False
+        ended = known(kept.id, said["c"], shift_us, Move(move, text(said["c"]["s"]), said["c"]["ch"][0], heard))
+        if ended.who.keyed:
+            self._records.write(ended, durable=False)
+        else:
+            self._records.keep(ended)
+        return True
+
+    def _on(self, operation: str, call: str, owner: str | None, arguments: Said) -> tuple[Said, int]:
+        """An operation on one call, which the ledger may have to bring back. Errors: NotFound."""
+        for _ in range(3):
+            kind, said, shift_us = self._run(operation, {"id": call, "owner": owner, "loose": LOOSE_MS} | arguments)
+            if kind != "missing":
+                return said, shift_us
+            if said["known"]:
+                break
+            self._bring_back(call, owner)
+        raise no_such_call(call)
+
+    def _bring_back(self, call: str, owner: str | None) -> None:
+        self._records.flush()
+        with self.database.read() as tx:
+            row = tx.one("allotment.by_id", id=call)
+            if row is None or (owner is not None and row.owner != owner):
+                raise no_such_call(call)
+            shift_us = self._memory.shift_us(tx, self.link.run("state", self._now())["now"])
+        self._run("load", {"id": call, "c": said_of(row, shift_us), "loose": LOOSE_MS})
+
+    def _kept(self, call: str, owner: str) -> Known:
+        """Whose call it is and what it is of: as this process knows it, or else the ledger. Errors: NotFound."""
+        if (found := self._recent.get(call) or self._records.book.find(call)) is None:
+            self._records.flush()
+            with self.database.read() as tx:
+                row = tx.one("allotment.by_id", id=call)
+            found = None if row is None else known(call, said_of(row, 0), 0)
+        if found is None:
+            found = next((each for each in self._listed({"owner": owner, "ended": True}) if each.id == call), None)
+        if found is None or found.owner != owner:
+            raise no_such_call(call)
+        return found
+
+    def _slow(self, gates: dict[str, Meter], slowed: dict[str, int]) -> None:
+        """Errors: StoreUnavailable; what is told then has to be told again."""
+        now_ms = self._fleet_ms()
+        meters = {name: [found.free_us, 0, found.total] for name, found in gates.items()}
+        self._run("bar", {"meters": meters, "slowed": slowed, "fleet": now_ms * 1000})
+
+    def _prepared(self, call: Known) -> Prepared:
+        return self._scope_of_row(call.who_row())
+
+    def _listed(self, which: Said) -> list[Known]:
+        _, said, shift_us = self._run("list", which)
+        return [listed(each, shift_us) for each in said["calls"] or () if each.get("c")]

@@ -7,7 +7,6 @@ from longwatch.errors import ConfigError, nearest
 from longwatch.policy.limits import KNOWN_SERVICES, Service
 from longwatch.policy.money import Money
 from longwatch.policy.rate import format_rate, format_window
-from longwatch.policy.scope import gauges_of
 from longwatch.surface.cli_base import Group, pass_session
 from longwatch.surface.cli_look import rate_rows, rate_table
 from longwatch.surface.kept_back import gate_json, gate_lines, gate_rows, line_lines, line_rows, shut_gates
@@ -71,7 +70,9 @@ def pause_service(session: Session, name: str, why: str) -> None:
 def resume_service(session: Session, name: str) -> None:
     """Let calls to a service leave again, whatever kept them back."""
     service = known_service(session, name)
-    found = session.parts.calls.limiter.gates.resume(service.name, gauges_of(service, None))
+    found = session.parts.calls.limiter.gates.resume(
+        service.name, session.parts.calls.limiter.rates_of(service.name, None)
+    )
     words = f"{', '.join(gate.name for gate in found)}: calls leave again" if found else f"nothing kept {name} back"
     session.out.answer({"service": name, "gates": gate_rows(found)}, words)
 

@@ -307,9 +307,8 @@ class RedisLimiter(Limiter):
 
     def _slow(self, gates: dict[str, Meter], slowed: dict[str, int]) -> None:
         """Errors: StoreUnavailable; what is told then has to be told again."""
-        now_ms = self._fleet_ms()
         meters = {name: [found.free_us, 0, found.total] for name, found in gates.items()}
-        self._run("bar", {"meters": meters, "slowed": slowed, "fleet": now_ms * 1000})
+        self._run("bar", {"meters": meters, "slowed": slowed, "fleet": self._fleet_ms() * 1000})
 
     def _prepared(self, call: Known) -> Prepared:
         return self._scope_of_row(call.who_row())

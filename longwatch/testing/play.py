@@ -133,12 +133,7 @@ class Play:
         self.engine = self._engine(self.limits)
         self.ledger = Ledger(self.now_ms)
         self.model_leases = leases_model.LeaseStore(self.now_ms, self.clock.boot_id, self.ledger.next_fence)
-        self.model_limiter = limiter_model.Limiter(
-            self.now_ms,
-            self.clock.wall_ms,
-            self.limits,
-            beside=self.engine.limiter.beside,  # type: ignore[union-attr]
-        )
+        self.model_limiter = limiter_model.Limiter(self.now_ms, self.clock.wall_ms, self.limits)
         self.model = Side(
             ledger.Tasks(self.ledger),
             ledger.Runs(self.ledger),

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from longwatch.sandbox import started
-from longwatch.sandbox.settings import Rate, Settings, Stripe
+from longwatch.sandbox.settings import Anthropic, Rate, Settings, Stripe
 from longwatch.testing import redis
 from longwatch.testing.postgres import shared
 

@@ -34,6 +34,7 @@ STEADY_MS = 60_000  # a faster limit is believed once the slower one was not rep
 LATELY_MS = 1_000  # what left in this time before the first refusal is the first measure
 MEASURED_MS = 2_000  # two refusals nearer to each other than that measure nothing
 NOTHING = 1  # calls since the refusal before: none got through, which a lower rate would not change
+CLEAN = "calls had to wait, and none was refused"
 CLEAN_MS, CLEAN_CALLS = 1_000, 5  # a rate is raised at most this often, and after so many calls at it
 
 
@@ -134,7 +135,7 @@ def raised(before: Learned, *, most: Rate | None, left_ms: int, now_ms: int) -> 
         amount = min(amount, per_minute(most))
     if amount <= before.amount:
         return before
-    return before._replace(amount=amount, since_ms=now_ms, seen_ms=now_ms, version=before.version + 1)
+    return before._replace(amount=amount, since_ms=now_ms, seen_ms=now_ms, evidence=CLEAN, version=before.version + 1)
 
 
 def clean_ms(found: Learned) -> int:

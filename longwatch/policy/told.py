@@ -1,8 +1,8 @@
 """What a provider says of its limits in the headers of an answer, by profile.
 
 anthropic: a token bucket a minute for each dimension, all documented per minute. openai: the same for requests and for tokens
-of prompt and answer together, which input tokens alone can never pass; a reset that says that what is used comes back within
-a day and not within a minute tells of a limit per day. github: a window of an hour, from its first use to its reset. stripe
+of prompt and answer together, which input tokens alone can never pass; where a reset says that requests come back within
+a day and not within a minute, their limit is one per day. github: a window of an hour, from its first use to its reset. stripe
 publishes nothing. generic: the names that other services agree on, with the window where they say it (`;w=60`).
 
 What cannot be is not believed: a count that is no number or negative, a limit of none, more remaining than the limit, an
@@ -91,9 +91,8 @@ def _openai(said: Mapping[str, str], wall_ms: int) -> list[Told]:
         if limit is None:
             continue
         resets_ms = _duration_ms(said.get(f"x-ratelimit-reset-{name}"))
-        if _is_daily(limit, remaining, resets_ms):
-            if dimension == "requests":
-                found.append(Told(QUOTA, Rate(limit, DAY_MS, limit), remaining))
+        if dimension == "requests" and _is_daily(limit, remaining, resets_ms):
+            found.append(Told(QUOTA, Rate(limit, DAY_MS, limit), remaining))
         else:
             found.append(Told(dimension, _per_minute(limit, dimension), remaining))
     return found

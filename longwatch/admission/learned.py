@@ -13,7 +13,7 @@ from longwatch.policy.told import QUOTA, Told
 from longwatch.store.journal import Journal
 
 LOOK = 5_000  # of the last calls, how many are looked at to see how many left lately
-EVIDENCE = 200  # letters
+EVIDENCE = 400  # letters
 
 
 class LearnedLimits:

@@ -168,5 +168,6 @@ def _explained(told: Sequence[Told]) -> bool:
 
 def words(headers: Mapping[str, str]) -> str:
     """The headers that tell of limits, for people."""
-    said = [f"{name}: {value}" for name, value in headers.items() if "ratelimit" in str(name).lower()]
+    named = [str(name) for name in headers if "limit" in str(name).lower() and not str(name).lower().endswith("reset")]
+    said = [f"{name}: {headers[name]}" for name in named]
     return ", ".join(sorted(said)) or "its headers"

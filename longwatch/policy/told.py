@@ -62,11 +62,15 @@ def of_a_rate(headers: Mapping[str, str]) -> bool:
 
 
 def floor_us(told: Told, rate: Rate, *, now_us: int) -> int | None:
-    """Where the meter of this rate has to stand at least so that no more leaves than remains; None: it says nothing."""
+    """Where the meter of this rate has to stand at least; None: it says nothing.
+
+    No more leaves at once than remains, and where nothing does before a whole window's reset, nothing leaves before it. What
+    the meter gives back between two answers is soon taken away again by the next one.
+    """
     if told.remaining is None or told.remaining >= usable_burst(rate):
         return None
     begins_us = now_us
-    if told.whole and (told.dimension == QUOTA or told.remaining == 0):
+    if told.whole and told.remaining == 0:
         if told.resets_ms is None:
             return None
         begins_us += told.resets_ms * 1000

@@ -38,7 +38,9 @@ class Lessons:
         self._guard = threading.Lock()
         self._rows: dict[Key, Learned] = {}
         self._read_ms = -FRESH_MS
-        self._held_ms: dict[str, int] = {}  # by meter: when it was told last what remains
+        self._held: dict[
+            str, tuple[int, int]
+        ] = {}  # by meter: when it was told last what remains, and where it stood then
 
     # -- heeding -----------------------------------------------------------------------------------------------------------
 
@@ -74,7 +76,8 @@ class Lessons:
             self.heed()
         floors = self._floors(request, told)
         if floors:
-            self._held_ms |= dict.fromkeys(floors, self._world.steady_ms())
+            now_ms = self._world.steady_ms()
+            self._held |= {meter: (now_ms, free_us) for meter, free_us in floors.items()}
             self._quietly(lambda: self._limiter.hold_back(floors))
 
     def refused(self, request: CallRequest, told: Sequence[Told], *, left_ms: int, reason: str) -> bool:
@@ -129,10 +132,13 @@ class Lessons:
         now_ms = self._world.steady_ms()
         for each in told:
             gauge = learning.gauge_for(each, scope.rates, request.service)
-            if gauge is not None and now_ms - self._held_ms.get(gauge.meter, -FRESH_MS) >= FRESH_MS:
-                found_us = floor_us(each, gauge.rate, now_us=self._fleet_ms() * 1000)
-                if found_us is not None:
-                    floors[gauge.meter] = found_us - found_us % ABOUT_US
+            if gauge is None:
+                continue
+            found_us = floor_us(each, gauge.rate, now_us=self._fleet_ms() * 1000)
+            told_ms, told_us = self._held.get(gauge.meter, (-FRESH_MS, 0))
+            ahead = each.whole and found_us is not None and found_us >= told_us + FRESH_MS * 1000
+            if found_us is not None and (ahead or now_ms - told_ms >= FRESH_MS):
+                floors[gauge.meter] = found_us - found_us % ABOUT_US
         return floors
 
     def _may_rise(self, request: CallRequest, left_ms: int) -> bool:

@@ -124,13 +124,13 @@ def test_whatever_is_said_what_is_believed_can_be(profile: str, headers: dict[st
 
 
 @given(remaining=st.integers(0, 5_000), resets_ms=st.integers(1, 3_600_000))
-def test_no_more_than_remains_leaves_before_the_reset(remaining: int, resets_ms: int) -> None:
+def test_no_more_leaves_than_remains_and_nothing_before_the_reset_of_what_is_used_up(
+    remaining: int, resets_ms: int
+) -> None:
     floor = floor_us(Told(QUOTA, HOUR, remaining, resets_ms, whole=True), HOUR, now_us=0)
     if floor is not None:
         meter = NEW._replace(free_us=floor)
-        assert free_units(meter, HOUR, now_us=resets_ms * 1000) <= remaining, (
-            "even if all of it leaves at the last moment"
-        )
+        assert free_units(meter, HOUR, now_us=0) <= remaining
         assert remaining or earliest_us(meter, HOUR, weight=1, now_us=0) >= resets_ms * 1000
 
 

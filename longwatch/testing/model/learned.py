@@ -1,12 +1,13 @@
 """What was learned as a dictionary; calls are those of the model's limiter."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from longwatch.admission.learned import key_of
 from longwatch.policy import learning
 from longwatch.policy.learning import Key, Learned
 from longwatch.policy.limits import Rate
+from longwatch.policy.meter import NEW, Meter
 from longwatch.policy.told import Told
 
 Left = Callable[[str, str, int], int]
@@ -62,3 +63,10 @@ class LearnedLimits:
             return False
         self.known[found.key] = found._replace(told=found.amount) if learning.is_material(found) else found
         return True
+
+
+def held_back(meters: dict[str, Meter], floors: Mapping[str, int]) -> None:
+    for name, free_us in floors.items():
+        before = meters.get(name, NEW)
+        if free_us > before.free_us:
+            meters[name] = before._replace(free_us=free_us)

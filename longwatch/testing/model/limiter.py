@@ -30,7 +30,7 @@ from longwatch.policy.meter import NEW, Meter
 from longwatch.policy.scope import PurseCap, Scope, purses_of, scope_of
 from longwatch.policy.window import calendar_at, window_of, zone_of
 from longwatch.testing.model.gates import Gates
-from longwatch.testing.model.learned import LearnedLimits
+from longwatch.testing.model.learned import LearnedLimits, held_back
 from longwatch.testing.model.lines import Lines
 
 
@@ -82,18 +82,14 @@ class Limiter:
         self.heeded = learned
 
     def hold_back(self, floors: Mapping[str, int]) -> None:
-        for name, free_us in floors.items():
-            before = self.meters.get(name, NEW)
-            if free_us > before.free_us:
-                self.meters[name] = before._replace(free_us=free_us)
+        held_back(self.meters, floors)
 
     def _left(self, service: str, model: str, since_ms: int) -> int:
-        now_us = self.now_ms() * 1000
-        return sum(
-            kept.state != "released" and since_ms * 1000 < kept.slot_us <= now_us
-            for kept in self.calls.values()
-            if kept.asked.service == service and model in ("", kept.asked.model)
-        )
+        from_us, now_us = since_ms * 1000, self.now_ms() * 1000
+        left = [
+            kept.asked for kept in self.calls.values() if kept.state != "released" and from_us < kept.slot_us <= now_us
+        ]
+        return sum(asked.service == service and model in ("", asked.model) for asked in left)
 
     # -- in ----------------------------------------------------------------------------------------------------------------
 

@@ -85,11 +85,8 @@ class Limiter:
         held_back(self.meters, floors)
 
     def _left(self, service: str, model: str, since_ms: int) -> int:
-        from_us, now_us = since_ms * 1000, self.now_ms() * 1000
-        left = [
-            kept.asked for kept in self.calls.values() if kept.state != "released" and from_us < kept.slot_us <= now_us
-        ]
-        return sum(asked.service == service and model in ("", asked.model) for asked in left)
+        mine = [kept for kept in self.charged(f"service:{service}", 0, 1 << 62) if model in ("", kept.asked.model)]
+        return sum(kept.state != "released" and since_ms * 1000 < kept.slot_us <= self.now_ms() * 1000 for kept in mine)
 
     # -- in ----------------------------------------------------------------------------------------------------------------
 

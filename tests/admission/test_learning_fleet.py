@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from longwatch.sandbox import started
-from longwatch.sandbox.settings import Anthropic, Rate, Settings, Stripe
+from longwatch.sandbox.quota import Rate
+from longwatch.sandbox.settings import Anthropic, Settings, Stripe
 from longwatch.testing import redis
 from longwatch.testing.postgres import shared
 

@@ -44,6 +44,7 @@ MEANINGS = {
     "note.*": "a handler's `run.record(kind, text)`; the kind follows the dot",
     "process.killed": "a process stood still inside a lock for a second, and was ended so that the others could go on",
     "run.started": "an attempt at a task began",
+    "limit.learned": "answers have taught a rate of the service, or changed it: published, or found by what was refused",
     "service.closed": "calls to the service, or to one model of it, leave again: a probe was answered, or a person said so",
     "service.cooling": "it said that there were too many calls: none leaves before the instant, in no process",
     "service.open": "it cannot answer anybody: one call at a time finds out whether it can again (`failures` so far)",

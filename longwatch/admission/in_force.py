@@ -4,7 +4,7 @@ Replaced as a whole when other limits are adopted or an override ends, so that w
 decision names the `rules` it was made by, and the state refuses it when they are not its own.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from zoneinfo import ZoneInfo
 
 from longwatch.admission import standing
@@ -12,7 +12,8 @@ from longwatch.admission.standing import Prepared
 from longwatch.db.connection import Row
 from longwatch.errors import ConfigError
 from longwatch.policy import override
-from longwatch.policy.limits import Limits, Service
+from longwatch.policy.learning import Key, Rates
+from longwatch.policy.limits import Limits, Rate, Service
 from longwatch.policy.scope import Scope, purses_of, scope_of
 from longwatch.policy.window import zone_of
 
@@ -28,22 +29,32 @@ class Outdated:
 
 @dataclass(frozen=True)
 class InForce:
-    """limits: with the caps that count. kept: as the state keeps them. turns_ms: from here on other caps count."""
+    """limits: with the caps that count. kept: as the state keeps them. turns_ms: from here on other caps count.
+
+    learned: rates beside the configured ones.
+    """
 
     kept: Limits
     limits: Limits
     rules: int
     turns_ms: int
     zone: ZoneInfo
+    learned: Rates = field(default_factory=dict[Key, Rate])
     scopes: dict[Asked, Prepared] = field(default_factory=dict[Asked, Prepared])
 
     @classmethod
-    def of(cls, kept: Limits, rules: int, *, at_ms: int) -> "InForce":
+    def of(cls, kept: Limits, rules: int, *, at_ms: int, learned: Rates) -> "InForce":
         """at_ms: of the calendar; 0: as far as anybody knows no override has ended."""
-        return cls(kept, override.at(kept, at_ms), rules, override.turns_ms(kept, at_ms), zone_of(kept.timezone))
+        limits, turns_ms = override.at(kept, at_ms), override.turns_ms(kept, at_ms)
+        return cls(kept, limits, rules, turns_ms, zone_of(kept.timezone), learned)
 
     def at(self, calendar_ms: int) -> "InForce":
-        return self if calendar_ms < self.turns_ms else InForce.of(self.kept, self.rules, at_ms=calendar_ms)
+        if calendar_ms < self.turns_ms:
+            return self
+        return InForce.of(self.kept, self.rules, at_ms=calendar_ms, learned=self.learned)
+
+    def with_learned(self, learned: Rates) -> "InForce":
+        return replace(self, learned=learned, scopes={})
 
     def scope(
         self,
@@ -60,7 +71,14 @@ class InForce:
         found = self.scopes.get(key)
         if found is None:
             scope = scope_of(
-                self.limits, service=service, model=model, budget=budget, agent=agent, past=past, turn=turn
+                self.limits,
+                service=service,
+                model=model,
+                budget=budget,
+                agent=agent,
+                past=past,
+                turn=turn,
+                learned=self.learned,
             )
             if len(self.scopes) >= KNOWN:
                 self.scopes.clear()

@@ -25,6 +25,7 @@ from longwatch.admission.calls import (
 from longwatch.admission.gates import Gates, shut
 from longwatch.admission.in_force import InForce, Outdated
 from longwatch.admission.keys import Charge
+from longwatch.admission.learned import LearnedLimits
 from longwatch.admission.ledger import Ledger
 from longwatch.admission.lines import Lines
 from longwatch.admission.listing import Standings, standings, with_known
@@ -35,10 +36,11 @@ from longwatch.policy import admission
 from longwatch.policy.admission import Ask, Decision, Later, Metered, Shut, Slot, Spent, TooHeavy
 from longwatch.policy.call import MOST_SHARING, Reconciling, State, burial
 from longwatch.policy.difference import limits_from_json, limits_to_json
-from longwatch.policy.limits import Limits
+from longwatch.policy.learning import Rates, with_learned
+from longwatch.policy.limits import Limits, Service
 from longwatch.policy.meter import NEW, Meter
 from longwatch.policy.override import bare
-from longwatch.policy.scope import gate_of_meter
+from longwatch.policy.scope import Gauge, gate_of_meter, gauges_of
 from longwatch.store.fleet import kept_config
 from longwatch.store.journal import Journal
 
@@ -56,11 +58,34 @@ class Limiter:
         self._ledger = Ledger(journal, self._scope_of_row)
         self.gates = Gates(database, journal, self._slow)
         self.lines = Lines(database, self._slow)
+        self.learned = LearnedLimits(database, journal, self.flush)
+        self._learned: Rates = {}
         self.adopt(limits, rules)
 
     def adopt(self, limits: Limits, rules: int) -> None:
         """From now on decide by these limits; what is reserved, held and spent stays."""
-        self._force, self.rules, self.limits = InForce.of(limits, rules, at_ms=0), rules, limits
+        self._force = InForce.of(limits, rules, at_ms=0, learned=self._learned)
+        self.rules, self.limits = rules, limits
+
+    def heed(self, learned: Rates) -> None:
+        """From now on decide by these rates too, where they are slower than the configured ones or there are none."""
+        if learned != self._learned:
+            self._learned = learned
+            self._force = self._force.with_learned(learned)
+
+    def hold_back(self, floors: Mapping[str, int]) -> None:
+        """These meters stand at these instants at least (steady microseconds): a provider has said what remains."""
+        names = dict(zip(standing.METERS, floors, strict=False))
+        with self.database.read() as tx:
+            found = {
+                row.name: row.free_us for row in tx.all("meter.several", **(dict.fromkeys(standing.METERS) | names))
+            }
+        ahead = {name: us for name, us in floors.items() if us > found.get(name, 0)}
+        if ahead:
+            with self.database.transaction(part="calls", durable=False) as tx:
+                for name, free_us in ahead.items():
+                    tx.count("gate.slow", name=name, free_us=free_us)
+        self._slow({}, dict(floors))
 
     # -- in ----------------------------------------------------------------------------------------------------------------
 
@@ -317,6 +342,11 @@ class Limiter:
     def scope(self, service: str, model: str | None, budget: str | None, agent: str) -> Prepared:
         """Every limit and purse of such a call. Errors: ConfigError for names that the limits do not know."""
         return self._force.scope(service, model, budget, agent)
+
+    def rates_of(self, service: str, model: str | None) -> tuple[Gauge, ...]:
+        """Every rate of such a call; none of a service that the limits do not know."""
+        configured = self.limits.services.get(service, Service(service))
+        return with_learned(gauges_of(configured, model), self._learned, service, model)
 
     def _scope_of_row(self, row: Row) -> Prepared:
         return self._force.scope_of_row(row)

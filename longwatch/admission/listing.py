@@ -6,17 +6,20 @@ from dataclasses import dataclass, replace
 from longwatch.admission.standing import held_by, holding
 from longwatch.db.connection import Row, Transaction
 from longwatch.policy import meter, override
+from longwatch.policy.learning import Learned, quota_meter, rates_of, with_learned
 from longwatch.policy.limits import Limits, Override, Service
 from longwatch.policy.meter import NEW, Meter
 from longwatch.policy.naming import resolve_service
 from longwatch.policy.scope import Gauge, PurseCap, caps_of, gauges_of
+from longwatch.policy.told import QUOTA
 from longwatch.policy.window import LAST_MS, calendar_at, calendar_minute, parted, window_of, zone_of
 
 
 @dataclass(frozen=True)
 class RateState:
     """One rate. free: units that could leave now, negative when later slots are taken; next_ms: steady, of the next one;
-    full_us: steady microseconds, from when the whole burst is free."""
+    full_us: steady microseconds, from when the whole burst is free. learned: what has taught it, None: it is configured.
+    model: of whom it is, where it was learned of one; "" else."""
 
     service: str
     meter: str
@@ -28,6 +31,8 @@ class RateState:
     free: int
     next_ms: int
     full_us: int
+    learned: Learned | None = None
+    model: str = ""
 
 
 @dataclass(frozen=True)
@@ -79,12 +84,12 @@ def standings(tx: Transaction, limits: Limits, *, meters: dict[str, Meter] | Non
     groups = tx.all("call.groups")
     if meters is None:
         meters = {row.name: Meter(row.free_us, row.last_us, row.total) for row in tx.all("meter.every")}
-    services = list(limits.services.values())
+    services, learned = list(limits.services.values()), [Learned(*row) for row in tx.all("learned.every")]
     return Standings(
         rates=[
-            _rate(service, gauge, meters.get(gauge.meter, NEW), tx.now_ms)
+            replace(_rate(service, gauge, meters.get(gauge.meter, NEW), tx.now_ms), learned=by, model=model)
             for service in services
-            for gauge in _gauges(service)
+            for gauge, by, model in _gauges(service, [each for each in learned if each.service == service.name])
         ],
         places=[
             PlaceState(service.name, sum(group.places for group in groups if group.service == service.name), most)
@@ -96,8 +101,22 @@ def standings(tx: Transaction, limits: Limits, *, meters: dict[str, Meter] | Non
     )
 
 
-def _gauges(service: Service) -> list[Gauge]:
-    """The service's rates and those of its models."""
+def _gauges(service: Service, learned: Sequence[Learned]) -> list[tuple[Gauge, Learned | None, str]]:
+    """The service's rates and those of its models, with what has taught them and of which model; each as it counts."""
+    configured = _configured(service)
+    found: list[tuple[Gauge, Learned | None, str]] = []
+    lessons, rates = {each.key: each for each in learned}, rates_of(learned)
+    for model in sorted({each.model for each in learned} | {""}):
+        for gauge in with_learned(gauges_of(service, model or None), rates, service.name, model or None):
+            dimension = QUOTA if gauge.meter == quota_meter(service.name) else gauge.dimension
+            by = lessons.get((service.name, "" if dimension == QUOTA else model, dimension))
+            if by is not None and gauge.rate.amount == by.amount and (model == by.model):
+                found.append((gauge, by, model))
+    taught = {gauge.meter for gauge, _, _ in found}
+    return [(gauge, None, "") for gauge in configured if gauge.meter not in taught] + found
+
+
+def _configured(service: Service) -> list[Gauge]:
     named = [
         Gauge(f"{service.name}/{pattern}/{name}", name, rate)
         for pattern, rates in service.models.items()

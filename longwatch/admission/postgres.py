@@ -25,6 +25,7 @@ from longwatch.admission.standing import Prepared, encode
 from longwatch.db.connection import Database, Part, Row, Unmet, Value
 from longwatch.policy.admission import HORIZON_US, Later
 from longwatch.policy.budget import marks_of
+from longwatch.policy.learning import Rates
 from longwatch.policy.limits import Limits
 from longwatch.policy.meter import ceiling, usable_burst
 from longwatch.policy.window import PARTED_MS
@@ -97,6 +98,12 @@ class PostgresLimiter(Limiter):
         super().adopt(limits, rules)
         self._told: dict[int, Told] = {}  # by the identity of what it is made from
         self._open: dict[str, Kept] = {}  # by call: a call is settled under the limits in force then
+
+    def heed(self, learned: Rates) -> None:
+        before = self._force
+        super().heed(learned)
+        if self._force is not before:
+            self._told, self._open = {}, {}
 
     def admit(self, request: CallRequest) -> Admitted | Later:
         check(request)

@@ -23,8 +23,16 @@ from longwatch.policy.window import PARTED_MS, calendar_at, window_of
 encode = msgspec.json.Encoder().encode
 
 
-METERS = ("first", "second", "third", "fourth", "fifth", "sixth")  # of meter.several: the dimensions, two gates, a line
-KEPT = METERS[:3]  # of meter.keep: nothing weighs on a gate
+METERS = (
+    "first",
+    "second",
+    "third",
+    "fourth",
+    "fifth",
+    "sixth",
+    "seventh",
+)  # the dimensions, a quota, two gates, a line
+KEPT = METERS[:4]  # of meter.keep: nothing weighs on a gate
 UNCHANGED: dict[str, str | int | None] = {
     place + part: None for place in KEPT for part in ("", "_free_us", "_last_us", "_total")
 }
@@ -121,7 +129,7 @@ def _meters(rows: Sequence[Row]) -> dict[str, Meter]:
 
 
 def keep_meters(tx: Transaction, changed: dict[str, Meter]) -> None:
-    """Of one call: at most one for each dimension."""
+    """Of one call: at most one for each dimension, and a quota."""
     if changed:
         values = dict(UNCHANGED)
         for place, (name, found) in zip(KEPT, changed.items(), strict=False):

@@ -4,6 +4,8 @@ from collections.abc import Iterable
 from fnmatch import fnmatchcase
 from typing import NamedTuple
 
+from longwatch.policy.gauge import Gauge as Gauge
+from longwatch.policy.learning import Rates, with_learned
 from longwatch.policy.limits import Budget, Cap, Limits, Rate, Service
 from longwatch.policy.naming import resolve_budget, resolve_service
 
@@ -11,14 +13,6 @@ FLEET = "fleet"
 GATE = "gate"  # as a dimension: nothing weighs on it, it only gives no slot before its instant
 LINE = "line"  # likewise: a call whose turn it is not gets no slot while others stand in line
 NO_RATE = Rate(1_000_000, 1, 1)
-
-
-class Gauge(NamedTuple):
-    """One rate of a call's service: the name its meter is kept under, and the dimension whose weight it counts."""
-
-    meter: str
-    dimension: str
-    rate: Rate
 
 
 class PurseCap(NamedTuple):
@@ -56,8 +50,9 @@ def scope_of(
     agent: str,
     past: str | None = None,
     turn: bool = False,
+    learned: Rates | None = None,
 ) -> Scope:
-    """past: the gate that the call may pass. turn: it has stood in line, and may ask.
+    """past: the gate that the call may pass. turn: it has stood in line, and may ask. learned: beside the limits.
 
     Errors: ConfigError for a service or budget that the limits do not know.
     """
@@ -72,7 +67,7 @@ def scope_of(
     caps += _quota(found)
     gates = tuple(gate_gauge(gate) for gate in gates_of(service, model) if gate != past)
     purses = purses_of(service=service, budget=budget, agent=agent)
-    rates = gauges_of(found, model)
+    rates = with_learned(gauges_of(found, model), learned or {}, service, model)
     line = line_of(found, rates)
     waits = () if turn or line is None else (line_gauge(line),)
     return Scope(found, rates + gates + waits, tuple(caps), purses, models, line)
@@ -82,7 +77,10 @@ def line_of(service: Service, rates: tuple[Gauge, ...]) -> str | None:
     """In which line a call with these rates waits: that of its narrowest pattern of models, or its service's."""
     if not rates and service.concurrency is None:
         return None
-    return max((gauge.meter.removesuffix(f"/{gauge.dimension}") for gauge in rates), key=len, default=service.name)
+    named = [
+        gauge.meter.removesuffix(f"/{gauge.dimension}") for gauge in rates if gauge.meter.endswith(gauge.dimension)
+    ]
+    return max(named, key=len, default=service.name)
 
 
 def line_gauge(line: str) -> Gauge:

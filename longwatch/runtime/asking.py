@@ -27,7 +27,7 @@ class Asking:
 
     def __init__(self, calls: "Calls", request: CallRequest, ways: tuple[Way, ...]) -> None:
         self._calls, self.request, self.ways = calls, request, ways
-        self.passage = Passage(calls.world, calls.limiter, calls.seen, request)
+        self.passage = Passage(calls.world, calls.limiter, calls.seen, request, calls.lessons)
         self.place = Place(calls.looks)
         self._ask_ms = 0  # from when there may be a slot; steady
 
@@ -81,6 +81,8 @@ class Asking:
             wait = self.passage.becomes_probe(gate)
             return now_ms if wait is None else max(wait.at_ms, now_ms + SOONEST_MS)
         known_ms = soon_ms if later.at_us is None else -(-later.at_us // 1000) - self._calls.limiter.database.offset_ms
+        if gate is not None:
+            self._calls.lessons.read_again()  # what closed it may have taught something
         if gate is not None or later.reason == "budget":
             return known_ms
         scope = self._calls.scope(self.request)

@@ -245,7 +245,8 @@ class Call:
             self._close(lambda: limiter.release(self.id, owner=self.owner))
         else:
             self._close(lambda: limiter.unknown(self.id, owner=self.owner))
-        self._passage.ended(error, left_ms=self._left_ms or 0)
+        waited = self._slept or self._attempts > 1
+        self._passage.ended(error, left_ms=self._left_ms or 0, waited=waited)
 
     def answered(self, status: int, headers: Mapping[str, str] | None = None, *, code: str = "") -> Verdict:
         """The provider's answer, for the fleet to heed: what it says of its limits, or that it cannot answer anybody.
@@ -253,8 +254,20 @@ class Call:
         status: of HTTP. code: the provider's own name of an error. An SDK's error that leaves the block is read by itself.
         """
         verdict = self._passage.judge(status, headers or {}, code)
+        self.hear(headers or {})
         self.judged(verdict, f"{status} {code}".strip())
         return verdict
+
+    def hear(self, headers: Mapping[str, str], profile: str | None = None) -> bool:
+        """What the headers of its answer say of limits is kept; whether the fleet has to be told, by `tell`.
+
+        profile: of whom they are, where the service has a name of its own.
+        """
+        return self._passage.hear(headers, profile)
+
+    def tell(self) -> None:
+        """What was heard, as far as the fleet does not know it."""
+        self._passage.tell()
 
     def judged(self, verdict: Verdict | None, reason: str) -> None:
         """verdict: None, the service could not be reached, or did not answer."""

@@ -16,6 +16,7 @@ from longwatch.policy.price import Caching
 from longwatch.policy.scope import Scope
 from longwatch.runtime.beats import Beats
 from longwatch.runtime.call import Call
+from longwatch.runtime.lessons import Lessons
 from longwatch.runtime.loop import Sleeper
 from longwatch.runtime.owed import Owed
 from longwatch.runtime.passage import Seen
@@ -43,7 +44,7 @@ class Calls:
         self.world, self.sleeper, self.limiter = world, sleeper, limiter
         self.beats = Beats(world, sleeper, limiter)
         self.owed = Owed()
-        self.seen, self.looks = Seen(world, limiter), Looks(world, limiter)
+        self.seen, self.looks, self.lessons = Seen(world, limiter), Looks(world, limiter), Lessons(world, limiter)
         self.wrapper: Callable[..., Any] | None = None  # of clients; the surface brings it
         self.limiter.pending = Writing(world, sleeper, limiter, self.owed).wake
 

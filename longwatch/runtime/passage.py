@@ -13,9 +13,11 @@ from longwatch.admission.gates import shut
 from longwatch.errors import ServicePaused, StoreUnavailable
 from longwatch.policy.admission import Later
 from longwatch.policy.answer import Verdict, answer_of, judge
-from longwatch.policy.breaker import Gate, Kind, Report, keeps_back
-from longwatch.policy.scope import gates_of, gauges_of
+from longwatch.policy.breaker import FIRST_MS, Gate, Kind, Report, keeps_back
+from longwatch.policy.scope import gates_of
+from longwatch.policy.told import Told, of_a_rate, told_by
 from longwatch.policy.unsent import proves_unsent
+from longwatch.runtime.lessons import Lessons, words
 from longwatch.runtime.loop import Retry
 from longwatch.runtime.persist import persist
 
@@ -50,13 +52,17 @@ class Seen:
 class Passage:
     """Of one call. probe: the gate that it goes through as the probe."""
 
-    def __init__(self, world: "World", limiter: "Limiter", seen: Seen, request: CallRequest) -> None:
+    def __init__(self, world: "World", limiter: "Limiter", seen: Seen, request: CallRequest, lessons: Lessons) -> None:
         self._world, self._limiter, self._seen, self.request = world, limiter, seen, request
+        self._lessons = lessons
         self.probe: str | None = None
         self._reported = False
+        self._told: tuple[Told, ...] = ()
+        self._headers: Mapping[str, str] = {}
 
     def ask(self, request: CallRequest) -> Admitted | Later:
         """As `Limiter.admit`, past the gate that it is the probe of; as a probe, if a service is parked and one is due."""
+        self._lessons.heed()
         while True:
             try:
                 return persist(partial(self._limiter.admit, replace(request, past=self.probe)))
@@ -106,8 +112,30 @@ class Passage:
 
     def answered(self, verdict: Verdict, *, left_ms: int, reason: str = "") -> None:
         """The service has answered. left_ms: when the call left, steady of this process."""
+        self.tell()
         kind = KINDS.get(verdict.kind, "overloaded" if verdict.certain else "failed")
-        self._report(kind, left_ms, verdict.again_ms, reason or verdict.kind)
+        again_ms = verdict.again_ms
+        if kind == "limited" and self._slower(left_ms, reason or verdict.kind) and again_ms is None:
+            again_ms = FIRST_MS  # whoever comes next comes more slowly
+        self._report(kind, left_ms, again_ms, reason or verdict.kind)
+
+    def hear(self, headers: Mapping[str, str], profile: str | None = None) -> bool:
+        """What an answer says of limits is kept; whether there is anything to `tell`. profile: of its provider."""
+        self._told = told_by(profile or self.request.service, headers, wall_ms=self._world.wall_ms())
+        self._headers = headers
+        return self._lessons.is_news(self.request, self._told)
+
+    def tell(self) -> None:
+        """What was heard, as far as the fleet does not know it."""
+        if self._told:
+            self._lessons.tell(self.request, self._told, words(self._headers))
+
+    def _slower(self, left_ms: int, reason: str) -> bool:
+        """Whether what is refused here makes the whole fleet slower."""
+        if self._reported or not of_a_rate(self._headers):
+            return False
+        left_ms += self._limiter.database.offset_ms
+        return self._lessons.refused(self.request, self._told, left_ms=left_ms, reason=reason)
 
     def failed(self, *, left_ms: int, reason: str) -> None:
         """It could not be reached, or did not answer."""
@@ -117,11 +145,17 @@ class Passage:
         if self.probe is not None:
             self._report("ok", left_ms, None, "")
 
-    def ended(self, error: BaseException | None, *, left_ms: int) -> None:
-        """The block has ended, and nobody may have told what the service answered. An SDK's error says it by itself."""
+    def ended(self, error: BaseException | None, *, left_ms: int, waited: bool) -> None:
+        """The block has ended, and nobody may have told what the service answered. An SDK's error says it by itself.
+
+        waited: for its slot.
+        """
         if error is None:
             self.succeeded(left_ms=left_ms)
-        elif (answer := answer_of(error)) is not None:
+            if waited and not self._reported:
+                self._lessons.answered(self.request, left_ms=left_ms + self._limiter.database.offset_ms)
+        elif not self._reported and (answer := answer_of(error)) is not None:
+            self.hear(answer[1])
             self.answered(self.judge(*answer), left_ms=left_ms, reason=f"{answer[0]} {type(error).__name__}")
         elif proves_unsent(error):
             self.failed(left_ms=left_ms, reason=type(error).__name__)
@@ -144,8 +178,7 @@ class Passage:
 
     def _tell(self, gate: str, report: Report) -> None:
         request = self.request
-        service = self._limiter.limits.services.get(request.service)
-        rates = () if service is None else gauges_of(service, request.model)
+        rates = self._limiter.rates_of(request.service, request.model)
         found = persist(
             lambda: self._limiter.gates.report(gate, report, agent=request.agent, task=request.task, rates=rates)
         )

@@ -10,6 +10,7 @@ from rich.text import Text
 from longwatch.admission.listing import CapState, RateState
 from longwatch.errors import ConfigError
 from longwatch.policy.duration import format_ms, parse_text_ms
+from longwatch.policy.learning import Learned
 from longwatch.policy.limits import Limits, Rate
 from longwatch.policy.money import Money
 from longwatch.policy.rate import format_rate, format_window
@@ -135,13 +136,28 @@ def rate_rows(rates: list[RateState]) -> list[Json]:
             "burst": rate.burst,
             "free": rate.free,
             "next_at": at(rate.next_ms),
+            "origin": "configured" if rate.learned is None else "learned",
+            "learned": None if rate.learned is None else lesson_json(rate.learned),
         }
         for rate in rates
     ]
 
 
+def lesson_json(learned: Learned) -> Json:
+    """What has taught a rate. source: published by the provider, or found by what it refused."""
+    return {
+        "source": learned.source,
+        "dimension": learned.dimension,
+        "since_at": at(learned.since_ms),
+        "seen_at": at(learned.seen_ms),
+        "evidence": learned.evidence,
+    }
+
+
 def _model(rate: RateState) -> str | None:
     """The pattern of models that the rate is of; None: of the whole service."""
+    if rate.learned is not None:
+        return rate.model or None
     inner = rate.meter.removeprefix(f"{rate.service}/").removesuffix(rate.dimension).removesuffix("/")
     return inner or None
 
@@ -185,15 +201,16 @@ def rate_table(rates: list[RateState], now_ms: int) -> RenderableType:
         (
             rate.service,
             _model(rate) or "",
-            rate.dimension,
+            rate.dimension if rate.learned is None else rate.learned.dimension,
             _rate(rate),
+            "configured" if rate.learned is None else f"{rate.learned.source} {ago(rate.learned.since_ms, now_ms)}",
             rate.burst,
             "now" if rate.next_ms <= now_ms else f"in {format_ms(rate.next_ms - now_ms)}",
         )
         for rate in rates
     ]
     empty = 'No rates. For example [service.stripe] rate = "25/s" in longwatch.toml.'
-    return table(("service", "model", "of", "rate", ">burst", "next"), rows, empty=empty)
+    return table(("service", "model", "of", "rate", "origin", ">burst", "next"), rows, empty=empty)
 
 
 # -- journal -------------------------------------------------------------------------------------------------------------

@@ -3,13 +3,13 @@
 import click
 from rich.console import RenderableType
 
+from longwatch.admission.listing import with_known
 from longwatch.errors import ConfigError, nearest
 from longwatch.policy.limits import KNOWN_SERVICES, Service
 from longwatch.policy.money import Money
 from longwatch.policy.rate import format_rate, format_window
-from longwatch.policy.scope import gauges_of
 from longwatch.surface.cli_base import Group, pass_session
-from longwatch.surface.cli_look import rate_rows, rate_table
+from longwatch.surface.cli_look import lesson_json, rate_rows, rate_table
 from longwatch.surface.kept_back import gate_json, gate_lines, gate_rows, line_lines, line_rows, shut_gates
 from longwatch.surface.output import table
 from longwatch.surface.session import Session
@@ -25,8 +25,9 @@ def limit() -> None:
 @pass_session
 def list_limits(session: Session) -> None:
     """Every rate in force, and which services take no calls now."""
-    rates, now_ms, gates = session.parts.calls.limiter.peek().rates, session.now_ms(), shut_gates(session)
-    lines = session.parts.calls.limiter.lines.all()
+    limiter, now_ms, gates = session.parts.calls.limiter, session.now_ms(), shut_gates(session)
+    rates = limiter.peek(services_learned(session)).rates
+    lines = limiter.lines.all()
     data = {**listing("limits", rate_rows(rates)), "gates": gate_rows(gates), "lines": line_rows(lines)}
     session.out.answer(data, rate_table(rates, now_ms), *line_lines(lines, now_ms), *gate_lines(gates, now_ms))
 
@@ -41,11 +42,12 @@ def service() -> None:
 def list_services(session: Session) -> None:
     """Every service, with its limits, and whether it takes calls."""
     held, currency, gates = session.look.held(), session.limits.currency, shut_gates(session)
+    limits = with_known(session.limits, services_learned(session))
     states = {gate.name: gate.state for gate in gates}
     data = [
         _service_json(service, sum(row.places for row in held if row.service == service.name), currency)
-        | {"state": states.get(service.name, "closed")}
-        for service in session.limits.services.values()
+        | {"state": states.get(service.name, "closed"), "learned": lessons(session, service.name)}
+        for service in limits.services.values()
     ]
     rows = [(row["name"], _rates(row), _places(row), row["quota"], row["price"]) for row in data]
     empty = 'No services in the config. For example [service.stripe] rate = "25/s".'
@@ -71,9 +73,26 @@ def pause_service(session: Session, name: str, why: str) -> None:
 def resume_service(session: Session, name: str) -> None:
     """Let calls to a service leave again, whatever kept them back."""
     service = known_service(session, name)
-    found = session.parts.calls.limiter.gates.resume(service.name, gauges_of(service, None))
+    found = session.parts.calls.limiter.gates.resume(
+        service.name, session.parts.calls.limiter.rates_of(service.name, None)
+    )
     words = f"{', '.join(gate.name for gate in found)}: calls leave again" if found else f"nothing kept {name} back"
     session.out.answer({"service": name, "gates": gate_rows(found)}, words)
+
+
+def services_learned(session: Session) -> list[str]:
+    """Services of which something was learned and that the config need not name."""
+    names = sorted({each.service for each in session.parts.calls.limiter.learned.all()})
+    return [name for name in names if name in KNOWN_SERVICES or not session.limits.services]
+
+
+def lessons(session: Session, service: str) -> list[Json]:
+    """What was learned of a service's limits, which may be faster than what is configured; then it does not count."""
+    return [
+        {"model": each.model or None, "rate": format_rate(each.rate), **lesson_json(each)}
+        for each in session.parts.calls.limiter.learned.all()
+        if each.service == service
+    ]
 
 
 def known_service(session: Session, name: str) -> Service:
@@ -108,7 +127,9 @@ def _service_json(service: Service, opened: int, currency: str) -> Json:
 
 
 def _rates(row: Json) -> str:
-    return ", ".join(f"{dimension} {rate}" for dimension, rate in row["rates"].items())
+    configured = [f"{dimension} {rate}" for dimension, rate in row["rates"].items()]
+    learned = [f"{each['dimension']} {each['rate']} (learned)" for each in row["learned"] if each["model"] is None]
+    return ", ".join(configured + learned)
 
 
 def _places(row: Json) -> str:

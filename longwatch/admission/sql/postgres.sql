@@ -6,7 +6,8 @@ insert into meter (name, free_us, last_us, total)
 select * from (values (cast(:first as text), cast(:first_free_us as bigint), cast(:first_last_us as bigint),
                        cast(:first_total as bigint)),
                       (:second, :second_free_us, :second_last_us, :second_total),
-                      (:third, :third_free_us, :third_last_us, :third_total)) as kept
+                      (:third, :third_free_us, :third_last_us, :third_total),
+                      (:fourth, :fourth_free_us, :fourth_last_us, :fourth_total)) as kept
  where column1 is not null
 on conflict (name) do update set free_us = excluded.free_us, last_us = excluded.last_us, total = excluded.total;
 

@@ -5,6 +5,7 @@ nothing was done.
 """
 
 import copy
+from collections.abc import Mapping
 from contextvars import ContextVar
 from functools import partial
 from typing import Any
@@ -56,6 +57,10 @@ class Answers:
             return None
         text = getattr(response, "text", "")
         return judge("github", status, response.headers, code=text if isinstance(text, str) else "", wall_ms=wall_ms)  # type: ignore[union-attr]
+
+    def headers(self, outcome: Any) -> Mapping[str, str] | None:
+        response = getattr(outcome, "response", None) if isinstance(outcome, BaseException) else outcome
+        return getattr(response, "headers", None)
 
     def told(self, error: BaseException) -> None:
         """What requests cost is not in their answers."""

@@ -8,7 +8,7 @@ or as streams; a stream is settled by its events when its response is closed.
 import contextlib
 import inspect
 import json
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from contextvars import ContextVar
 from functools import partial
 from typing import Any, cast
@@ -78,9 +78,7 @@ class Pacing:
 
         def attempt(call: Call) -> Any:
             ANSWERED.set([])
-            answer = self._plain(cast_to, affordable(told, call), **how)
-            ANSWERED.set(None)
-            return answer
+            return self._plain(cast_to, affordable(told, call), **how)
 
         return self._pacer.send(self._asked(options, told), attempt, self._answers)
 
@@ -89,9 +87,7 @@ class Pacing:
 
         async def attempt(call: Call) -> Any:
             ANSWERED.set([])
-            answer = await self._plain(cast_to, affordable(told, call), **how)
-            ANSWERED.set(None)
-            return answer
+            return await self._plain(cast_to, affordable(told, call), **how)
 
         return await self._pacer.asend(self._asked(options, told), attempt, self._answers)
 
@@ -145,6 +141,16 @@ class Answers:
         code = getattr(outcome, "code", None) or getattr(outcome, "type", None)
         headers = getattr(response, "headers", {})
         return judge(self._profile, status, headers, code=code if isinstance(code, str) else "", wall_ms=wall_ms)
+
+    def headers(self, outcome: Any) -> Mapping[str, str] | None:
+        """Of a stream or a raw response itself; else of the response that the answer was made of."""
+        if isinstance(outcome, BaseException):
+            return getattr(getattr(outcome, "response", None), "headers", None)
+        came = ANSWERED.get() or ()
+        ANSWERED.set(None)
+        response = getattr(outcome, "response", None) if hasattr(outcome, "__stream__") else None
+        response = response or getattr(outcome, "http_response", None) or next(reversed(came), None)
+        return getattr(response, "headers", None)
 
     def told(self, error: BaseException) -> tuple[Usage | None, str | None] | None:
         """Of an answer that came whole before its library failed to read it as the program wished."""

@@ -84,6 +84,11 @@ class Ending:
                     self.call.settle({"model": model}, **tokens_of(usage))
                 self._block.__exit__(None, None, None)
 
+    def tell(self) -> None:
+        """What was heard of limits, while the answer may still be read."""
+        with contextlib.suppress(StoreUnavailable):
+            self.call.tell()
+
     def failed(self, error: BaseException, verdict: Verdict | None) -> None:
         """verdict: of an answer that said so. None: there was no answer."""
         if not self.over:
@@ -112,6 +117,10 @@ class Library(Protocol[T_contra]):
 
     def verdict(self, outcome: T_contra | BaseException, wall_ms: int) -> Verdict | None:
         """Of an answer, or of an error that came with one; None: no answer came."""
+        ...
+
+    def headers(self, outcome: T_contra | BaseException) -> Mapping[str, str] | None:
+        """Of an answer, or of an error that came with one; None: there are none. Asked once, right after it came."""
         ...
 
     def told(self, error: BaseException) -> tuple[Usage | None, str | None] | None:
@@ -155,6 +164,8 @@ class Pacer:
                 if wait_ms is None:
                     raise
             else:
+                if trying.hear(ending, answer, library):
+                    ending.tell()
                 verdict = trying.verdict(answer, library)
                 if verdict is None:
                     if not library.reads_later(answer, ending):
@@ -181,6 +192,8 @@ class Pacer:
                 if wait_ms is None:
                     raise
             else:
+                if trying.hear(ending, answer, library):
+                    await kept(ending.tell)
                 verdict = trying.verdict(answer, library)
                 if verdict is None:
                     if not library.reads_later(answer, ending):
@@ -277,6 +290,7 @@ class Trying:
         if isinstance(error, LongwatchError) or not isinstance(error, Exception):
             ending.failed(error, None)
             return None
+        self.hear(ending, error, library)
         verdict = library.verdict(error, self._wall_ms())
         found = library.told(error) if verdict is None else None
         if found is not None:
@@ -286,6 +300,11 @@ class Trying:
         wait_ms = self._again_ms(verdict, unsent=unsent) if verdict is not None or unsent or is_lost(error) else None
         ending.failed(error, verdict)
         return wait_ms
+
+    def hear(self, ending: Ending, outcome: Any, library: Library[Any]) -> bool:
+        """What the answer says of limits is kept; whether the fleet has to be told."""
+        headers = library.headers(outcome)
+        return headers is not None and ending.call.hear(headers, self._pacer.profile)
 
     def verdict(self, answer: Any, library: Library[Any]) -> Verdict | None:
         """Of an answer that is an error which its library does not raise; None: it is a good one."""

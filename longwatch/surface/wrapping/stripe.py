@@ -87,6 +87,9 @@ class Answers:
         body, status, headers = outcome
         return judge("stripe", status, headers, code=code_of(body) if status >= 400 else "", wall_ms=wall_ms)
 
+    def headers(self, outcome: Raw | BaseException) -> Mapping[str, str] | None:
+        return None if isinstance(outcome, BaseException) else outcome[2]
+
     def told(self, error: BaseException) -> None:
         """An answer is returned before anything is made of it."""
 

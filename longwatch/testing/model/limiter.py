@@ -24,11 +24,13 @@ from longwatch.policy import admission, meter, override
 from longwatch.policy.admission import Ask, Later, Metered, Places, Purse, Shut, Slot, Spent, TooHeavy
 from longwatch.policy.budget import Standing
 from longwatch.policy.call import MOST_SHARING, Reconciling, State, Told, borne, burial, forgotten, phase, reconciling
+from longwatch.policy.learning import Rates
 from longwatch.policy.limits import DIMENSIONS, Limits, Service
 from longwatch.policy.meter import NEW, Meter
 from longwatch.policy.scope import PurseCap, Scope, purses_of, scope_of
 from longwatch.policy.window import calendar_at, window_of, zone_of
 from longwatch.testing.model.gates import Gates
+from longwatch.testing.model.learned import LearnedLimits, held_back
 from longwatch.testing.model.lines import Lines
 
 
@@ -70,9 +72,21 @@ class Limiter:
     def __post_init__(self) -> None:
         self.gates = Gates(self.now_ms, self.meters)
         self.lines = Lines(self.now_ms, self.meters)
+        self.learned = LearnedLimits(self.now_ms, self._left)
+        self.heeded: Rates = {}
 
     def adopt(self, limits: Limits, rules: int) -> None:
         self.limits, self.rules = limits, rules
+
+    def heed(self, learned: Rates) -> None:
+        self.heeded = learned
+
+    def hold_back(self, floors: Mapping[str, int]) -> None:
+        held_back(self.meters, floors)
+
+    def _left(self, service: str, model: str, since_ms: int) -> int:
+        mine = [kept for kept in self.charged(f"service:{service}", 0, 1 << 62) if model in ("", kept.asked.model)]
+        return sum(kept.state != "released" and since_ms * 1000 < kept.slot_us <= self.now_ms() * 1000 for kept in mine)
 
     # -- in ----------------------------------------------------------------------------------------------------------------
 
@@ -101,6 +115,7 @@ class Limiter:
             agent=asked.agent,
             past=asked.past,
             turn=asked.turn,
+            learned=self.heeded,
         )
 
     def _scope_or_none(self, kept: Kept) -> Scope:

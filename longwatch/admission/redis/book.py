@@ -8,7 +8,7 @@ import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from longwatch.admission import keys
+from longwatch.admission import asides, keys
 from longwatch.admission.calls import CallRequest
 from longwatch.admission.keys import APART, TOGETHER, Charge
 from longwatch.admission.ledger import COUNTED, NOTHING, Ledger, spent_on
@@ -29,6 +29,7 @@ class Adjust:
     purses: tuple[str, ...]
     calendar_ms: int
     amounts: Charge
+    aside: str | None
 
 
 class Book:
@@ -98,6 +99,8 @@ class Book:
         whole = sharing != TOGETHER
         written = Written.of(call, sharing) if whole else Written.of_open(call, sharing)
         tx.count("allotment.write", **written.values())
+        if call.aside is not None:
+            asides.use(tx, call.aside, Charge(written.money, written.calls, written.tokens))
         self._tell_admitted(tx, call)
         if not whole:
             keys.join(tx, request_of(call))
@@ -136,7 +139,12 @@ class Book:
             believed = call.told if call.state in COUNTED else NOTHING
             self._tell_heard(tx, row, ends)
             adjusts += [
-                Adjust(purses_of(service=found.service, budget=found.budget, agent=found.agent), found.calendar_ms, by)
+                Adjust(
+                    purses_of(service=found.service, budget=found.budget, agent=found.agent),
+                    found.calendar_ms,
+                    by,
+                    found.aside,
+                )
                 for found, charge in changed
                 for by in [difference(charge, believed if found.id == row.id else spent_on(found))]
                 if by != NOTHING
@@ -236,6 +244,7 @@ class Written:
     held_tokens: int
     sharing: int
     version: int
+    aside: str | None
 
     @classmethod
     def of(cls, call: Known, sharing: int) -> "Written":
@@ -256,7 +265,7 @@ class Written:
             call.id, who.key, state, who.service, who.model, who.agent, who.budget, call.owner, who.task, who.run,
             who.step, who.lane, call.slot_us, call.admitted_ms, call.calendar_ms, call.until_ms, ended_ms,
             encode(call.weights).decode(), charge.money, charge.calls, charge.tokens, hold.money, hold.calls,
-            hold.tokens, sharing, version,
+            hold.tokens, sharing, version, call.aside,
         )  # fmt: skip
 
     def values(self) -> dict[str, str | int | None]:

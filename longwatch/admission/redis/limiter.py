@@ -8,14 +8,16 @@ from longwatch.admission.calls import (
     Admitted,
     CallRequest,
     Word,
+    admitted,
     check,
     check_amount,
     check_weights,
     whole_ms,
 )
 from longwatch.admission.ledger import tokens_known
-from longwatch.admission.limiter import PAGE, Limiter, held_up, no_such_call, scope_asked
+from longwatch.admission.limiter import PAGE, Limiter, held_up, lacks_money, no_such_call, scope_asked
 from longwatch.admission.listing import Standings, standings, with_known
+from longwatch.admission.redis.asides import RedisAsides
 from longwatch.admission.redis.book import Book
 from longwatch.admission.redis.link import Link, unless_away
 from longwatch.admission.redis.memory import Memory, forgot, undecided
@@ -76,11 +78,10 @@ class RedisLimiter(Limiter):
         self._clock, self._given = clock, given
         self._records = Records(database, Book(self._ledger), self._run, lambda: self.pending())
         self._memory = Memory(database, journal, link, new_token, self._now)
+        self.asides = RedisAsides(database, journal, self._in_force, self._memory, self._run, self._records.flush)
         self._recent: dict[str, Known] = {}  # calls of this process, as they were admitted
         link.greet = self._memory.greet
-        with database.read() as tx:
-            row = tx.one("spend.calendar")
-        self._calendar_ms = 0 if row is None else int(row.at_ms)
+        self._calendar_ms = self.asides.calendar_ms()
         self._caps: dict[int, tuple[Prepared, Caps]] = {}
 
     def adopt(self, limits: Limits, rules: int) -> None:
@@ -120,7 +121,8 @@ class RedisLimiter(Limiter):
         if request.id in self._recent and (before := self._before(request, refused)) is not None:
             return before
         answer = refused or self._decided(request)
-        if isinstance(answer, Later) and answer.reason != "rate" and self.expire():
+        expired = isinstance(answer, Later) and answer.reason != "rate" and self.expire()
+        if expired or (lacks_money(answer) and self.asides.give_back()):
             answer = self._decided(request)
         if held_up(answer) and self._refresh(force):
             return self.admit(request)
@@ -136,9 +138,7 @@ class RedisLimiter(Limiter):
         self._records.flush()
         with self.database.read() as tx:
             row = tx.one("call.by_id", id=request.id)
-        return (
-            None if row is None else Admitted(row.id, row.key, whole_ms(row.slot_us), row.held_money, row.held_tokens)
-        )
+        return None if row is None else admitted(row)
 
     def _forgotten(self, prepared: Prepared, request: CallRequest) -> LongwatchError | None:
         self._records.flush()
@@ -165,7 +165,7 @@ class RedisLimiter(Limiter):
                 case "heavy":
                     return TooHeavy(text(said["name"]), said["w"], said["most"])
                 case "spent":
-                    return spent(caps, said, needs)
+                    return spent(caps, said)
                 case "dry":
                     return None
                 case "windows":

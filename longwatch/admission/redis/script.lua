@@ -7,6 +7,7 @@
 --   4 due      open calls by the instant from which they are unknown
 --   5 loose    ended calls by the instant from which anybody may write them down
 --   6 purses   by name: packed {open = calls, w = {window = {from, to, spent, held, places, ceiling}}}
+--   7 asides   by name: packed {ps = purses, cal = instant, a = amounts, u = used, o = {budget, agent}}
 -- ARGV: 1 the operation, 2 its packed arguments. The answer is packed: {k = kind, now = microseconds, ...}.
 --
 -- Numbers are doubles: whole up to 2^53. A rate is given as the fraction p / q of microseconds per unit, in lowest terms.
@@ -37,7 +38,7 @@ end
 
 if op == 'state' then return say('state', {st = st or nil}) end
 if op == 'found' then
-  for place = 2, 6 do redis.call('DEL', KEYS[place]) end
+  for place = 2, 7 do redis.call('DEL', KEYS[place]) end
   st = {gen = a.gen, run = a.run, ready = false, opens = now + a.grace, born = a.fresh and 0 or now, rules = a.rules,
         cal = a.cal, seq = 0}
   keep_state()
@@ -99,6 +100,35 @@ local function charge(names, purses, cal, spent, held, places)
 end
 
 local NONE = {0, 0, 0}
+local function all_asides()
+  local asides, all = {}, redis.call('HGETALL', KEYS[7])
+  for place = 1, #all, 2 do asides[all[place]] = cmsgpack.unpack(all[place + 1]) end
+  return asides
+end
+local function left(aside, d) return max(0, aside.a[d] - aside.u[d]) end
+
+-- what is left of everything that is set aside in the window
+local function held_aside(asides, name, w)
+  local held = 0
+  for _, aside in pairs(asides) do
+    if w[1] <= aside.cal and aside.cal < w[2] then
+      for _, purse in ipairs(aside.ps) do
+        if purse == name then held = held + left(aside, w[7]) end
+      end
+    end
+  end
+  return held
+end
+
+-- a call that draws on it is charged more or less than before
+local function use(id, by)
+  local found = id and redis.call('HGET', KEYS[7], id)
+  if not found then return end
+  local aside = cmsgpack.unpack(found)
+  for d = 1, 3 do aside.u[d] = aside.u[d] + by[d] end
+  redis.call('HSET', KEYS[7], id, cmsgpack.pack(aside))
+end
+
 local function less(one, other) return {one[1] - other[1], one[2] - other[2], one[3] - other[3]} end
 local function counted(state) return state == 'settled' or state == 'unknown' end
 
@@ -150,25 +180,29 @@ local function correct(c, gauge, used)
   c.w[gauge.n] = {used, before and then_total or meter[3]}
 end
 
--- the refusal or the wait that the caps and the places ask for, if any; and the windows whose ceiling is too low
-local function decide_purses(purses)
-  local longest, waits, low, windows = nil, nil, {}, {}
+-- the refusal or the wait that the caps and the places ask for, if any; and the windows whose ceiling is too low.
+-- own: what the call draws on; it needs room for what it does not take out of that
+local function decide_purses(purses, asides, own)
+  local longest, waits, low, windows, apart, needs = nil, nil, {}, {}, {}, {}
   for place, cap in ipairs(a.caps) do
     local w = purses[cap.n].w[cap.w]
-    windows[place] = w
-    if cap.need > 0 and w[3] + w[4] + cap.need > cap.cap then
-      if w[3] + cap.need > cap.cap then
+    local aside, need = held_aside(asides, cap.n, w), cap.need
+    if own and w[1] <= own.cal and own.cal < w[2] then need = need - min(need, left(own, w[7])) end
+    windows[place], apart[place], needs[place] = w, aside, need
+    if need > 0 and w[3] + aside + w[4] + need > cap.cap then
+      if w[3] + aside + need > cap.cap then
         if not longest or cap.to > a.caps[longest].to then longest = place end
       elseif not waits then
         waits = cap.n
       end
-    elseif cap.need > 0 and w[3] + w[4] + cap.need > w[6] then
-      low[#low + 1] = {place, w[3] + w[4] + cap.need}
+    elseif need > 0 and w[3] + aside + w[4] + need > w[6] then
+      low[#low + 1] = {place, w[3] + aside + w[4] + need}
     end
   end
   if longest then
     local w = windows[longest]
-    return say('spent', {i = longest, spent = w[3], held = w[4], places = w[5]})
+    return say('spent', {i = longest, spent = w[3], held = w[4], places = w[5], aside = apart[longest],
+                         need = needs[longest]})
   end
   if a.most and purses[a.ps[#a.ps]].open >= a.most then
     return say('later', {reason = 'concurrency', what = 'concurrency'})
@@ -178,7 +212,7 @@ local function decide_purses(purses)
 end
 
 local function admitted(c, again)
-  return say('admitted', {sl = c.sl, cal = c.cal, at = c.at, un = c.un, w = c.w, h = c.h, again = again})
+  return say('admitted', {sl = c.sl, cal = c.cal, at = c.at, un = c.un, w = c.w, h = c.h, as = c.as, again = again})
 end
 
 local function admit()
@@ -201,7 +235,10 @@ local function admit()
     if gauge.w > gauge.most then return say('heavy', {name = gauge.n, w = gauge.w, most = gauge.most}) end
   end
   if absent then return say('open', {cal = st.cal}) end
-  local answer, low = decide_purses(purses)
+  local asides = all_asides()
+  local own = a.as and asides[a.as]
+  if own and (own.cal > st.cal or own.o ~= a.acc) then own = nil end
+  local answer, low = decide_purses(purses, asides, own)
   if answer then return answer end
   local found = {}
   for place, gauge in ipairs(a.gauges) do found[place] = meter_of(gauge) end
@@ -218,13 +255,58 @@ local function admit()
   st.seq = st.seq + 1
   local at = floor(now / 1000)
   c = {s = 'open', o = a.owner, v = 1, sl = slot, at = at, cal = st.cal, un = at + a.hold, sq = st.seq,
-       h = a.h, ch = a.h, w = {}, ps = a.ps, row = a.row}
+       h = a.h, ch = a.h, w = {}, ps = a.ps, row = a.row, as = own and a.as or nil}
+  if own then use(a.as, c.h) end
   reserve(a.gauges, found, slot, c.w)
   charge(a.ps, purses, c.cal, NONE, c.h, 1)
   keep_call(a.id, c)
   redis.call('ZADD', KEYS[4], c.un * 1000 + c.sq % 1000, a.id)
   keep_state()
   return admitted(c, false)
+end
+
+-- a batch sets aside what it needs of all of its services, or nothing; a.at: in the windows that hold the instant
+local function set_aside()
+  if not st.ready then
+    if now >= st.opens or st.born == 0 then return say('rebuild') end
+    return say('later', {at = st.opens, reason = 'rate', what = 'the start of its meters'})
+  end
+  local before = st.cal
+  turn_calendar()
+  if st.cal ~= before then keep_state() end
+  local at = a.at == 0 and st.cal or a.at
+  if at >= a.turns then return say('windows', {cal = st.cal}) end
+  local asides, worst, low, full = all_asides(), nil, {}, nil
+  for _, cap in ipairs(a.caps) do
+    if cap.from > at or cap.to <= max(at, st.cal) then return say('windows', {cal = st.cal}) end
+    if not purses_of({cap.n})[cap.n].w[cap.w] then return say('open', {cal = st.cal}) end
+  end
+  for place, cap in ipairs(a.caps) do
+    local w = purses_of({cap.n})[cap.n].w[cap.w]
+    local aside = held_aside(asides, cap.n, w)
+    local reached = w[3] + w[4] + aside + cap.need
+    if reached > cap.cap then
+      local rank = cap.to + (cap.never and 2 ^ 50 or 0)
+      if not worst or rank > worst then
+        worst, full = rank, {i = place, spent = w[3], held = w[4], places = w[5], aside = aside, need = cap.need, cal = st.cal}
+      end
+    elseif reached > w[6] then
+      low[#low + 1] = {place, reached}
+    end
+  end
+  if full then return say('spent', full) end
+  if #low > 0 then return say('raise', {low = low, cal = st.cal}) end
+  if a.rules ~= st.rules then return say('rules', {rules = st.rules}) end
+  if not a.dry then
+    for _, each in ipairs(a.asides) do redis.call('HSET', KEYS[7], each.id, cmsgpack.pack(each)) end
+  end
+  return say('kept', {at = at, cal = st.cal})
+end
+
+-- batches that have ended, or were never submitted, keep nothing
+local function drop()
+  for _, id in ipairs(a.ids) do redis.call('HDEL', KEYS[7], id) end
+  return say('ok')
 end
 
 -- a call ends, or what is known of its end changes; a.moves: the table of moves
@@ -242,6 +324,7 @@ local function finish()
   if to == 'released' then told = NONE end
   for _, gauge in ipairs(a.gauges) do correct(c, gauge, gauge.used) end
   local was_open = c.s == 'open'
+  use(c.as, less(told, was_open and c.h or (counted(c.s) and c.ch or NONE)))
   local spent = less(counted(to) and told or NONE, counted(c.s) and c.ch or NONE)
   charge(c.ps, purses_of(c.ps), c.cal, spent, was_open and less(NONE, c.h) or NONE, was_open and -1 or 0)
   c.s, c.ch, c.v, c.en = to, told, c.v + 1, floor(now / 1000)
@@ -310,6 +393,7 @@ local function recorded()
     local c, version, told = call_of(id), kept[1], kept[2]
     if c and c.s == 'open' and c.v < version then
       charge(c.ps, purses_of(c.ps), c.cal, told, less(NONE, c.h), -1)
+      use(c.as, less(told, c.h))
       redis.call('HDEL', KEYS[3], id)
       redis.call('ZREM', KEYS[4], id)
     elseif c and c.v == version and c.s ~= 'open' then
@@ -338,6 +422,7 @@ end
 local function fill()
   if st.ready then return say('ok') end
   for name, meter in pairs(a.meters) do redis.call('HSET', KEYS[2], name, cmsgpack.pack(meter)) end
+  for _, each in ipairs(a.asides) do redis.call('HSET', KEYS[7], each.id, cmsgpack.pack(each)) end
   for _, call in ipairs(a.calls) do
     st.seq = st.seq + 1
     call.c.sq = st.seq
@@ -388,6 +473,7 @@ local function raise()
 end
 
 local function look()
+  if a.asides then return say('look', {ids = redis.call('HKEYS', KEYS[7])}) end
   if a.ids then return say('look', {ids = redis.call('HKEYS', KEYS[3])}) end
   local meters, all = {}, redis.call('HGETALL', KEYS[2])
   for place = 1, #all, 2 do
@@ -417,6 +503,8 @@ local function bar()
 end
 
 if op == 'admit' then return admit() end
+if op == 'aside' then return set_aside() end
+if op == 'drop' then return drop() end
 if op == 'bar' then return bar() end
 if op == 'end' then return finish() end
 if op == 'reslot' then return reslot() end
@@ -435,6 +523,7 @@ if op == 'rules' then
 end
 if op == 'adjust' then
   charge(a.ps, purses_of(a.ps), a.cal, a.spent, NONE, 0)
+  use(a.as, a.spent)
   return say('ok')
 end
 return redis.error_reply('no such operation: ' .. op)

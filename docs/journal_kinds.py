@@ -17,6 +17,8 @@ STATES = {"task": task.STATES, "call": call.STATES, "service": breaker.STATES}  
 NOT_FACTS = ("agent", "task")  # columns of every record
 
 MEANINGS = {
+    "aside.kept": "a batch has set aside what it needs of a quota and of budgets; from_ms: in the windows that hold it",
+    "aside.ended": "its batch has ended, or the admission engine lost its memory; what is left of it is given back",
     "batch.submitted": "a batch was opened; its tasks follow",
     "budget.broken": "ended calls cost more than the cap: a hold was too small. P4 is broken, and it is told, not hidden",
     "budget.cleared": "a cap that `budget set` had put in place of the config's counts no more",

@@ -7,6 +7,7 @@ import msgspec
 
 from longwatch.db.connection import Row
 from longwatch.errors import ConfigError, nearest
+from longwatch.policy.aside import name_of
 from longwatch.policy.call import Phase, State, phase
 from longwatch.policy.limits import DIMENSIONS
 from longwatch.policy.naming import check_name, resolve_lane
@@ -26,7 +27,7 @@ class CallRequest(msgspec.Struct, frozen=True):
     money: the worst case in micro-units of the fleet's currency. tokens: the worst case, for budgets of tokens.
     until_ms: the latest slot of use to the caller, None: any. once: the admission survives a power cut. past: the gate
     that it goes through as a probe. instead_of: the model that was asked for, where the budget had no room for it and
-    `model` takes its place. turn: it has stood in line, and may ask.
+    `model` takes its place. turn: it has stood in line, and may ask. batch: its task's, which may have something set aside.
     """
 
     id: str
@@ -48,6 +49,12 @@ class CallRequest(msgspec.Struct, frozen=True):
     past: str | None = None
     turn: bool = False
     instead_of: str | None = None
+    batch: str | None = None
+
+    @property
+    def aside(self) -> str | None:
+        """What it draws on, where there is such a thing."""
+        return None if self.batch is None else name_of(self.batch, self.service)
 
     @property
     def calls(self) -> int:

@@ -4,6 +4,7 @@ Replaced as a whole when other limits are adopted or an override ends, so that w
 decision names the `rules` it was made by, and the state refuses it when they are not its own.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from zoneinfo import ZoneInfo
 
@@ -12,6 +13,7 @@ from longwatch.admission.standing import Prepared
 from longwatch.db.connection import Row
 from longwatch.errors import ConfigError
 from longwatch.policy import override
+from longwatch.policy.aside import Want
 from longwatch.policy.learning import Key, Rates
 from longwatch.policy.limits import Limits, Rate, Service
 from longwatch.policy.scope import Scope, purses_of, scope_of
@@ -84,6 +86,10 @@ class InForce:
                 self.scopes.clear()
             found = self.scopes[key] = standing.prepare(scope, self.zone)
         return found
+
+    def scoped(self, wants: Sequence[Want]) -> list[tuple[Want, Scope]]:
+        """What batches want, each with the limits and purses of its calls."""
+        return [(want, self.scope(want.service, want.model, want.budget, want.agent).scope) for want in wants]
 
     def scope_of_row(self, row: Row) -> Prepared:
         """The limits may have changed since the call was admitted; where they do not know its names, nothing limits it."""

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from longwatch.admission import keys, standing
+from longwatch.admission import asides, keys, standing
 from longwatch.admission.calls import CallRequest, Weights, Word, check_amount, facts_of, weights_of
 from longwatch.admission.keys import TOGETHER, Charge
 from longwatch.admission.standing import Prepared, Read
@@ -78,10 +78,13 @@ class Ledger:
             calls=request.calls,
             tokens=request.tokens,
             sharing=sharing,
+            aside=read.aside,
             rules=rules,
         )
         if added and sharing == TOGETHER:
             keys.join(tx, request)
+        if added and read.aside is not None:
+            asides.use(tx, read.aside, Charge(request.money, request.calls, request.tokens))
         if added:
             standing.keep_meters(tx, slot.meters)
             self._tell_admitted(tx, request, slot)
@@ -178,6 +181,7 @@ class Ledger:
         if shared:
             self._share(tx, row, shared)
         else:
+            asides.recharge(tx, row, charge)
             self._spend(tx, row, charge)
         facts = {"money": charge.money, "held": row.held_money, "service": row.service, "budget": row.budget}
         if charge != told:
@@ -195,6 +199,7 @@ class Ledger:
                     tx, "call.recharged", row.id, agent=row.agent, task=row.task, budget=row.budget, **facts
                 )
             if row.id == ended.id or row.state in COUNTED:
+                asides.recharge(tx, row, charge)
                 self._spend(tx, row, charge)
 
     # -- purses ----------------------------------------------------------------------------------------------------------

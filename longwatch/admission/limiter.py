@@ -6,7 +6,8 @@ transaction and may be repeated when its reply was lost: the id decides.
 
 from collections.abc import Callable, Iterable, Mapping
 
-from longwatch.admission import keys, refusals, standing
+from longwatch.admission import asides, keys, refusals, standing
+from longwatch.admission.asides import Asides
 from longwatch.admission.calls import (
     HOLD_MS,
     Admitted,
@@ -60,6 +61,7 @@ class Limiter:
         self.lines = Lines(database, self._slow)
         self.learned = LearnedLimits(database, journal, self.flush)
         self._learned: Rates = {}
+        self.asides = Asides(database, journal, self._in_force)
         self.adopt(limits, rules)
 
     def adopt(self, limits: Limits, rules: int) -> None:
@@ -109,12 +111,18 @@ class Limiter:
     def _admit(self, tx: Transaction, force: InForce, prepared: Prepared, request: CallRequest) -> Answer:
         used = keys.uses(tx, prepared, request)
         answer = keys.forgotten(tx, prepared, request, used) or self._decide(tx, force, request, used)
-        if isinstance(answer, Later) and answer.reason != "rate" and self._expire(tx, PAGE):
-            answer = self._decide(tx, force, request, used)  # what it waits for was held by somebody long gone
+        if isinstance(answer, Later | Spent) and self._freed(tx, answer):
+            answer = self._decide(tx, force, request, used)
         if isinstance(answer, TooHeavy | Spent | Shut | Later | LongwatchError):
             row = tx.one("call.by_id", id=request.id)  # a repetition is held up by nothing, least of all by itself
             answer = answer if row is None else admitted(row)
         return answer
+
+    def _freed(self, tx: Transaction, answer: Later | Spent) -> bool:
+        """Whether what it lacks was held by somebody long gone, or set aside for a batch that has ended."""
+        expired = isinstance(answer, Later) and answer.reason != "rate" and self._expire(tx, PAGE)
+        ended = lacks_money(answer) and asides.end_over(tx, self.journal)
+        return bool(expired or ended)
 
     def _decide(self, tx: Transaction, force: InForce, request: CallRequest, used: Row | None) -> Answer:
         read = standing.read(tx, scope_asked(force, request), request)
@@ -137,6 +145,11 @@ class Limiter:
         if self._force is force:
             self._force = turned
         return turned
+
+    def _in_force(self) -> InForce:
+        """As far as is known when it is asked for."""
+        self._refresh(self._force)
+        return self._force
 
     def _refresh(self, force: InForce) -> bool:
         """Whether others have changed only overrides since these were in force; what they changed is then adopted."""
@@ -363,9 +376,12 @@ class Limiter:
 
 def held_up(answer: object) -> bool:
     """Whether other caps might have answered otherwise: then it is looked whether there are any by now."""
-    return not isinstance(answer, Admitted | LongwatchError | Later | Shut) or (
-        isinstance(answer, Later) and answer.reason == "budget"
-    )
+    return lacks_money(answer) or not isinstance(answer, Admitted | LongwatchError | Later | Shut)
+
+
+def lacks_money(answer: object) -> bool:
+    """Whether a cap stands in the way, of which something may be set aside."""
+    return isinstance(answer, Spent) or (isinstance(answer, Later) and answer.reason == "budget")
 
 
 def scope_asked(force: InForce, request: CallRequest) -> Prepared:

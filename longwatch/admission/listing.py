@@ -48,7 +48,8 @@ class PlaceState:
 class CapState:
     """One cap of one purse. Money in micro-units of the fleet's currency. resets_at: epoch milliseconds, None: never.
 
-    override: where the cap was set by hand; configured: what the config has instead, None: no cap.
+    aside: what batches have set aside and not drawn yet. override: where the cap was set by hand; configured: what the
+    config has instead, None: no cap.
     """
 
     purse: str
@@ -59,6 +60,7 @@ class CapState:
     held: int
     calls: int
     resets_at: int | None
+    aside: int = 0
     override: Override | None = None
     configured: int | None = None
 
@@ -146,6 +148,7 @@ def _caps(tx: Transaction, limits: Limits, groups: Sequence[Row]) -> list[CapSta
     stored = tx.one("spend.calendar")
     assert stored is not None
     calendar_ms = calendar_at(stored.at_ms, wall_ms=tx.wall_ms, steady_ms=tx.now_ms)
+    asides = tx.all("aside.going")
     windows = {(row.purse, row.dimension, row.per): row for row in tx.all("spend.every", minute_ms=minute_ms)}
     by_hand = {
         (f"budget:{each.budget}", "money", each.cap.window): each for each in override.standing(limits, calendar_ms)
@@ -153,7 +156,7 @@ def _caps(tx: Transaction, limits: Limits, groups: Sequence[Row]) -> list[CapSta
     found: list[CapState] = []
     for cap in caps_of(override.at(limits, calendar_ms)):
         place = (cap.purse, cap.dimension, cap.cap.window)
-        state = _cap(cap, windows.get(place), groups, limits, calendar_ms)
+        state = _cap(cap, windows.get(place), groups, asides, limits, calendar_ms)
         if (by := by_hand.get(place)) is not None:
             instead = override.configured(limits, by.budget, by.cap.window)
             state = replace(state, override=by, configured=None if instead is None else instead.amount)
@@ -161,13 +164,16 @@ def _caps(tx: Transaction, limits: Limits, groups: Sequence[Row]) -> list[CapSta
     return found
 
 
-def _cap(cap: PurseCap, row: Row | None, groups: Sequence[Row], limits: Limits, calendar_ms: int) -> CapState:
+def _cap(
+    cap: PurseCap, row: Row | None, groups: Sequence[Row], asides: Sequence[Row], limits: Limits, calendar_ms: int
+) -> CapState:
     """row: the present window, None while nothing was asked of it yet."""
     if row is None:
         starts_ms, ends_ms = window_of(calendar_ms, cap.cap.window, zone_of(limits.timezone))
     else:
         starts_ms, ends_ms = row.starts_ms, row.ends_ms
-    held, calls = held_by(groups, holding(cap.purse, cap.dimension), starts_ms=starts_ms, ends_ms=ends_ms)
+    whose = holding(cap.purse, cap.dimension)
+    held, calls = held_by(groups, whose, starts_ms=starts_ms, ends_ms=ends_ms)
     return CapState(
         purse=cap.purse,
         dimension=cap.dimension,
@@ -177,4 +183,5 @@ def _cap(cap: PurseCap, row: Row | None, groups: Sequence[Row], limits: Limits, 
         held=held,
         calls=calls,
         resets_at=None if ends_ms >= LAST_MS else ends_ms,
+        aside=held_by(asides, whose, starts_ms=starts_ms, ends_ms=ends_ms)[0],
     )

@@ -151,6 +151,7 @@ class PostgresLimiter(Limiter):
             run=request.run,
             step=request.step,
             lane=request.lane,
+            aside=request.aside,
             money=request.money,
             calls=request.calls,
             tokens=request.tokens,

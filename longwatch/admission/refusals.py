@@ -3,6 +3,7 @@
 from longwatch.admission.calls import CallRequest
 from longwatch.errors import BudgetExceeded, ConfigError, LimitRefused, LongwatchError, Refused
 from longwatch.policy.admission import Spent, TooHeavy
+from longwatch.policy.aside import Missing
 from longwatch.policy.limits import Limits
 from longwatch.policy.money import Money
 from longwatch.policy.window import LAST_MS, describe
@@ -50,11 +51,22 @@ def spent(refused: Spent, limits: Limits, *, wall_ms: int) -> Refused:
         dimension=found.dimension,
         cap=found.cap.amount,
         spent=found.spent,
-        held=found.held,
+        held=found.held + found.aside,
         resets_at=None if found.ends_ms >= LAST_MS else found.ends_ms,
         hint=_raise_it(sort, name, found.dimension),
         retry_after=retry_after,
     )
+
+
+def no_room(found: Missing, limits: Limits, *, wall_ms: int) -> Refused:
+    """A batch that needs more of a cap than there is."""
+    refused = spent(Spent(found.standing, found.need), limits, wall_ms=wall_ms)
+    refused.message = refused.message.replace(" cannot hold ", " cannot set aside ", 1) + "\n  Nothing was submitted."
+    if not found.never:
+        refused.hint = (
+            f"Submit it for the next {found.standing.cap.window}: schedule=True, or --schedule. {refused.hint}"
+        )
+    return refused
 
 
 def nor_cheaper(refused: Refused, last: CallRequest, limits: Limits) -> Refused:
@@ -78,7 +90,8 @@ def _figures(refused: Spent, limits: Limits) -> str:
         _amount(value, found.dimension, limits) for value in (found.spent, found.held, found.cap.amount)
     )
     calls = f"{found.places} call{'' if found.places == 1 else 's'}"
-    text = f"spent {spent}, held {held} by {calls}, cap {cap}"
+    apart = f", set aside for batches {_amount(found.aside, found.dimension, limits)}" if found.aside else ""
+    text = f"spent {spent}, held {held} by {calls}{apart}, cap {cap}"
     if found.ends_ms >= LAST_MS:
         return f"{text}; it has no window and never resets."
     return f"{text}; the {found.cap.window} ends {describe(found.ends_ms, limits.timezone)}."

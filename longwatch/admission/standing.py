@@ -87,10 +87,11 @@ def prepare(scope: Scope, zone: ZoneInfo) -> Prepared:
 
 
 class Read(NamedTuple):
-    """The question to decide, and the calendar instant that the call will belong to."""
+    """The question to decide, and the calendar instant that the call will belong to. aside: what it draws on."""
 
     ask: Ask
     calendar_ms: int
+    aside: str | None = None
 
 
 def read(tx: Transaction, prepared: Prepared, request: CallRequest) -> Read:
@@ -98,13 +99,16 @@ def read(tx: Transaction, prepared: Prepared, request: CallRequest) -> Read:
     scope = prepared.scope
     most = scope.service.concurrency
     whose = {"agent": request.agent, "service": request.service, "budget": request.budget, "parted_ms": PARTED_MS}
-    current, groups, stored = tx.several(
-        ("spend.current", whose), ("call.groups", {}), ("meter.several", dict(prepared.meters))
+    current, groups, asides, stored = tx.several(
+        ("spend.current", whose), ("call.groups", {}), ("aside.open", {}), ("meter.several", dict(prepared.meters))
     )
     calendar_ms, windows = _windows(tx, current)
+    own = _own(asides, request, calendar_ms) if asides else None
     needs = {"money": request.money, "calls": request.calls, "tokens": request.tokens}
     purses = tuple(
-        Purse(_standing(tx, prepared.zone, payer, groups, windows, calendar_ms), needs[payer.cap.dimension])
+        _drawn(
+            _standing(tx, prepared.zone, payer, groups, asides, windows, calendar_ms), needs[payer.cap.dimension], own
+        )
         for payer in prepared.payers
     )
     places = None if most is None else Places(_places(groups, scope.service.name), most)
@@ -114,7 +118,22 @@ def read(tx: Transaction, prepared: Prepared, request: CallRequest) -> Read:
         Metered(name, rate, found.get(name, NEW), request.weights.get(dimension, 0))
         for name, dimension, rate in scope.gauges
     )
-    return Read(Ask(tx.now_ms * 1000, until_us, metered, places, purses), calendar_ms)
+    aside = None if own is None else str(own.id)
+    return Read(Ask(tx.now_ms * 1000, until_us, metered, places, purses), calendar_ms, aside)
+
+
+def _own(asides: Sequence[Row], request: CallRequest, calendar_ms: int) -> Row | None:
+    """What the call draws on: its batch's, if it is on the same account."""
+    account = (request.aside, request.budget, request.agent)
+    found = [row for row in asides if (row.id, row.budget, row.agent) == account and row.calendar_ms <= calendar_ms]
+    return found[0] if found else None
+
+
+def _drawn(standing: Standing, need: int, own: Row | None) -> Purse:
+    """The cap, and what of the need it has to have room for: not what the call takes out of what its batch set aside."""
+    if own is not None and standing.starts_ms <= own.calendar_ms < standing.ends_ms:
+        need -= min(need, int(getattr(own, standing.dimension)))
+    return Purse(standing, need)
 
 
 def meters(tx: Transaction, prepared: Prepared) -> dict[str, Meter]:
@@ -159,17 +178,28 @@ Windows = dict[tuple[str, str, str], Row]
 """Rows of the present windows by (purse, dimension, per)."""
 
 
-def _windows(tx: Transaction, rows: Sequence[Row]) -> tuple[int, Windows]:
-    """The budgets' calendar, moved on if a minute has passed, and the purses' windows that hold it."""
-    stored_ms = rows[0].at_ms
+def turned(tx: Transaction, stored_ms: int) -> int:
+    """The budgets' calendar, moved on if a minute has passed."""
     calendar_ms = calendar_at(stored_ms, wall_ms=tx.wall_ms, steady_ms=tx.now_ms)
     if calendar_ms > stored_ms:
         tx.count("spend.turn", at_ms=calendar_ms)
+    return calendar_ms
+
+
+def _windows(tx: Transaction, rows: Sequence[Row]) -> tuple[int, Windows]:
+    """The budgets' calendar, and the purses' windows that hold it."""
+    calendar_ms = turned(tx, rows[0].at_ms)
     return calendar_ms, {row[1:4]: row for row in rows if row.purse is not None}
 
 
 def _standing(
-    tx: Transaction, zone: ZoneInfo, payer: Payer, groups: Sequence[Row], windows: Windows, calendar_ms: int
+    tx: Transaction,
+    zone: ZoneInfo,
+    payer: Payer,
+    groups: Sequence[Row],
+    asides: Sequence[Row],
+    windows: Windows,
+    calendar_ms: int,
 ) -> Standing:
     cap = payer.cap
     row = windows.get(payer.window)
@@ -178,7 +208,26 @@ def _standing(
     else:
         _, _, _, _, starts_ms, ends_ms, spent, _ = row
     held, places = held_by(groups, payer.holding, starts_ms=starts_ms, ends_ms=ends_ms)
-    return Standing(cap.purse, cap.dimension, cap.cap, starts_ms, ends_ms, spent, held, places)
+    aside = held_by(asides, payer.holding, starts_ms=starts_ms, ends_ms=ends_ms)[0] if asides else 0
+    return Standing(cap.purse, cap.dimension, cap.cap, starts_ms, ends_ms, spent, held, places, aside)
+
+
+def at(tx: Transaction, cap: PurseCap, zone: ZoneInfo, calendar_ms: int) -> Standing:
+    """One cap in its window that holds the instant, which may be one to come."""
+    starts_ms, ends_ms = window_of(calendar_ms, cap.cap.window, zone)
+    place: dict[str, str | int] = {
+        "purse": cap.purse,
+        "dimension": cap.dimension,
+        "per": cap.cap.window,
+        "ends_ms": ends_ms,
+    }
+    row = tx.one("spend.open", starts_ms=starts_ms, **place) or tx.one("allotment.standing", **place)
+    assert row is not None, "a window that is there already has something spent"
+    groups, asides = tx.several(("call.groups", {}), ("aside.open", {}))
+    whose = holding(cap.purse, cap.dimension)
+    held, places = held_by(groups, whose, starts_ms=starts_ms, ends_ms=ends_ms)
+    aside, _ = held_by(asides, whose, starts_ms=starts_ms, ends_ms=ends_ms)
+    return Standing(cap.purse, cap.dimension, cap.cap, starts_ms, ends_ms, int(row.settled), held, places, aside)
 
 
 def _open(tx: Transaction, zone: ZoneInfo, cap: PurseCap, calendar_ms: int) -> tuple[int, int, int]:

@@ -18,7 +18,8 @@ Verdict = Literal["fits", "waits", "exceeded"]
 
 
 class Standing(NamedTuple):
-    """One cap of one purse, as it stands. spent: ended calls; held: open ones, `places` of them. ends_ms: of the window."""
+    """One cap of one purse, as it stands. spent: ended calls; held: open ones, `places` of them. ends_ms: of the window.
+    aside: what is left of what batches have set aside."""
 
     purse: str
     dimension: str
@@ -28,16 +29,19 @@ class Standing(NamedTuple):
     spent: int
     held: int
     places: int
+    aside: int = 0
 
 
 def decide(standing: Standing, need: int) -> Verdict:
     """fits: hold it. waits: it fits once other calls give back what they hold. exceeded: not in this window.
 
-    A need of 0 always fits: a free call is no matter of a budget.
+    A need of 0 always fits: a free call is no matter of a budget. What is set aside is taken for spent: nobody can tell
+    when its batch will end.
     """
-    if need == 0 or standing.spent + standing.held + need <= standing.cap.amount:
+    taken = standing.spent + standing.aside
+    if need == 0 or taken + standing.held + need <= standing.cap.amount:
         return "fits"
-    return "waits" if standing.spent + need <= standing.cap.amount else "exceeded"
+    return "waits" if taken + need <= standing.cap.amount else "exceeded"
 
 
 def mark(fraction: float) -> int:

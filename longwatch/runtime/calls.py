@@ -8,6 +8,7 @@ from msgspec.structs import replace
 
 from longwatch.admission.calls import CallRequest, check, check_amount
 from longwatch.admission.limiter import Limiter
+from longwatch.errors import StoreUnavailable
 from longwatch.policy.degrade import Way, ways_down
 from longwatch.policy.estimate import check_tokens, micros_of, most_micros
 from longwatch.policy.limits import Limits
@@ -35,6 +36,7 @@ class Caller:
     task: str | None = None
     run: str | None = None
     step: str | None = None
+    batch: str | None = None
 
 
 class Calls:
@@ -87,6 +89,7 @@ class Calls:
             task=caller.task,
             run=caller.run,
             step=caller.step,
+            batch=caller.batch,
             lane=lane,
             weights=weights,
             tokens=weights.get("input_tokens", 0) + longest,
@@ -143,6 +146,15 @@ class Calls:
         """The owner's process is confirmed dead: end its calls, and take its places in line away; how many calls."""
         self.limiter.lines.bury(owner)
         return self.limiter.bury(owner)
+
+    def give_back(self) -> int:
+        """What batches that have ended had set aside and not used; of how many. Later, while an engine is away."""
+        try:
+            return self.limiter.asides.give_back()
+        except StoreUnavailable as error:
+            if error.waits:
+                return 0
+            raise
 
     def expire(self) -> int:
         """End calls whose owner has been silent for too long; how many."""

@@ -197,6 +197,7 @@ class RunCore:
             run=self.id,
             step=frame.step or None,
             owner=self._owner,
+            batch=self.claimed.task.batch,
         )
 
     def record(self, kind: str, text: str, *, data: dict[str, Any] | None = None) -> None:

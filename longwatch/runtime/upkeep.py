@@ -26,6 +26,7 @@ class Upkeep:
         parts.ring(parts.runs.sweep())
         parts.leases.expire(limit=LIMIT)
         parts.calls.expire()
+        parts.calls.give_back()
         parts.edits.sweep(limit=LIMIT)
         fleet.note_killings(parts.database, parts.journal)
         return True

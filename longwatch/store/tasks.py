@@ -4,7 +4,7 @@ Every method is one transaction, guarded by the table of moves. Ids are made by 
 a write whose reply was lost is repeated and finds itself.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import msgspec
@@ -18,6 +18,9 @@ from longwatch.store.journal import Journal
 from longwatch.store.moves import NewTask, Task, move, read_task, task_of
 
 encode = msgspec.json.Encoder().encode
+
+Earmark = Callable[[Transaction, str], int | None]
+"""Told a new batch's id in the transaction that submits it: from when its tasks are due, None: at once."""
 
 
 @dataclass(frozen=True)
@@ -35,30 +38,36 @@ class Tasks:
 
     # -- submitting --------------------------------------------------------------------------------------------------
 
-    def submit(self, items: Sequence[NewTask], *, batch: tuple[str, str, str] | None = None) -> Submitted:
+    def submit(
+        self, items: Sequence[NewTask], *, batch: tuple[str, str, str] | None = None, earmark: Earmark | None = None
+    ) -> Submitted:
         """Write the tasks down, all or none. The same key with the same kind and arguments is the same task.
 
-        batch: (id, name, digest of its items). Errors: KeyConflict, NotFound for a need that does not exist.
+        batch: (id, name, digest of its items). earmark: told of a batch that is new; its tasks are then due when it says.
+        Errors: KeyConflict, NotFound for a need that does not exist; what `earmark` raises.
         """
-        part: Part = "all" if any(item.after for item in items) else "tasks"  # what is needed must not end meanwhile
+        alone = earmark is None and not any(item.after for item in items)  # what is needed must not end meanwhile
+        part: Part = "tasks" if alone else "all"
         with self.database.transaction(part=part) as tx:
             if batch is not None:
-                batch_id = self._open_batch(tx, *batch)
-                items = [msgspec.structs.replace(item, batch=batch_id) for item in items]
+                batch_id, fresh = self._open_batch(tx, *batch)
+                due_ms = earmark(tx, batch_id) if earmark is not None and fresh else None
+                due = {} if due_ms is None else {"ready_ms": due_ms}
+                items = [msgspec.structs.replace(item, batch=batch_id, **due) for item in items]
             tasks = [self._submit_one(tx, item) for item in items]
         return Submitted(tuple(task for task, _ in tasks), sum(fresh for _, fresh in tasks))
 
-    def _open_batch(self, tx: Transaction, batch: str, name: str, digest: str) -> str:
+    def _open_batch(self, tx: Transaction, batch: str, name: str, digest: str) -> tuple[str, bool]:
         found = tx.one("tasks.batch_by_name", name=name)
         if found is None:
             tx.count("tasks.insert_batch", id=batch, name=name, digest=digest)
             self.journal.append(tx, "batch.submitted", batch, name=name)
-            return batch
+            return batch, True
         if found.digest != digest:
             raise KeyConflict(
                 f"the batch {name!r} exists with other items", hint="Give the new items another batch name."
             )
-        return str(found.id)
+        return str(found.id), False
 
     def _submit_one(self, tx: Transaction, item: NewTask) -> tuple[Task, bool]:
         found = tx.one("tasks.by_key", key=item.key) if item.key else tx.one("tasks.by_id", id=item.id)

@@ -16,13 +16,14 @@ from longwatch.runtime.loop import FOREVER_MS, Retry, wait_for
 from longwatch.runtime.persist import persist
 from longwatch.runtime.storable import canonical, digest
 from longwatch.store.moves import NewTask
+from longwatch.store.tasks import Earmark
 from longwatch.surface import spawned
 from longwatch.surface.awaitable import Aio
 from longwatch.surface.declare import Declares, declare
 from longwatch.surface.handles import Batch, Report, Task, view
 from longwatch.surface.opened import Opened, release
 from longwatch.surface.pieces import Lane, Pieces
-from longwatch.surface.planning import Wanted, plan_of
+from longwatch.surface.planning import Wanted, plan_of, wants_of
 from longwatch.surface.plans import Plan
 from longwatch.surface.working import work
 
@@ -156,11 +157,23 @@ class Longwatch(Pieces):
         self._parts.ring(submitted.fresh)
         return view(submitted.tasks[0], self._result_type(bound.kind))
 
-    def submit_batch(self, name: str, items: Sequence[Item], *, lane: Lane = "batch") -> Batch[Any]:
+    def submit_batch(
+        self,
+        name: str,
+        items: Sequence[Item],
+        *,
+        needs: Mapping[str, Mapping[str, Any]] | None = None,
+        schedule: bool = False,
+        lane: Lane = "batch",
+    ) -> Batch[Any]:
         """Submit many, all or none. The same name with the same items is the same batch.
 
         An item is `handler.bind(...)` or (kind, arguments); its key is the batch's name and a digest of the item.
-        Errors: KeyConflict when the name is taken by other items.
+        needs: of all of them together, by service ({"stripe": {"requests": 600, "money": "120 GBP"}}): quotas and budgets set
+        that aside for the batch's calls, and are given back what was not used when it has ended. schedule: where they have no
+        room now, in the first windows that do; its tasks begin then.
+        Errors: KeyConflict when the name is taken by other items; BudgetExceeded, LimitRefused when there is no room for its
+        needs: nothing was submitted.
         """
         spawned.refuse_while_importing("lw.submit_batch")
         self._learn()
@@ -168,11 +181,23 @@ class Longwatch(Pieces):
         texts = [canonical([bound.kind, dict(bound.arguments)], what=f"item of batch {name!r}") for bound in bounds]
         keys = [f"{name}/{digest(text)}" for text in texts]
         new = [self._new(bound, key=key, lane=lane) for bound, key in zip(bounds, keys, strict=True)]
-        batch_id = self._parts.world.new_id("batch")
-        submitted = persist(lambda: self._parts.tasks.submit(new, batch=(batch_id, name, digest("\n".join(texts)))))
+        batch_id, whole = self._parts.world.new_id("batch"), digest("\n".join(texts))
+        earmark = self._earmarks(needs, len(items), later=schedule)
+        submitted = persist(
+            lambda: self._parts.tasks.submit(new, batch=(batch_id, name, whole), earmark=earmark and earmark())
+        )
         self._parts.ring(submitted.fresh)
         found = submitted.tasks[0].batch if submitted.tasks else batch_id
         return self._batch(found or batch_id, name, fresh=submitted.fresh)
+
+    def _earmarks(
+        self, needs: Mapping[str, Mapping[str, Any]] | None, tasks: int, *, later: bool
+    ) -> Callable[[], Earmark] | None:
+        """Makes what sets the needs aside, anew for every try."""
+        if needs is None:
+            return None
+        wants = wants_of(self._parts, plain(needs), tasks=tasks, agent=self._agent, budget=self._paying(self._agent))
+        return lambda: self._parts.calls.limiter.asides.earmark(wants, later=later)
 
     def plan(self, items: Sequence[Item], *, needs: Mapping[str, Mapping[str, Any]] | None = None) -> Plan:
         """Whether the limits have room for these items now, when they would run, what binds and what to change.

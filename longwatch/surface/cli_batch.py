@@ -14,6 +14,7 @@ from longwatch.policy.limits import DIMENSIONS, LANES
 from longwatch.policy.needs import Needs, plain, times
 from longwatch.runtime.handler import Bound, Options
 from longwatch.surface import cli_show
+from longwatch.surface.apart import aside_json, aside_words
 from longwatch.surface.api import Item
 from longwatch.surface.cli_base import BadUse, Group, pass_session
 from longwatch.surface.cli_things import limit_option, text_of
@@ -107,17 +108,36 @@ def plan_batch(
 @batch.command("submit")
 @click.argument("name")
 @click.argument("file", metavar="FILE | -")
+@click.option(
+    "--needs",
+    "needs_words",
+    multiple=True,
+    metavar="SERVICE.NAME=VALUE",
+    help="What each task needs of a service, set aside for all of them; may be given several times.",
+)
+@click.option(
+    "--schedule", is_flag=True, help="Where there is no room for the needs now, in the first window with room."
+)
 @click.option("--lane", type=click.Choice(LANES), default="batch", show_default=True, help="Who goes first.")
 @pass_session
-def submit_batch(session: Session, name: str, file: str, lane: str) -> None:
+def submit_batch(
+    session: Session, name: str, file: str, needs_words: tuple[str, ...], schedule: bool, lane: str
+) -> None:
     """Submit the tasks of a file, all or none. The same name with the same tasks is the same batch.
 
-    FILE holds a task a line, {"kind": "invoice", "args": {"customer": "acme"}}; - is what is piped in.
+    FILE holds a task a line, {"kind": "invoice", "args": {"customer": "acme"}}; - is what is piped in. With --needs, quotas
+    and budgets set aside what all tasks need, or nothing is submitted; what was not used is given back at the batch's end.
     """
-    made = session.lw.submit_batch(name, read_items(file), lane=cast("Lane", lane))
+    if schedule and not needs_words:
+        raise BadUse("--schedule waits for room for needs", hint="Say what each task needs: --needs stripe.requests=1")
+    items = read_items(file)
+    needs = times(read_needs(needs_words), len(items)) if needs_words else None
+    made = session.lw.submit_batch(name, items, needs=needs, schedule=schedule, lane=cast("Lane", lane))
+    kept = session.parts.calls.limiter.asides.all(made.id)
     data: Json = {"id": made.id, "name": made.name, "fresh": made.fresh, "counts": made.counts}
+    data |= {"set_aside": aside_json(kept, session.limits.currency)}
     said = f"{made.id} {made.name}: {len(made)} tasks" + ("" if made.fresh else ", submitted before")
-    session.out.answer(data, said)
+    session.out.answer(data, said, *aside_words(kept, session.limits))
 
 
 def _alike(session: Session, kind: str, count: int, needs: Needs | None) -> list[Item]:

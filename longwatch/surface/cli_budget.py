@@ -28,7 +28,7 @@ def budget() -> None:
 @budget.command("list")
 @pass_session
 def list_budgets(session: Session) -> None:
-    """Every cap in force, with what is spent and held."""
+    """Every cap in force, with what is spent, held, and set aside for batches."""
     caps, limits = session.parts.calls.limiter.peek().caps, session.limits
     session.out.answer(listing("budgets", cap_rows(caps, limits.currency)), cap_table(caps, limits))
 

@@ -108,7 +108,7 @@ def cap_rows(caps: list[CapState], currency: str) -> list[Json]:
     rows: list[Json] = []
     for cap in caps:
         unit = "_micros" if cap.dimension == "money" else ""
-        amounts = {"cap": cap.cap, "spent": cap.spent, "held": cap.held}
+        amounts = {"cap": cap.cap, "spent": cap.spent, "held": cap.held, "set_aside": cap.aside}
         rows.append(
             {
                 "purse": cap.purse,
@@ -174,9 +174,12 @@ def cap_table(caps: list[CapState], limits: Limits) -> RenderableType:
 
 
 def _cap_line(cap: CapState, limits: Limits, width: int) -> Text:
-    spent, held, most = (_amount(value, cap, limits.currency) for value in (cap.spent, cap.held, cap.cap))
-    part = (cap.spent + cap.held) / cap.cap if cap.cap else 1.0
+    spent, held, aside, most = (
+        _amount(value, cap, limits.currency) for value in (cap.spent, cap.held, cap.aside, cap.cap)
+    )
+    part = (cap.spent + cap.held + cap.aside) / cap.cap if cap.cap else 1.0
     more = f", held {held} by {cap.calls} calls" if cap.calls else ""
+    more += f", set aside {aside}" if cap.aside else ""
     ends = "" if cap.resets_at is None else f", until {describe(cap.resets_at, limits.timezone)}"
     line = f" spent {spent}{more} of {most}{format_window(cap.window)}{ends}"
     return Text.assemble(f"{cap.purse:{width}} ", bar(part), line + _by_hand(cap, limits))

@@ -13,6 +13,7 @@ from longwatch.policy.money import Money
 from longwatch.store.journal import Entry
 from longwatch.store.look import Story
 from longwatch.store.moves import Task
+from longwatch.surface.apart import aside_json, aside_words
 from longwatch.surface.cli_base import Command, pass_session
 from longwatch.surface.cli_look import entry_words, first_line
 from longwatch.surface.output import ago, facts, heading, table
@@ -171,12 +172,14 @@ def show_batch(session: Session, wanted: str) -> None:
     """By id or name. Errors: NotFound."""
     batch = session.look.batch(wanted)
     tasks = session.look.tasks(limit=ENTRIES, batch=batch.id)
+    kept = session.parts.calls.limiter.asides.all(batch.id)
     data = {
         "id": batch.id,
         "name": batch.name,
         "submitted_at": at(batch.submitted_ms),
         "counts": batch.counts,
         "tasks": [task_json(task) for task in tasks],
+        "set_aside": aside_json(kept, session.limits.currency),
     }
     counts = ", ".join(f"{number} {state}" for state, number in batch.counts.items())
     rows = [(task.id, task.kind, task.state, clipped(task.args, most=80)) for task in tasks]
@@ -187,7 +190,11 @@ def show_batch(session: Session, wanted: str) -> None:
         ("tasks", counts),
     ]
     session.out.answer(
-        data, facts(pairs), heading("tasks"), table(("id", "kind", "state", "arguments"), rows, empty="")
+        data,
+        facts(pairs),
+        *aside_words(kept, session.limits),
+        heading("tasks"),
+        table(("id", "kind", "state", "arguments"), rows, empty=""),
     )
 
 

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 from longwatch.admission.listing import CapState, RateState, Standings
 from longwatch.policy import meter
+from longwatch.policy.aside import Want
 from longwatch.policy.limits import Cap, Limits, Rate, Service
 from longwatch.policy.money import Money
 from longwatch.policy.needs import Demand, Needs, demand_of
@@ -65,6 +66,17 @@ def plan_of(parts: Parts, wanted: Sequence[Wanted], total: Needs | None, *, agen
     return _answer(Told(limits, at_ms, stand, streams, purses, found), tasks=tasks, cost=cost, undeclared=undeclared)
 
 
+def wants_of(parts: Parts, needs: Needs, *, tasks: int, agent: str, budget: str | None) -> list[Want]:
+    """What so many tasks set aside together, by service. Errors: ConfigError for names that are not known, UnknownPrice."""
+    limits, at_ms = parts.calls.limiter.limits, parts.world.wall_ms()
+    found: list[Want] = []
+    for service, need in needs.items():
+        demand = demand_of(service, need, limits, requests=max(1, tasks), budget=budget, agent=agent, at_ms=at_ms)
+        amounts = demand.money, demand.of("calls"), demand.of("tokens")
+        found.append(Want(service, need.get("model"), need.get("budget", budget), agent, *amounts))
+    return found
+
+
 # -- the question --------------------------------------------------------------------------------------------------------
 
 Shares = Sequence[tuple[Demand, int]]
@@ -82,7 +94,7 @@ def _purse(cap: CapState, shares: Shares) -> Purse:
         cap.purse,
         cap.dimension,
         Cap(cap.cap, cap.window),
-        cap.spent + cap.held,
+        cap.spent + cap.held + cap.aside,
         LAST_MS if cap.resets_at is None else cap.resets_at,
         sum(demand.of(cap.dimension) * times for demand, times in drawing),
         max((demand.one(cap.dimension) for demand, _ in drawing), default=0),

@@ -11,7 +11,16 @@ import random
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from longwatch.testing import acts, acts_fleet, acts_gates, acts_learned, acts_leases, acts_limiter, acts_lines
+from longwatch.testing import (
+    acts,
+    acts_asides,
+    acts_fleet,
+    acts_gates,
+    acts_learned,
+    acts_leases,
+    acts_limiter,
+    acts_lines,
+)
 from longwatch.testing.acts import Act
 from longwatch.testing.invariants import Broken
 from longwatch.testing.play import Disagreement, MakeEngine, Numbers, Play
@@ -25,13 +34,15 @@ SHARED: dict[Act, int] = {acts.again: 6, acts.wait: 2, acts.jump: 1} | acts_flee
 FAMILIES: dict[str, dict[Act, int]] = {
     "ledger": SHARED | acts.ACTS,
     "leases": SHARED | acts_leases.ACTS,
-    "calls": SHARED | acts_limiter.ACTS | acts_gates.ACTS | acts_lines.ACTS | acts_learned.ACTS,
+    "calls": SHARED | acts_limiter.ACTS | acts_asides.ACTS | acts_gates.ACTS | acts_lines.ACTS | acts_learned.ACTS,
     "decisions": {acts.again: 6, acts_fleet.reboot: 1}
     | acts_limiter.ACTS
+    | acts_asides.ACTS
     | acts_gates.ACTS
     | acts_learned.ACTS
     | acts_lines.ACTS,  # what an engine beside the state takes part in
 }
+FAMILIES["batches"] = {acts.again: 6} | acts_limiter.ACTS | {act: 5 * often for act, often in acts_asides.ACTS.items()}
 FAMILIES["all"] = FAMILIES["ledger"] | FAMILIES["leases"] | FAMILIES["calls"]
 
 Line = tuple[Act, tuple[int, ...]]

@@ -11,12 +11,14 @@ from longwatch.admission.ledger import NOTHING, Ledger
 from longwatch.admission.limiter import Limiter
 from longwatch.admission.standing import Read
 from longwatch.db.connection import Row, Transaction
+from longwatch.policy import budget
 from longwatch.policy import call as policy
-from longwatch.policy.admission import Slot
+from longwatch.policy.admission import Purse, Slot
+from longwatch.policy.budget import Standing, Verdict
 from longwatch.policy.call import State, Told
 from longwatch.testing.mutants_store import Mutant, function, statement
 
-REAL_ADD = Ledger.add
+REAL_ADD, REAL_DECIDE = Ledger.add, budget.decide
 
 
 def reserve_twice(self: Ledger, tx: Transaction, request: CallRequest, read: Read, slot: Slot, **how: int) -> bool:
@@ -72,6 +74,29 @@ def calls(name: str, text: str, right: str, wrong: str) -> Mutant:
     return Mutant(name, statement(text, right, wrong), "calls")
 
 
+def batches(name: str, text: str, right: str, wrong: str) -> Mutant:
+    return Mutant(name, statement(text, right, wrong), "batches")
+
+
+def on_any_account(asides: Sequence[Row], request: CallRequest, calendar_ms: int) -> Row | None:
+    return next((row for row in asides if row.id == request.aside), None)
+
+
+def whole_need(found: Standing, need: int, own: Row | None) -> Purse:
+    """As if the call had to have room beside what its own batch has set aside."""
+    return Purse(found, need)
+
+
+def in_every_window(found: Standing, need: int, own: Row | None) -> Purse:
+    """As if what was set aside in one window was there in the next one too."""
+    return Purse(found, need if own is None else need - min(need, int(getattr(own, found.dimension))))
+
+
+def taken_for_held(found: Standing, need: int) -> Verdict:
+    """As if it was about to be given back."""
+    return REAL_DECIDE(found._replace(held=found.held + found.aside, aside=0), need)
+
+
 LAST = SimpleNamespace(**(vars(policy) | {"borne": last_bears}))
 
 MUTANTS: tuple[Mutant, ...] = (
@@ -118,5 +143,17 @@ MUTANTS: tuple[Mutant, ...] = (
     calls("places of the silent are never cleared", "line.clear", "line = :line\n", "line = :line and 1 = 0\n"),
     calls("whoever stands twice goes to the end", "line.stand", "do nothing",
           "do update set seq = (select max(seq) + 1 from ticket)"),
+    batches("what is set aside is anybody's", "aside.open", "ended_ms is null", "ended_ms is null and 1 = 0"),
+    batches("calls draw nothing", "aside.use", "used_money + :money", "used_money + 0 * :money"),
+    batches("what is left over never comes back", "aside.use", "used_calls + :calls", "used_calls + max(0, :calls)"),
+    batches("more is left than was set aside", "aside.open", "case when money > used_money", "case when 1 = 1"),
+    batches("batches that have ended keep it", "aside.over", "ended_ms is null and not exists", "1 = 0 and not exists"),
+    batches("it is given back while tasks are left", "aside.over", "and task.ended_ms is null", "and task.state = 'ready'"),
+    batches("it is set aside by outdated limits", "aside.keep", "rules = :rules", ":rules >= 0"),
+    batches("a call forgets what it drew on", "call.add", ":sharing, :aside", ":sharing, null"),
+    Mutant("a call draws on another account", function([standing], "_own", on_any_account), "batches"),
+    Mutant("a batch has to have room twice", function([standing], "_drawn", whole_need), "batches"),
+    Mutant("what is set aside outlives its window", function([standing], "_drawn", in_every_window), "batches"),
+    Mutant("a call waits for a batch to end", function([budget], "decide", taken_for_held), "batches"),
     calls("a meter forgets its total", "meter.keep", "total = excluded.total", "total = meter.total"),
 )  # fmt: skip

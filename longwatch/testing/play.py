@@ -11,6 +11,7 @@ from longwatch.admission.calls import CallRequest
 from longwatch.db.connection import Database, Row, Transaction
 from longwatch.errors import LongwatchError
 from longwatch.policy import admission
+from longwatch.policy.aside import Want
 from longwatch.policy.lease import Holder
 from longwatch.policy.limits import Limits
 from longwatch.policy.redact import Redactor
@@ -121,6 +122,7 @@ class Play:
     requests: dict[str, CallRequest] = field(default_factory=dict[str, CallRequest])
     standing: dict[str, CallRequest] = field(default_factory=dict[str, CallRequest])  # in line, or once were
     batches: dict[str, tuple[NewTask, ...]] = field(default_factory=dict[str, tuple[NewTask, ...]])
+    wants: dict[str, list[Want]] = field(default_factory=dict[str, list[Want]])  # by batch
     last: Callable[[], object] | None = None
     made: int = 0
 
@@ -134,6 +136,7 @@ class Play:
         self.ledger = Ledger(self.now_ms)
         self.model_leases = leases_model.LeaseStore(self.now_ms, self.clock.boot_id, self.ledger.next_fence)
         self.model_limiter = limiter_model.Limiter(self.now_ms, self.clock.wall_ms, self.limits)
+        self.model_limiter.asides.unended = self._unended
         self.model = Side(
             ledger.Tasks(self.ledger),
             ledger.Runs(self.ledger),
@@ -144,6 +147,9 @@ class Play:
             self.model_limiter,
         )
         self.watch = Watch(self.database)
+
+    def _unended(self, batch: str) -> bool:
+        return any(task.batch == batch and task.ended_ms is None for task in self.ledger.tasks.values())
 
     def _engine(self, limits: Limits) -> Side:
         kept = (self.database, self.journal)

@@ -15,11 +15,14 @@ from longwatch.db import statements
 from longwatch.db.connection import Database
 from longwatch.db.postgres import dialect
 from longwatch.errors import LongwatchError
+from longwatch.policy.aside import Want
 from longwatch.policy.limits import Budget, Cap, Limits, Rate, Service
 from longwatch.policy.redact import Redactor
 from longwatch.runtime.world import Machine
 from longwatch.store import fleet
 from longwatch.store.journal import Journal
+from longwatch.store.moves import NewTask
+from longwatch.store.tasks import Tasks
 from longwatch.testing.play import HandClock
 from longwatch.testing.postgres import shared
 
@@ -42,6 +45,11 @@ FAULTS = [
     ("more is given back than is there", SETTLE, "cast(total - total_then as numeric)", "cast(0 * total as numeric)"),
     ("what was used beyond is not counted", SETTLE, "total + greatest(0, used - reserved)", "total + 0 * used"),
     ("what was used beyond is no debt", SETTLE, "cast(used - reserved as numeric)", "cast(0 * used as numeric)"),
+    ("what is set aside is anybody's", ADMIT, "from aside where ended_ms is null", "from aside where 1 = 0"),
+    ("more is drawn than is left", ADMIT, "least(need.need,", "least(need.need, 1000000 *"),
+    ("a call draws nothing", ADMIT, "used_money = used_money + :money", "used_money = used_money + 0 * :money"),
+    ("a call draws on another account", ADMIT, "apart.agent = :agent and", "cast(:agent as text) is not null and"),
+    ("what is left over never comes back", SETTLE, "+ found.money - found.held_money", "+ 0 * found.money"),
     ("nobody is warned", SETTLE, "charged.settled >= mark.amount", "charged.settled < 0"),
     ("another one settles it", SETTLE, "owner = :owner and", "cast(:owner as text) is not null and"),
     (
@@ -61,6 +69,9 @@ class Side:
         self.database, self.journal = database, Journal(database, Redactor(b"key"))
         self.limiter = make(database, self.journal, LIMITS)  # type: ignore[arg-type]
         self._told = 0
+        earmark = self.limiter.asides.earmark([Want("api", None, "growth", "seo", 4_000, 20, 2_000)])
+        item = NewTask("task_1", "none", "{}", "seo")
+        Tasks(database, self.journal).submit([item], batch=("batch_1", "batch_1", ""), earmark=earmark)
 
     def answer(self, act: str, **given: object) -> object:
         try:
@@ -77,7 +88,7 @@ class Side:
         records = sorted(
             f"{entry.kind} {entry.subject} {entry.agent} {sorted(entry.data.items())}" for entry in entries
         )
-        return self.limiter.peek(), meters, self.limiter.open_calls(), records
+        return self.limiter.peek(), meters, self.limiter.open_calls(), self.limiter.asides.all(), records
 
 
 def asked(draw: random.Random, number: int, now_ms: int) -> CallRequest:
@@ -91,6 +102,7 @@ def asked(draw: random.Random, number: int, now_ms: int) -> CallRequest:
         agent=draw.choice(("seo", "main")),
         owner=draw.choice(("ann", "bob")),
         budget=draw.choice((None, "growth")),
+        batch=draw.choice((None, "batch_1")),
         weights=weights,
         money=money,
         tokens=tokens,

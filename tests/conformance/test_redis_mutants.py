@@ -11,8 +11,8 @@ from longwatch.testing import conformance
 ENOUGH, LENGTH = 1_500, 30
 
 FAULTS: dict[str, tuple[str, str]] = {
-    "a cap is passed by the held": ("w[3] + w[4] + cap.need > cap.cap", "w[3] + cap.need > cap.cap"),
-    "what is spent waits": ("if w[3] + cap.need > cap.cap then", "if w[3] > cap.cap then"),
+    "a cap is passed by the held": ("w[3] + aside + w[4] + need > cap.cap", "w[3] + aside + need > cap.cap"),
+    "what is spent waits": ("if w[3] + aside + need > cap.cap then", "if w[3] > cap.cap then"),
     "one place more": (".open >= a.most", ".open > a.most"),
     "a place is not given back": ("was_open and -1 or 0", "0"),
     "a hold is not given back": ("was_open and less(NONE, c.h) or NONE", "NONE"),
@@ -33,13 +33,25 @@ FAULTS: dict[str, tuple[str, str]] = {
     "the calendar stands still": ("minute > st.cal then", "false then"),
     "what the released cost stays": ("if to == 'released' then told = NONE end", ""),
 }  # fmt: skip
+ASIDES: dict[str, tuple[str, str]] = {
+    "what is set aside is anybody's": ("local held = 0", "if true then return 0 end local held = 0"),
+    "a batch has to have room twice": ("need = need - min(need, left(own, w[7]))", "need = need"),
+    "it outlives its window": ("if own and w[1] <= own.cal and own.cal < w[2] then", "if own then"),
+    "a call draws nothing": ("if own then use(a.as, c.h) end", ""),
+    "what is left over never comes back": ("use(c.as, less(told, was_open", "less(c.h, less(told, was_open"),
+    "a call draws on another account": ("own.o ~= a.acc", "false"),
+    "a batch is given what others hold": ("w[3] + w[4] + aside + cap.need", "w[3] + aside + cap.need"),
+    "a call that only rates limit draws nothing": ("call('HEXISTS', KEYS[5], ARGV[6]) == 1", "false"),
+    "batches that have ended keep it": ("redis.call('HDEL', KEYS[5], id)", "redis.call('HDEL', KEYS[5], '')"),
+}  # fmt: skip
 
 
-@pytest.mark.parametrize("name", FAULTS)
+@pytest.mark.parametrize("name", FAULTS | ASIDES)
 def test_a_planted_fault_of_the_script_is_found(name: str) -> None:
-    right, wrong = FAULTS[name]
+    right, wrong = (FAULTS | ASIDES)[name]
     text = SCRIPT.decode()
     assert text.count(right) >= 1, name
     make = partial(beside_redis, script=text.replace(right, wrong).encode())
-    found = conformance.search(make, range(ENOUGH), LENGTH, "decisions")
+    family = "batches" if name in ASIDES else "decisions"
+    found = conformance.search(make, range(ENOUGH), LENGTH, family)
     assert found is not None, f"{name}: not found in {ENOUGH} programs of {LENGTH} acts"

@@ -32,6 +32,29 @@ def shell(tmp_path: Path) -> Shell:
     return made
 
 
+def test_a_batch_sets_aside_what_its_tasks_need_or_is_not_submitted(shell: Shell) -> None:
+    lines = [json.dumps({"kind": "charge", "args": {"customer": f"c{number}"}}) for number in range(50)]
+    given = "\n".join(lines)
+    needs = ("--needs", "stripe.requests=1", "--needs", "stripe.money=0.50 GBP")
+    made = shell("batch", "submit", "one", "-", *needs, "--json", given=given).json
+    (kept,) = made["set_aside"]
+    assert (kept["money_micros"], kept["left_micros"], kept["calls"]) == (25_000_000, 25_000_000, 50)
+    refused = shell("batch", "submit", "two", "-", *needs, "--json", given=given)
+    assert (refused.status, refused.json["error"]["code"]) == (1, "budget_exceeded")
+    assert "set aside for batches 25.00 GBP, cap 40.00 GBP" in refused.json["error"]["message"]
+    assert shell.tasks() == {"ready": 50}
+    later = shell("batch", "submit", "two", "-", *needs, "--schedule", "--json", given=given).json
+    assert later["counts"] == {"scheduled": 50}
+    (fleet,) = [row for row in shell("budget", "list", "--json").json["budgets"] if row["purse"] == "fleet"]
+    assert (fleet["set_aside_micros"], fleet["held_micros"]) == (25_000_000, 0)
+    assert later["set_aside"][0]["from_at"] == fleet["resets_at"]
+    shell("batch", "cancel", "one")
+    shown = shell("batch", "show", "one")
+    assert "25.00 GBP" in shown.out
+    assert shell("budget", "list", "--json").json["budgets"][0]["set_aside_micros"] == 0
+    assert shell("batch", "submit", "three", "-", "--schedule", given=given).status == 2
+
+
 def test_a_file_is_planned_by_what_its_handlers_declared_and_then_submitted_once(shell: Shell) -> None:
     lines = [json.dumps({"kind": "charge", "args": {"customer": f"c{number}"}}) for number in range(3)]
     shell.write("tasks.jsonl", "\n".join(lines) + "\n\n")

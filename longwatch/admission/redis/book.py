@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import msgspec
 from msgspec.structs import asdict, replace
 
-from longwatch.admission import keys
+from longwatch.admission import asides, keys
 from longwatch.admission.calls import CallRequest
 from longwatch.admission.keys import APART, TOGETHER, Charge
 from longwatch.admission.ledger import COUNTED, NOTHING, Ledger, spent_on
@@ -36,6 +36,7 @@ class Adjust:
     purses: tuple[str, ...]
     calendar_ms: int
     amounts: Charge
+    aside: str | None
 
 
 class Book:
@@ -112,7 +113,7 @@ class Book:
             self._write(tx, whole)
             return None
         written = Written.of_open(call, sharing)
-        whole.rows.append(written.values())
+        whole.add(written)
         whole.told.extend(told_admitted(call))
         self._write(tx, whole)
         keys.join(tx, request_of(call))
@@ -121,7 +122,7 @@ class Book:
     def _put(self, whole: "Whole", call: Known, sharing: int, spent: Spent) -> None:
         """To be written as it stands."""
         written = Written.of(call, sharing)
-        whole.rows.append(written.values())
+        whole.add(written)
         whole.told.extend(told_admitted(call))
         whole.told.extend(told_move(call, move) for move in call.moves)
         whole.told.extend(told_heard(call, move.heard) for move in call.moves if move.heard is not None)
@@ -137,8 +138,9 @@ class Book:
         if whole.rows:
             tx.each("allotment.write", whole.rows)
             self._ledger.journal.append_all(tx, whole.told)
-            whole.rows.clear()
-            whole.told.clear()
+            for aside, drawn in whole.drawn.items():
+                asides.use(tx, aside, drawn)
+            whole.clear()
 
     def _unpark(self, tx: Transaction, call: Known) -> None:
         """It was admitted before the engine lost its memory, and counts as spent already if it was not written by then."""
@@ -160,7 +162,12 @@ class Book:
             believed = call.told if call.state in COUNTED else NOTHING
             self._tell_heard(tx, row, ends)
             adjusts += [
-                Adjust(purses_of(service=found.service, budget=found.budget, agent=found.agent), found.calendar_ms, by)
+                Adjust(
+                    purses_of(service=found.service, budget=found.budget, agent=found.agent),
+                    found.calendar_ms,
+                    by,
+                    found.aside,
+                )
                 for found, charge in changed
                 for by in [difference(charge, believed if found.id == row.id else spent_on(found))]
                 if by != NOTHING
@@ -190,6 +197,18 @@ class Whole:
 
     rows: list[Mapping[str, str | int | None]] = field(default_factory=list[Mapping[str, str | int | None]])
     told: list[NewEntry] = field(default_factory=list[NewEntry])
+    drawn: dict[str, Charge] = field(default_factory=dict[str, Charge])  # by what it is taken from
+
+    def add(self, written: "Written") -> None:
+        self.rows.append(written.values())
+        if written.aside is not None:
+            money, calls, tokens = self.drawn.get(written.aside, NOTHING)
+            self.drawn[written.aside] = Charge(money + written.money, calls + written.calls, tokens + written.tokens)
+
+    def clear(self) -> None:
+        self.rows.clear()
+        self.told.clear()
+        self.drawn.clear()
 
 
 def told_admitted(call: Known) -> list[NewEntry]:
@@ -289,6 +308,7 @@ class Written(msgspec.Struct, frozen=True, gc=False):
     held_tokens: int
     sharing: int
     version: int
+    aside: str | None
 
     @classmethod
     def of(cls, call: Known, sharing: int) -> "Written":
@@ -309,7 +329,7 @@ class Written(msgspec.Struct, frozen=True, gc=False):
             call.id, who.key, state, who.service, who.model, who.agent, who.budget, call.owner, who.task, who.run,
             who.step, who.lane, call.slot_us, call.admitted_ms, call.calendar_ms, call.until_ms, ended_ms,
             encode(call.weights).decode(), charge.money, charge.calls, charge.tokens, hold.money, hold.calls,
-            hold.tokens, sharing, version,
+            hold.tokens, sharing, version, call.aside,
         )  # fmt: skip
 
     def values(self) -> dict[str, str | int | None]:

@@ -12,6 +12,7 @@ from longwatch.admission.calls import (
 )
 from longwatch.admission.ledger import tokens_known
 from longwatch.admission.limiter import Limiter, no_such_call
+from longwatch.admission.redis.asides import RedisAsides
 from longwatch.admission.redis.book import Book
 from longwatch.admission.redis.link import Link
 from longwatch.admission.redis.memory import Memory, forgot
@@ -63,12 +64,11 @@ class CallsInRedis(Limiter):
         self._clock, self._given = clock, given
         self._records = Records(database, Book(self._ledger), self._run, lambda: self.pending())
         self._memory = Memory(database, journal, link, new_token, self._now)
+        self.asides = RedisAsides(database, journal, self._in_force, self._memory, self._run, self._records.flush)
         self._rates = Rates(link, clock, self._fleet_ms, given)
         self._recent: OrderedDict[str, Known] = OrderedDict()  # calls of this process, as they were admitted
         link.greet = self._memory.greet
-        with database.read() as tx:
-            row = tx.one("spend.calendar")
-        self._calendar_ms = 0 if row is None else int(row.at_ms)
+        self._calendar_ms = self.asides.calendar_ms()
         self._caps: dict[int, tuple[Prepared, Caps]] = {}
 
     def adopt(self, limits: Limits, rules: int) -> None:

@@ -7,11 +7,12 @@ from longwatch.admission.calls import (
     HOLD_MS,
     Admitted,
     CallRequest,
+    admitted,
     check,
     whole_ms,
 )
 from longwatch.admission.in_force import InForce
-from longwatch.admission.limiter import PAGE, held_up, scope_asked
+from longwatch.admission.limiter import PAGE, held_up, lacks_money, scope_asked
 from longwatch.admission.listing import Standings, standings, with_known
 from longwatch.admission.redis.calls import CallsInRedis
 from longwatch.admission.redis.link import unless_away
@@ -55,7 +56,8 @@ class RedisLimiter(CallsInRedis):
         if request.id in self._recent and (before := self._before(request, refused)) is not None:
             return before
         answer = refused or self._usual(force, prepared, request) or self._decided(request)
-        if isinstance(answer, Later) and answer.reason != "rate" and self.expire():
+        expired = isinstance(answer, Later) and answer.reason != "rate" and self.expire()
+        if expired or (lacks_money(answer) and self.asides.give_back()):
             answer = self._decided(request)
         if held_up(answer) and self._refresh(force):
             return self.admit(request)
@@ -77,9 +79,7 @@ class RedisLimiter(CallsInRedis):
         self._records.flush()
         with self.database.read() as tx:
             row = tx.one("call.by_id", id=request.id)
-        return (
-            None if row is None else Admitted(row.id, row.key, whole_ms(row.slot_us), row.held_money, row.held_tokens)
-        )
+        return None if row is None else admitted(row)
 
     def _forgotten(self, prepared: Prepared, request: CallRequest) -> LongwatchError | None:
         self._records.flush()
@@ -106,7 +106,7 @@ class RedisLimiter(CallsInRedis):
                 case "heavy":
                     return TooHeavy(text(said["name"]), said["w"], said["most"])
                 case "spent":
-                    return spent(caps, said, needs)
+                    return spent(caps, said)
                 case "dry":
                     return None
                 case "windows":

@@ -29,7 +29,7 @@ from longwatch.errors import ConfigError, StoreUnavailable
 
 TIMEOUT_S = 2.0  # to connect, and for an answer: half of what it may take to be told that nobody is there
 OLDEST = (6, 2)
-KEYS = ("book", "calls", "due", "loose")
+KEYS = ("book", "calls", "due", "loose", "asides")
 SCRIPT = files("longwatch.admission.redis").joinpath("script.lua").read_bytes()
 IDLE = 64  # connections kept
 GONE = (exceptions.ConnectionError, exceptions.TimeoutError, OSError)

@@ -5,8 +5,9 @@ what it was allotted. Each holds the state's lock for as long as it takes, and n
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from longwatch.admission import asides
 from longwatch.admission.redis.link import Link
-from longwatch.admission.redis.values import Caps, Said, cap_of, said_of, text
+from longwatch.admission.redis.values import Caps, Said, cap_of, said_aside, said_of, text
 from longwatch.admission.standing import encode, held_by, holding
 from longwatch.db.connection import Database, Row, Transaction
 from longwatch.errors import StoreUnavailable
@@ -66,6 +67,7 @@ class Memory:
         tx.count("allotment.begin", generation=generation)
         if not fresh:
             self.journal.append(tx, "engine.forgot", "redis", place=self.link.place)
+            asides.forget(tx, self.journal)
         state = tx.one("fleet.found")
         assert state is not None
         arguments = {"gen": generation, "run": run, "rules": state.rules, "cal": self._calendar(tx), "fresh": fresh}
@@ -95,14 +97,16 @@ class Memory:
         meters = {
             row.name: [row.free_us - shift_us, row.last_us - shift_us, row.total, 1] for row in tx.all("meter.every")
         }
-        self._run("fill", {"calls": calls, "meters": meters, "horizon": HORIZON_US})
+        kept = [said_aside(asides.of_row(row)) for row in tx.all("aside.every")]
+        self._run("fill", {"calls": calls, "meters": meters, "asides": kept, "horizon": HORIZON_US})
 
     def shift_us(self, tx: Transaction, now_us: int) -> int:
         """What the engine's clock needs added to read as the fleet's."""
         return 0 if self.now().get("now") is not None else tx.now_ms * 1000 - now_us
 
     def _park(self, tx: Transaction) -> None:
-        """What was allotted and is not in the ledger counts as spent."""
+        """What was allotted and is not in the ledger counts as spent: also what was set aside, of which nobody knows how much
+        was drawn."""
         groups = tx.all("call.groups")
         for row in tx.all("allotment.current", at_ms=self._calendar(tx)):
             held, _ = held_by(groups, holding(row.purse, row.dimension), starts_ms=row.starts_ms, ends_ms=row.ends_ms)
@@ -141,7 +145,10 @@ class Memory:
         }
         row = tx.one("spend.open", starts_ms=window.starts_ms, **place) or tx.one("allotment.standing", **place)
         assert row is not None
-        held, _ = held_by(groups, holding(cap.purse, cap.dimension), starts_ms=window.starts_ms, ends_ms=window.ends_ms)
+        held = sum(
+            held_by(rows, holding(cap.purse, cap.dimension), starts_ms=window.starts_ms, ends_ms=window.ends_ms)[0]
+            for rows in (groups, tx.all("aside.open"))
+        )
         base = int(row.settled) + held
         return {"spent": row.settled, "ceiling": self._raise(tx, cap, window, base + cap.cap.amount // SHARE)}
 
@@ -158,13 +165,16 @@ class Memory:
         assert row is not None
         return int(row.amount)
 
-    def allot(self, caps: Caps, low: Sequence[tuple[int, int]], needs: Sequence[int]) -> None:
-        """These windows have reached their ceilings. low: (place from 1, what spent and held come to with the call)."""
+    def allot(self, caps: Caps, low: Sequence[tuple[int, int]], needs: Sequence[int], *, times: int = TIMES) -> None:
+        """These windows have reached their ceilings. low: (place from 1, what spent and held come to with the call).
+
+        times: as many calls as these it is to be enough for.
+        """
         with self.database.transaction(part="calls") as tx:
             raised: list[Said] = []
             for place, reached in low:
                 cap, window = caps.windows[place - 1]
-                more = max(cap.cap.amount // SHARE, TIMES * needs[place - 1])
+                more = max(cap.cap.amount // SHARE, times * needs[place - 1])
                 raised.append(cap_of(cap, window) | {"ceiling": self._raise(tx, cap, window, reached + more)})
         self._run("raise", {"windows": raised})
 

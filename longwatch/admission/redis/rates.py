@@ -5,7 +5,8 @@ slot is near; in every other case nothing has happened, and the caller asks in t
 here that would be decided otherwise there. What is gained: the engine is told once for all calls of a scope what the meters
 need, in figures that `policy.meter` has made, and neither side makes tables of it.
 
-Not usual are caps, places, keys that a service remembers, `once`, and weights above a burst.
+Not usual are caps, places, keys that a service remembers, `once`, weights above a burst, and calls that draw on what their
+batch has set aside.
 """
 
 from collections.abc import Callable
@@ -86,8 +87,9 @@ class Rates:
         of_call = encode({"o": request.owner, "h": hold, "ch": hold, "row": pack(who)})[1:]
         given = b"%d" % (now_ms * 1000) if self.given else b""
         called, patience_us = request.id.encode(), b"%d" % _patience_us(request, now_ms)
+        aside = (request.aside or "").encode()
         answer = self.link.numbers(
-            b"%b$%d\r\n%b\r\n$%d\r\n%b\r\n$%d\r\n%b\r\n$%d\r\n%b\r\n%b"
+            b"%b$%d\r\n%b\r\n$%d\r\n%b\r\n$%d\r\n%b\r\n$%d\r\n%b\r\n$%d\r\n%b\r\n%b"
             % (
                 asked.begins,
                 len(called),
@@ -98,6 +100,8 @@ class Rates:
                 patience_us,
                 len(of_call),
                 of_call,
+                len(aside),
+                aside,
                 asked.ends,
             )
         )
@@ -192,7 +196,7 @@ class Rates:
         ]
         rest = state.packed, turns_us, HOLD_MS, head, len(scope.gauges) + 2, *names, *figures
         said = packed(*(word if isinstance(word, str | bytes) else str(word) for word in rest))
-        return Question(prepared, self.link.begin("rates", 4 + len(rest)), said, meters)
+        return Question(prepared, self.link.begin("rates", 5 + len(rest)), said, meters)
 
 
 def _figures(gauge: Gauge, weight: int, *, born_us: int) -> tuple[int, int, int, int]:

@@ -73,7 +73,8 @@ class Records:
 
     def _tell(self, adjusts: list[Adjust], ended: dict[str, tuple[int, Charge]]) -> None:
         for adjust in adjusts:
-            self.run("adjust", {"ps": adjust.purses, "cal": adjust.calendar_ms, "spent": adjust.amounts})
+            what = {"ps": adjust.purses, "cal": adjust.calendar_ms, "spent": adjust.amounts, "as": adjust.aside}
+            self.run("adjust", what)
         if ended:
             self.run("recorded", {"calls": ended})
 

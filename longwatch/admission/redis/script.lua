@@ -11,34 +11,37 @@
 --   2 calls    by id: packed; open calls, and ended ones that the ledger does not have yet
 --   3 due      open calls by the instant from which they are unknown; usual calls (`rates`) once that is near, or they beat
 --   4 loose    ended calls by the instant from which anybody may write them down
+--   5 asides   by id: packed {ps = purses, cal = instant, a = amounts, u = used, o = {budget, agent}}
 -- ARGV: 1 the operation, 2 its packed arguments. The answer is packed: {k = kind, now = microseconds, ...}.
 -- But for "rates", which nearly every call of a fleet without budgets is: it comes in plain words and goes in numbers.
 --
 -- Numbers are doubles: whole up to 2^53. A rate is given as the fraction p / q of microseconds per unit, in lowest terms.
 
 -- A call that nothing but rates limits gets its slot, if everything is as its caller believes: the state is the one he
--- knows, the calendar has not moved, no purse has windows or counts, and the slot is near. Else nothing happens, and he asks
--- in the ordinary way.
---   2 id  3 now, or empty  4 the latest slot, from now on  5 what the call is of, packed
---   6 the state, packed  7 when the calendar moves  8 the hold, ms  9 how the call begins, packed  10 how many meters, and 2
+-- knows, the calendar has not moved, no purse has windows or counts, its batch has nothing set aside for it, and the slot
+-- is near. Else nothing happens, and he asks in the ordinary way.
+--   2 id  3 now, or empty  4 the latest slot, from now on  5 what the call is of, packed  6 what it draws on if that is set
+--   aside, or empty  7 the state, packed  8 when the calendar moves  9 the hold, ms  10 how the call begins, packed
+--   11 how many meters, and 2
 --   names: '', '#', of the meters; of the purses. Then for each meter: what its burst leaves free, what the call takes,
 --   where it begins when it was forgotten, its weight, and how its weight is told of the call, packed
 -- The answer: now, the slot, and each meter's total; 0 when it does not fit, 1 when the caller knows another state.
 local function rates()
   local ARGV, call, max, pack, unpacked = ARGV, redis.call, math.max, cmsgpack.pack, cmsgpack.unpack
-  local meters = tonumber(ARGV[10])
+  local meters = tonumber(ARGV[11])
   local figures = #ARGV - 5 * meters + 10
-  local found = call('HMGET', KEYS[1], unpack(ARGV, 11, figures))
-  if found[1] ~= ARGV[6] then return 1 end
+  local found = call('HMGET', KEYS[1], unpack(ARGV, 12, figures))
+  if found[1] ~= ARGV[7] then return 1 end
   local now = tonumber(ARGV[3])
   if not now then
     local time = call('TIME')
     now = time[1] * 1000000 + time[2]
   end
-  if now >= tonumber(ARGV[7]) then return 1 end
+  if now >= tonumber(ARGV[8]) then return 1 end
   local last, seq, first = unpacked(found[2])
   if now < last then return 0 end
   for place = meters + 1, #found do if found[place] then return 0 end end
+  if ARGV[6] ~= '' and call('HEXISTS', KEYS[5], ARGV[6]) == 1 then return 0 end
   local slot, stood = now, {}
   for place = 3, meters do
     local at = figures + 5 * place - 15
@@ -49,9 +52,9 @@ local function rates()
   end
   if slot > now + ARGV[4] then return 0 end
   local ms = (now - now % 1000) / 1000
-  local due = ms + ARGV[8]
+  local due = ms + ARGV[9]
   seq = seq + 1
-  local kept = ARGV[9] .. ARGV[5] .. pack('sl', slot, 'at', ms, 'un', due, 'sq', seq, 'w')
+  local kept = ARGV[10] .. ARGV[5] .. pack('sl', slot, 'at', ms, 'un', due, 'sq', seq, 'w')
   local words, answer = {'#', pack(now, seq, first > 0 and first or due)}, {now, slot}
   for place = 3, meters do
     local at = figures + 5 * place - 15
@@ -59,7 +62,7 @@ local function rates()
       local free, before, total = unpack(stood[place])
       total = total + ARGV[at + 4]
       kept = kept .. ARGV[at + 5] .. pack(total)
-      words[#words + 1] = ARGV[10 + place]
+      words[#words + 1] = ARGV[11 + place]
       words[#words + 1] = pack(max(free, slot) + ARGV[at + 2], max(before, slot), total)
       answer[#answer + 1] = total
     end
@@ -99,7 +102,7 @@ end
 
 if op == 'state' then return say('state', {st = st or nil}) end
 if op == 'found' then
-  for place = 1, 4 do redis.call('DEL', KEYS[place]) end
+  for place = 1, 5 do redis.call('DEL', KEYS[place]) end
   st = {gen = a.gen, run = a.run, ready = false, opens = now + a.grace, born = a.fresh and 0 or now, rules = a.rules,
         cal = a.cal}
   last, seq, first = 0, 0, 0
@@ -183,6 +186,35 @@ local function charge(names, purses, cal, spent, held, places)
 end
 
 local NONE = {0, 0, 0}
+local function all_asides()
+  local asides, all = {}, redis.call('HGETALL', KEYS[5])
+  for place = 1, #all, 2 do asides[all[place]] = cmsgpack.unpack(all[place + 1]) end
+  return asides
+end
+local function left(aside, d) return max(0, aside.a[d] - aside.u[d]) end
+
+-- what is left of everything that is set aside in the window
+local function held_aside(asides, name, w)
+  local held = 0
+  for _, aside in pairs(asides) do
+    if w[1] <= aside.cal and aside.cal < w[2] then
+      for _, purse in ipairs(aside.ps) do
+        if purse == name then held = held + left(aside, w[7]) end
+      end
+    end
+  end
+  return held
+end
+
+-- a call that draws on it is charged more or less than before
+local function use(id, by)
+  local found = id and redis.call('HGET', KEYS[5], id)
+  if not found then return end
+  local aside = cmsgpack.unpack(found)
+  for d = 1, 3 do aside.u[d] = aside.u[d] + by[d] end
+  redis.call('HSET', KEYS[5], id, cmsgpack.pack(aside))
+end
+
 local function less(one, other) return {one[1] - other[1], one[2] - other[2], one[3] - other[3]} end
 local function counted(state) return state == 'settled' or state == 'unknown' end
 
@@ -234,25 +266,29 @@ local function correct(c, gauge, used)
   c.w[gauge.n] = {used, before and then_total or meter[3]}
 end
 
--- the refusal or the wait that the caps and the places ask for, if any; and the windows whose ceiling is too low
-local function decide_purses(purses)
-  local longest, waits, low, windows = nil, nil, {}, {}
+-- the refusal or the wait that the caps and the places ask for, if any; and the windows whose ceiling is too low.
+-- own: what the call draws on; it needs room for what it does not take out of that
+local function decide_purses(purses, asides, own)
+  local longest, waits, low, windows, apart, needs = nil, nil, {}, {}, {}, {}
   for place, cap in ipairs(a.caps) do
     local w = purses[cap.n].w[cap.w]
-    windows[place] = w
-    if cap.need > 0 and w[3] + w[4] + cap.need > cap.cap then
-      if w[3] + cap.need > cap.cap then
+    local aside, need = held_aside(asides, cap.n, w), cap.need
+    if own and w[1] <= own.cal and own.cal < w[2] then need = need - min(need, left(own, w[7])) end
+    windows[place], apart[place], needs[place] = w, aside, need
+    if need > 0 and w[3] + aside + w[4] + need > cap.cap then
+      if w[3] + aside + need > cap.cap then
         if not longest or cap.to > a.caps[longest].to then longest = place end
       elseif not waits then
         waits = cap.n
       end
-    elseif cap.need > 0 and w[3] + w[4] + cap.need > w[6] then
-      low[#low + 1] = {place, w[3] + w[4] + cap.need}
+    elseif need > 0 and w[3] + aside + w[4] + need > w[6] then
+      low[#low + 1] = {place, w[3] + aside + w[4] + need}
     end
   end
   if longest then
     local w = windows[longest]
-    return say('spent', {i = longest, spent = w[3], held = w[4], places = w[5]})
+    return say('spent', {i = longest, spent = w[3], held = w[4], places = w[5], aside = apart[longest],
+                         need = needs[longest]})
   end
   if a.most and purses[a.ps[#a.ps]].open >= a.most then
     return say('later', {reason = 'concurrency', what = 'concurrency'})
@@ -262,7 +298,7 @@ local function decide_purses(purses)
 end
 
 local function admitted(c, again)
-  return say('admitted', {sl = c.sl, cal = c.cal, at = c.at, un = c.un, w = c.w, h = c.h, again = again})
+  return say('admitted', {sl = c.sl, cal = c.cal, at = c.at, un = c.un, w = c.w, h = c.h, as = c.as, again = again})
 end
 
 local function admit()
@@ -291,7 +327,10 @@ local function admit()
   elseif not purses[service].open then
     count_open(service, purses[service])
   end
-  local answer, low = decide_purses(purses)
+  local asides = all_asides()
+  local own = a.as and asides[a.as]
+  if own and (own.cal > st.cal or own.o ~= a.acc) then own = nil end
+  local answer, low = decide_purses(purses, asides, own)
   if answer then return answer end
   local found = {}
   for place, gauge in ipairs(a.gauges) do found[place] = meter_of(gauge) end
@@ -308,13 +347,58 @@ local function admit()
   seq = seq + 1
   local at = floor(now / 1000)
   c = {s = 'open', o = a.owner, v = 1, sl = slot, at = at, cal = st.cal, un = at + a.hold, sq = seq,
-       h = a.h, ch = a.h, w = {}, ps = a.ps, row = a.row}
+       h = a.h, ch = a.h, w = {}, ps = a.ps, row = a.row, as = own and a.as or nil}
+  if own then use(a.as, c.h) end
   reserve(a.gauges, found, slot, c.w)
   charge(a.ps, purses, c.cal, NONE, c.h, 1)
   keep_call(a.id, c)
   redis.call('ZADD', KEYS[3], c.un * 1000 + c.sq % 1000, a.id)
   keep_clock()
   return admitted(c, false)
+end
+
+-- a batch sets aside what it needs of all of its services, or nothing; a.at: in the windows that hold the instant
+local function set_aside()
+  if not st.ready then
+    if now >= st.opens or st.born == 0 then return say('rebuild') end
+    return say('later', {at = st.opens, reason = 'rate', what = 'the start of its meters'})
+  end
+  local before = st.cal
+  turn_calendar()
+  if st.cal ~= before then keep_state() end
+  local at = a.at == 0 and st.cal or a.at
+  if at >= a.turns then return say('windows', {cal = st.cal}) end
+  local asides, worst, low, full = all_asides(), nil, {}, nil
+  for _, cap in ipairs(a.caps) do
+    if cap.from > at or cap.to <= max(at, st.cal) then return say('windows', {cal = st.cal}) end
+    if not purses_of({cap.n})[cap.n].w[cap.w] then return say('open', {cal = st.cal}) end
+  end
+  for place, cap in ipairs(a.caps) do
+    local w = purses_of({cap.n})[cap.n].w[cap.w]
+    local aside = held_aside(asides, cap.n, w)
+    local reached = w[3] + w[4] + aside + cap.need
+    if reached > cap.cap then
+      local rank = cap.to + (cap.never and 2 ^ 50 or 0)
+      if not worst or rank > worst then
+        worst, full = rank, {i = place, spent = w[3], held = w[4], places = w[5], aside = aside, need = cap.need, cal = st.cal}
+      end
+    elseif reached > w[6] then
+      low[#low + 1] = {place, reached}
+    end
+  end
+  if full then return say('spent', full) end
+  if #low > 0 then return say('raise', {low = low, cal = st.cal}) end
+  if a.rules ~= st.rules then return say('rules', {rules = st.rules}) end
+  if not a.dry then
+    for _, each in ipairs(a.asides) do redis.call('HSET', KEYS[5], each.id, cmsgpack.pack(each)) end
+  end
+  return say('kept', {at = at, cal = st.cal})
+end
+
+-- batches that have ended, or were never submitted, keep nothing
+local function drop()
+  for _, id in ipairs(a.ids) do redis.call('HDEL', KEYS[5], id) end
+  return say('ok')
 end
 
 -- a call ends, or what is known of its end changes; a.moves: the table of moves
@@ -332,6 +416,7 @@ local function finish()
   if to == 'released' then told = NONE end
   for _, gauge in ipairs(a.gauges) do correct(c, gauge, gauge.used) end
   local was_open = c.s == 'open'
+  use(c.as, less(told, was_open and c.h or (counted(c.s) and c.ch or NONE)))
   local spent = less(counted(to) and told or NONE, counted(c.s) and c.ch or NONE)
   charge(c.ps, purses_of(c.ps), c.cal, spent, was_open and less(NONE, c.h) or NONE, was_open and -1 or 0)
   c.s, c.ch, c.v, c.en = to, told, c.v + 1, floor(now / 1000)
@@ -415,6 +500,7 @@ local function recorded()
     local c, version, told = call_of(id), kept[1], kept[2]
     if c and c.s == 'open' and c.v < version then
       charge(c.ps, purses_of(c.ps), c.cal, told, less(NONE, c.h), -1)
+      use(c.as, less(told, c.h))
       redis.call('HDEL', KEYS[2], id)
       redis.call('ZREM', KEYS[3], id)
     elseif c and c.v == version and c.s ~= 'open' then
@@ -443,6 +529,7 @@ end
 local function fill()
   if st.ready then return say('ok') end
   for name, meter in pairs(a.meters) do keep_meter(name, meter) end
+  for _, each in ipairs(a.asides) do redis.call('HSET', KEYS[5], each.id, cmsgpack.pack(each)) end
   for _, call in ipairs(a.calls) do
     seq = seq + 1
     call.c.sq = seq
@@ -493,6 +580,7 @@ local function raise()
 end
 
 local function look()
+  if a.asides then return say('look', {ids = redis.call('HKEYS', KEYS[5])}) end
   if a.ids then return say('look', {ids = redis.call('HKEYS', KEYS[2])}) end
   local meters, all = {}, redis.call('HGETALL', KEYS[1])
   for place = 1, #all, 2 do
@@ -525,6 +613,8 @@ local function bar()
 end
 
 if op == 'admit' then return admit() end
+if op == 'aside' then return set_aside() end
+if op == 'drop' then return drop() end
 if op == 'bar' then return bar() end
 if op == 'end' then return finish() end
 if op == 'reslot' then return reslot() end
@@ -543,6 +633,7 @@ if op == 'rules' then
 end
 if op == 'adjust' then
   charge(a.ps, purses_of(a.ps), a.cal, a.spent, NONE, 0)
+  use(a.as, a.spent)
   return say('ok')
 end
 return redis.error_reply('no such operation: ' .. op)

@@ -9,12 +9,13 @@ from typing import Any, Literal, NamedTuple
 import msgspec
 from msgspec.structs import replace
 
+from longwatch.admission.asides import Aside
 from longwatch.admission.calls import HOLD_MS, CallRequest, Weights, Word, weights_of
 from longwatch.admission.in_force import InForce
 from longwatch.admission.keys import Charge
 from longwatch.admission.standing import Prepared
 from longwatch.db.connection import Row
-from longwatch.policy import budget, meter
+from longwatch.policy import meter
 from longwatch.policy.admission import HORIZON_US, SOONEST_US, Later, Shut, Spent
 from longwatch.policy.breaker import is_shut
 from longwatch.policy.budget import Standing
@@ -88,7 +89,8 @@ class Move(NamedTuple):
 class Known(msgspec.Struct, frozen=True, gc=False):
     """A call as the engine has it. Instants are the fleet's: slot in microseconds, the others in milliseconds.
 
-    told: what it costs by itself. generation: of the engine's memory, if this process was told of the admission.
+    told: what it costs by itself. aside: what it draws on. generation: of the engine's memory, if this process was told of
+    the admission.
     moves: those that the ledger has not been told of.
     """
 
@@ -107,6 +109,7 @@ class Known(msgspec.Struct, frozen=True, gc=False):
     weights: Weights
     moves: tuple[Move, ...] = ()
     generation: str = ""
+    aside: str | None = None
 
     def who_row(self) -> Who:
         """What of a row tells the scope of a call."""
@@ -138,6 +141,7 @@ def known(id: str, said: Said, shift_us: int, *moves: Move) -> Known:
         told=Charge(*said["ch"]),
         weights=weights(said["w"]),
         moves=moves,
+        aside=name(said.get("as")),
     )
 
 
@@ -166,6 +170,15 @@ def weights(said: Any) -> Weights:
     return {text(name): (units, total) for name, (units, total) in said.items()} if said else {}
 
 
+def name(said: str | bytes | None) -> str | None:
+    return None if said is None else text(said)
+
+
+def account(budget: str | None, agent: str) -> str:
+    """Whose money it is, to be compared."""
+    return encoder.encode((budget, agent)).decode()
+
+
 def text(said: str | bytes) -> str:
     return said if isinstance(said, str) else said.decode()
 
@@ -191,6 +204,19 @@ def said_of(row: Row, shift_us: int) -> Said:
         "w": weights_of(row),
         "ps": purses_of(service=row.service, budget=row.budget, agent=row.agent),
         "row": pack(who),
+        "as": row.aside,
+    }
+
+
+def said_aside(kept: Aside) -> Said:
+    """Something set aside, as the script has it."""
+    return {
+        "id": kept.id,
+        "ps": purses_of(service=kept.service, budget=kept.budget, agent=kept.agent),
+        "cal": kept.calendar_ms,
+        "a": (kept.money, kept.calls, kept.tokens),
+        "u": (kept.used_money, kept.used_calls, kept.used_tokens),
+        "o": account(kept.budget, kept.agent),
     }
 
 
@@ -209,6 +235,8 @@ def asked_of(force: InForce, prepared: Prepared, request: CallRequest, *, dry: b
         "h": (request.money, request.calls, request.tokens),
         "row": pack(who_of(request, keyed=is_keyed(prepared, request))),
         "hold": HOLD_MS,
+        "as": request.aside,
+        "acc": account(request.budget, request.agent),
         "horizon": HORIZON_US,
         "soonest": SOONEST_US,
         "dry": dry,
@@ -233,6 +261,7 @@ def admitted_of(prepared: Prepared, request: CallRequest, said: Said, shift_us: 
         told=hold,
         weights=weights(said["w"]),
         generation=generation,
+        aside=name(said.get("as")),
     )
 
 
@@ -304,10 +333,8 @@ def meters_of(said: Any, shift_us: int) -> dict[str, Meter]:
     }
 
 
-def spent(caps: Caps, said: Said, needs: Mapping[str, int]) -> Spent:
+def spent(caps: Caps, said: Said) -> Spent:
     place: int = said["i"]
     cap, window = caps.windows[place - 1]
-    figures = said["spent"], said["held"], said["places"]
-    at = Standing(cap.purse, cap.dimension, cap.cap, window.starts_ms, window.ends_ms, *figures)
-    assert budget.decide(at, needs[cap.dimension]) == "exceeded", "the script refused what the policy does not"
-    return Spent(at, needs[cap.dimension])
+    figures = said["spent"], said["held"], said["places"], said["aside"]
+    return Spent(Standing(cap.purse, cap.dimension, cap.cap, window.starts_ms, window.ends_ms, *figures), said["need"])

@@ -36,26 +36,29 @@ select purse, ends_ms, dimension, per, parked
 
 -- several: calls as they are kept here
 select id, key, state, service, model, agent, budget, owner, task, run, step, lane, slot_us, admitted_ms, calendar_ms,
-       until_ms, ended_ms, weights, money, calls, tokens, held_money, held_calls, held_tokens, sharing, version
+       until_ms, ended_ms, weights, money, calls, tokens, held_money, held_calls, held_tokens, sharing, version,
+       aside
   from call where id in (select value from json_each(:ids));
 
 -- by_id: one call with its version
 select id, key, state, service, model, agent, budget, owner, task, run, step, lane, slot_us, admitted_ms, calendar_ms,
-       until_ms, ended_ms, weights, money, calls, tokens, held_money, held_calls, held_tokens, sharing, version
+       until_ms, ended_ms, weights, money, calls, tokens, held_money, held_calls, held_tokens, sharing, version,
+       aside
   from call where id = :id;
 
 -- open: every open call with its version
 select id, key, state, service, model, agent, budget, owner, task, run, step, lane, slot_us, admitted_ms, calendar_ms,
-       until_ms, ended_ms, weights, money, calls, tokens, held_money, held_calls, held_tokens, sharing, version
+       until_ms, ended_ms, weights, money, calls, tokens, held_money, held_calls, held_tokens, sharing, version,
+       aside
   from call where state = 'open' order by seq;
 
 -- write: a call that the engine admitted, as it stands
 insert into call (id, key, state, service, model, agent, budget, owner, task, run, step, lane, slot_us, admitted_ms,
                   calendar_ms, until_ms, ended_ms, weights, money, calls, tokens, held_money, held_calls, held_tokens,
-                  sharing, version)
+                  sharing, version, aside)
 values (:id, :key, :state, :service, :model, :agent, :budget, :owner, :task, :run, :step, :lane, :slot_us, :admitted_ms,
         :calendar_ms, :until_ms, :ended_ms, :weights, :money, :calls, :tokens, :held_money, :held_calls, :held_tokens,
-        :sharing, :version);
+        :sharing, :version, :aside);
 
 -- seen: how far the engine has changed a call
 update call set slot_us = :slot_us, until_ms = :until_ms, ended_ms = :ended_ms, weights = :weights, version = :version

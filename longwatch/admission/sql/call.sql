@@ -1,17 +1,17 @@
 -- add: an admitted call; a repetition under the same id changes nothing, nor does a decision by limits no longer in force
 insert into call (id, key, state, service, model, agent, budget, owner, task, run, step, lane, slot_us, admitted_ms,
                   calendar_ms, until_ms, weights, money, calls, tokens, held_money, held_calls,
-                  held_tokens, sharing)
+                  held_tokens, sharing, aside)
 select :id, :key, 'open', :service, :model, :agent, :budget, :owner, :task, :run, :step, :lane, :slot_us, :now_ms,
        :calendar_ms, :now_ms + :hold_ms, :weights, :money, :calls, :tokens,
-       :money, :calls, :tokens, :sharing
+       :money, :calls, :tokens, :sharing, :aside
   from fleet where rules = :rules
 on conflict (id) do nothing;
 
 -- by_id: one call
 select id, key, state, service, model, agent, budget, owner, task, run, step, lane, slot_us, admitted_ms, calendar_ms,
        until_ms, ended_ms, weights, money, calls, tokens, held_money, held_calls, held_tokens,
-       sharing
+       sharing, aside
   from call where id = :id;
 
 -- uses: earlier calls with a key, the first :most of them: how many, and when the first that may have been sent was
@@ -25,7 +25,7 @@ update call set sharing = 2 where key = :key and key <> id and service = :servic
 
 -- of_key: the calls with a key that its service remembers, and what each would be charged if it were alone
 select id, state, service, model, agent, budget, task, calendar_ms, money, calls, tokens,
-       coalesce(told_money, money) as told_money, coalesce(told_tokens, tokens) as told_tokens
+       coalesce(told_money, money) as told_money, coalesce(told_tokens, tokens) as told_tokens, aside
   from call where key = :key and key <> id and service = :service and sharing > 0 order by seq;
 
 -- groups: what open calls hold, by who is charged; read from one index alone
@@ -53,13 +53,13 @@ update call set until_ms = max(until_ms, :now_ms + :hold_ms) where owner = :owne
 -- overdue: open calls whose owner has been silent for too long
 select id, key, state, service, model, agent, budget, owner, task, run, step, lane, slot_us, admitted_ms, calendar_ms,
        until_ms, ended_ms, weights, money, calls, tokens, held_money, held_calls, held_tokens,
-       sharing
+       sharing, aside
   from call where state = 'open' and until_ms <= :now_ms order by until_ms, seq limit :limit;
 
 -- owned: open calls of one owner (`+ 0`: else SQLite would read all calls in their order, and not the few that are open)
 select id, key, state, service, model, agent, budget, owner, task, run, step, lane, slot_us, admitted_ms, calendar_ms,
        until_ms, ended_ms, weights, money, calls, tokens, held_money, held_calls, held_tokens,
-       sharing
+       sharing, aside
   from call where state = 'open' and owner = :owner order by seq + 0 limit :limit;
 
 -- open: every open call, oldest first, of a service if one is named
@@ -75,7 +75,7 @@ select id, key, state, service, model, agent, budget, owner, task, run, step, la
 -- doubt: one call, and what it would be charged if no other call with its key bore it
 select id, key, state, service, model, agent, budget, owner, task, run, step, lane, slot_us, admitted_ms, calendar_ms,
        until_ms, ended_ms, weights, money, calls, tokens, held_money, held_calls, held_tokens, sharing,
-       version, coalesce(told_money, money) as told_money, coalesce(told_tokens, tokens) as told_tokens
+       version, coalesce(told_money, money) as told_money, coalesce(told_tokens, tokens) as told_tokens, aside
   from call where id = :id;
 
 -- doubts_of_key: the first calls with a key, in the same way

@@ -49,8 +49,28 @@ with calendar_now as (
   select cap.purse, cap.dimension, cap.per, cap.cap,
          case cap.dimension when 'money' then :money when 'tokens' then :tokens else :calls end as need
     from jsonb_to_recordset(cast(:caps as jsonb)) as cap (purse text, dimension text, per text, cap bigint)
+), apart as (
+  select id, service, budget, agent, calendar_ms, greatest(0, money - used_money) as money,
+         greatest(0, calls - used_calls) as calls, greatest(0, tokens - used_tokens) as tokens
+    from aside where ended_ms is null
+), own as (
+  select apart.id, apart.calendar_ms, apart.money, apart.calls, apart.tokens
+    from apart cross join calendar_now
+   where apart.id = :aside and apart.agent = :agent and apart.budget is not distinct from :budget
+     and apart.calendar_ms <= calendar_now.at_ms
 ), standing as (
-  select need.need, need.cap, spend.settled,
+  select need.need - least(need.need,
+           coalesce((select case need.dimension when 'money' then own.money when 'tokens' then own.tokens
+                                                else own.calls end
+                       from own
+                      where spend.starts_ms <= own.calendar_ms and own.calendar_ms < spend.ends_ms), 0)) as need,
+         need.cap, spend.settled,
+         coalesce((select sum(case need.dimension when 'money' then apart.money when 'tokens' then apart.tokens
+                                                  else apart.calls end)
+                     from apart
+                    where need.purse in ('fleet', 'agent:' || apart.agent, 'service:' || apart.service,
+                                         'budget:' || apart.budget)
+                      and spend.starts_ms <= apart.calendar_ms and apart.calendar_ms < spend.ends_ms), 0) +
          coalesce((select sum(case need.dimension when 'money' then held.money when 'tokens' then held.tokens
                                                   else held.calls end)
                      from held
@@ -89,14 +109,20 @@ with calendar_now as (
     from rate cross join decided where rate.weight > 0
 ), added as (
   insert into call (id, key, state, service, model, agent, budget, owner, task, run, step, lane, slot_us, admitted_ms,
-                    calendar_ms, until_ms, weights, money, calls, tokens, held_money, held_calls, held_tokens, sharing)
+                    calendar_ms, until_ms, weights, money, calls, tokens, held_money, held_calls, held_tokens, sharing,
+                    aside)
   select :id, :key, 'open', :service, :model, :agent, :budget, :owner, :task, :run, :step, :lane, at_us, :now_ms, at_ms,
          :now_ms + :hold_ms,
          coalesce((select cast(jsonb_object_agg(name, jsonb_build_array(weight, total)) as text) from reserved), '{}'),
-         :money, :calls, :tokens, :money, :calls, :tokens, 0
+         :money, :calls, :tokens, :money, :calls, :tokens, 0, (select id from own)
     from decided
   on conflict (id) do nothing
   returning id
+), drawn as (
+  update aside
+     set used_money = used_money + :money, used_calls = used_calls + :calls, used_tokens = used_tokens + :tokens
+    from own cross join added
+   where aside.id = own.id
 ), kept as (
   insert into meter (name, free_us, last_us, total)
   select name, free_us, last_us, total from reserved where exists (select 1 from added)
@@ -111,7 +137,7 @@ select decided.at_us as slot_us from decided cross join added;
 
 -- call.settle_at_once: the usual settlement, or no row and nothing changed; fails where there is something new to warn of
 with found as (
-  select id, agent, task, service, budget, slot_us, calendar_ms, held_money, cast(weights as jsonb) as weights,
+  select id, agent, task, service, budget, slot_us, calendar_ms, held_money, held_tokens, aside, cast(weights as jsonb) as weights,
          coalesce(cast(:money as bigint), held_money) as money, held_calls as calls,
          coalesce(cast(:tokens as bigint), held_tokens) as tokens
     from call where id = :id and owner = :owner and state = 'open' and sharing <> 2
@@ -152,6 +178,11 @@ with found as (
                        from after), '{}') as text)
     from found where call.id = found.id
   returning call.id
+), drawn as (
+  update aside
+     set used_money = used_money + found.money - found.held_money,
+         used_tokens = used_tokens + found.tokens - found.held_tokens
+    from found where aside.id = found.aside
 ), charged as (
   update spend
      set settled = settled + case dimension when 'money' then found.money when 'tokens' then found.tokens

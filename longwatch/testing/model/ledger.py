@@ -1,7 +1,8 @@
 """Tasks, runs, steps and workers over the model's dictionaries: the same methods as the real stores have."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import msgspec
 
@@ -20,14 +21,23 @@ from longwatch.testing.model.state import Attempt, Ledger, Need, Part
 class Tasks:
     ledger: Ledger
 
-    def submit(self, items: Sequence[NewTask], *, batch: tuple[str, str, str] | None = None) -> Submitted:
+    def submit(
+        self,
+        items: Sequence[NewTask],
+        *,
+        batch: tuple[str, str, str] | None = None,
+        earmark: Callable[[Any, str], int | None] | None = None,
+    ) -> Submitted:
         with self.ledger.whole():
             if batch is not None:
                 id, name, digest = batch
+                fresh = name not in self.ledger.batches
                 kept_id, kept_digest = self.ledger.batches.setdefault(name, (id, digest))
                 if kept_digest != digest:
                     raise KeyConflict(f"batch {name}")
-                items = [msgspec.structs.replace(item, batch=kept_id) for item in items]
+                due_ms = earmark(None, kept_id) if earmark is not None and fresh else None
+                due = {} if due_ms is None else {"ready_ms": due_ms}
+                items = [msgspec.structs.replace(item, batch=kept_id, **due) for item in items]
             before = len(self.ledger.tasks)
             tasks = tuple(self._submit_one(item) for item in items)
             return Submitted(tasks, len(self.ledger.tasks) - before)

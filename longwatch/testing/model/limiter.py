@@ -18,10 +18,11 @@ from longwatch.admission.calls import (
 )
 from longwatch.admission.keys import Charge
 from longwatch.admission.ledger import NOTHING
+from longwatch.admission.limiter import lacks_money
 from longwatch.admission.refusals import KeyForgotten, overruled
-from longwatch.errors import BudgetExceeded, ConfigError, LimitRefused, NotFound, ServicePaused
+from longwatch.errors import ConfigError, NotFound
 from longwatch.policy import admission, meter, override
-from longwatch.policy.admission import Ask, Later, Metered, Places, Purse, Shut, Slot, Spent, TooHeavy
+from longwatch.policy.admission import Ask, Later, Metered, Places, Purse, Slot, Spent
 from longwatch.policy.budget import Standing
 from longwatch.policy.call import MOST_SHARING, Reconciling, State, Told, borne, burial, forgotten, phase, reconciling
 from longwatch.policy.learning import Rates
@@ -29,9 +30,11 @@ from longwatch.policy.limits import DIMENSIONS, Limits, Service
 from longwatch.policy.meter import NEW, Meter
 from longwatch.policy.scope import PurseCap, Scope, purses_of, scope_of
 from longwatch.policy.window import calendar_at, window_of, zone_of
+from longwatch.testing.model.asides import Asides
 from longwatch.testing.model.gates import Gates
 from longwatch.testing.model.learned import LearnedLimits, held_back
 from longwatch.testing.model.lines import Lines
+from longwatch.testing.model.refusals import refusal
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,7 @@ class Kept:
     weights: Mapping[str, tuple[int, int]]
     told: Charge
     remembered: bool
+    aside: str | None = None  # what it drew on
 
     @property
     def hold(self) -> Charge:
@@ -74,6 +78,7 @@ class Limiter:
         self.lines = Lines(self.now_ms, self.meters)
         self.learned = LearnedLimits(self.now_ms, self._left)
         self.heeded: Rates = {}
+        self.asides = Asides(self)
 
     def adopt(self, limits: Limits, rules: int) -> None:
         self.limits, self.rules = limits, rules
@@ -94,7 +99,7 @@ class Limiter:
         check(request)
         scope = self._scope(request)
         answer = self._key_forgotten(scope, request) or self._decide(request)
-        if isinstance(answer, Later) and answer.reason != "rate" and self.expire():
+        if isinstance(answer, Later | Spent) and self._freed(answer):
             answer = self._decide(request)
         if request.id in self.calls:
             return admitted(self.calls[request.id])
@@ -105,6 +110,10 @@ class Limiter:
         if isinstance(answer, Later):
             return answer
         raise refusal(answer)
+
+    def _freed(self, answer: Later | Spent) -> bool:
+        expired = self.expire() if isinstance(answer, Later) and answer.reason != "rate" else 0
+        return bool(expired + (self.asides.give_back() if lacks_money(answer) else 0))
 
     def _scope(self, asked: CallRequest) -> Scope:
         return scope_of(
@@ -158,7 +167,7 @@ class Limiter:
         return Charge(money[at], kept.told.calls, tokens[at])
 
     def _decide(self, request: CallRequest) -> admission.Decision:
-        self.calendar_ms = calendar_at(self.calendar_ms, wall_ms=self.wall_ms(), steady_ms=self.now_ms())
+        self.turn()
         scope = self._scope(request)  # the calendar may have turned, and an override ended
         most = scope.service.concurrency
         here = [kept for kept in self.open() if kept.asked.service == request.service]
@@ -169,9 +178,16 @@ class Limiter:
                 None if request.until_ms is None else request.until_ms * 1000,
                 self._metered(scope, request.weights),
                 None if most is None else Places(len(here), most),
-                tuple(Purse(self._standing(cap), needs[cap.dimension]) for cap in scope.caps),
+                tuple(self._purse(request, cap, needs[cap.dimension]) for cap in scope.caps),
             )
         )
+
+    def turn(self) -> None:
+        self.calendar_ms = calendar_at(self.calendar_ms, wall_ms=self.wall_ms(), steady_ms=self.now_ms())
+
+    def _purse(self, request: CallRequest, cap: PurseCap, need: int) -> Purse:
+        standing = self.standing(cap, self.calendar_ms)
+        return Purse(standing, need - self.asides.drawn(request, standing, need))
 
     def _metered(self, scope: Scope, weights: Mapping[str, int]) -> tuple[Metered, ...]:
         return tuple(
@@ -179,8 +195,8 @@ class Limiter:
             for gauge in scope.gauges
         )
 
-    def _standing(self, cap: PurseCap) -> Standing:
-        window = window_of(self.calendar_ms, cap.cap.window, zone_of(self.limits.timezone))
+    def standing(self, cap: PurseCap, at_ms: int) -> Standing:
+        window = window_of(at_ms, cap.cap.window, zone_of(self.limits.timezone))
         held = [kept for kept in self.charged(cap.purse, *window) if kept.state == "open"]
         return Standing(
             cap.purse,
@@ -191,6 +207,7 @@ class Limiter:
             self.spent(cap.purse, cap.dimension, *window),
             sum(getattr(self.charge(kept), cap.dimension) for kept in held),
             len(held),
+            self.asides.held(cap, *window),
         )
 
     def charged(self, purse: str, starts_ms: int, ends_ms: int) -> list[Kept]:
@@ -214,8 +231,9 @@ class Limiter:
         hold = Charge(request.money, request.calls, request.tokens)
         until_ms, few = now_ms + HOLD_MS, len(self._uses(request)) < MOST_SHARING
         remembered = self._remembers(scope, request) and few
+        own = self.asides.of(request)
         self.calls[request.id] = Kept(
-            request, "open", slot.at_us, now_ms, self.calendar_ms, until_ms, None, weights, hold, remembered
+            request, "open", slot.at_us, now_ms, self.calendar_ms, until_ms, None, weights, hold, remembered, own
         )
         return admitted(self.calls[request.id])
 
@@ -376,25 +394,3 @@ class Limiter:
 
 def admitted(kept: Kept) -> Admitted:
     return Admitted(kept.asked.id, kept.asked.key, whole_ms(kept.slot_us), kept.asked.money, kept.asked.tokens)
-
-
-def refusal(answer: TooHeavy | Spent | Shut | KeyForgotten) -> Exception:
-    match answer:
-        case Shut():
-            return ServicePaused(answer.gate)
-        case KeyForgotten():
-            return answer
-        case TooHeavy():
-            return LimitRefused(answer.name)
-        case Spent(standing) if standing.purse.startswith("service:"):
-            return LimitRefused(standing.purse)
-        case Spent(at, _):
-            return BudgetExceeded(
-                at.purse,
-                budget=at.purse,
-                dimension=at.dimension,
-                cap=at.cap.amount,
-                spent=at.spent,
-                held=at.held,
-                resets_at=at.ends_ms,
-            )

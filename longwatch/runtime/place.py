@@ -5,10 +5,14 @@ has left.
 """
 
 import threading
+import weakref
+from collections import deque
 from collections.abc import Iterable
+from functools import partial
 from typing import TYPE_CHECKING
 
 from longwatch.admission.calls import CallRequest
+from longwatch.errors import StoreUnavailable
 from longwatch.policy.lane import BUSY_MS, LOOK_MS, MOST, at_once, look_again_ms
 from longwatch.policy.scope import Scope
 from longwatch.runtime.persist import persist
@@ -26,6 +30,7 @@ class Looks:
         self._guard = threading.Lock()
         self._turns: dict[tuple[str, str], tuple[int, dict[str, int]]] = {}
         self._busy: dict[str, int] = {}
+        self._owed: deque[tuple[str, CallRequest, bool]] = deque()  # a garbage collector may add to it anywhere
 
     def rank(self, line: str, request: CallRequest, most: int) -> int | None:
         """How many may ask before it; None: it is not the call's turn."""
@@ -33,8 +38,19 @@ class Looks:
         with self._guard:
             seen_ms, turns = self._turns.get(key, (-LOOK_MS, dict[str, int]()))
             if self.world.steady_ms() - seen_ms >= LOOK_MS:
+                self._pay()
                 turns = self._keep(key, persist(lambda: self.limiter.lines.look(line, request.owner, most=most)))
         return turns.get(request.id)
+
+    def owe(self, line: str, request: CallRequest, served: bool) -> None:
+        """A place is to be given up with the next look: nobody is there any more to do it, or it could not be done."""
+        self._owed.append((line, request, served))
+
+    def _pay(self) -> None:
+        while self._owed:
+            line, request, served = self._owed[0]
+            persist(partial(self.limiter.lines.leave, line, request, served=served))
+            self._owed.popleft()
 
     def told(self, line: str, owner: str, turns: Iterable[str]) -> None:
         with self._guard:
@@ -66,6 +82,7 @@ class Place:
     def __init__(self, looks: Looks) -> None:
         self._looks = looks
         self.rank = self._ahead = self._since_ms = 0
+        self._dropped: weakref.finalize[[str, CallRequest, bool], Place] | None = None
         self.line: str | None = None
 
     @property
@@ -77,6 +94,8 @@ class Place:
         assert scope.line is not None
         self.line, self._most = scope.line, most_of(scope)
         lines = self._looks.limiter.lines
+        self._dropped = weakref.finalize(self, self._looks.owe, self.line, request, False)
+        self._dropped.atexit = False
         standing = persist(lambda: lines.stand(scope.line or "", request, most=self._most))
         self._ahead, self._since_ms = standing.ahead, self._looks.world.steady_ms()
         self._looks.told(self.line, request.owner, standing.turns)
@@ -101,7 +120,12 @@ class Place:
     def leave(self, request: CallRequest, *, served: bool) -> None:
         if self.line is not None:
             line, self.line = self.line, None
-            persist(lambda: self._looks.limiter.lines.leave(line, request, served=served))
+            if self._dropped is not None:
+                self._dropped.detach()
+            try:
+                persist(lambda: self._looks.limiter.lines.leave(line, request, served=served))
+            except StoreUnavailable:
+                self._looks.owe(line, request, served)
             self._looks.forget(line, request.owner)
 
 

@@ -1,5 +1,6 @@
 """Calls in line at a limit: lanes, places, and what becomes of those who die or give up."""
 
+import gc
 import subprocess
 import sys
 import textwrap
@@ -121,6 +122,18 @@ def test_a_call_in_line_can_tell_when_it_will_leave(tmp_path: Path) -> None:
         assert call.eta is not None
         assert abs((call.eta - expected).total_seconds()) < 1
         assert waited[0] > 1_000
+
+
+def test_a_call_that_was_dropped_in_line_leaves_it(tmp_path: Path) -> None:
+    """As a coroutine that is never resumed: nobody gives its place up, and its process goes on looking."""
+    with longwatch.open(str(tmp_path / "state.db"), config=CONFIG, agent="main") as lw, Crowd(lw, "normal", 60):
+        until("nobody stands in line", lambda: waiting(lw).get("normal", 0) > 10)
+        call = lw.call("api", money="0 USD", lane="urgent")
+        call._part.attempt()
+        assert waiting(lw).get("urgent") == 1
+        del call
+        gc.collect()
+        until("its place is kept", lambda: "urgent" not in waiting(lw))
 
 
 def test_the_dead_are_passed_over(tmp_path: Path) -> None:

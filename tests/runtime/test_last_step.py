@@ -45,8 +45,12 @@ def behind_another(run: Run) -> int:
     return run.step("last", abs, first)
 
 
+def largest(*numbers: int) -> int:
+    return max(numbers)
+
+
 def with_lists(run: Run) -> int:
-    return run.step("last", abs, *[-3])
+    return run.step("last", largest, *[-3, 3])
 
 
 def kept_a_moment(run: Run) -> int:
@@ -93,8 +97,7 @@ APART: tuple[Callable[..., int], ...] = (kept_a_moment, added_to, tidied_up, cau
 def done(lw: longwatch.Longwatch, handler: Callable[..., int], times: int = 1) -> list[str]:
     """What the journal says of the last of so many tasks. An interpreter words a call anew once it has made it often."""
     lw.task("one")(handler)
-    for _ in range(times):
-        task = lw.submit("one")
+    task = [lw.submit("one") for _ in range(times)][-1]
     lw.work(until_idle=True)
     assert (lw.get(task.id).state, lw.get(task.id).result) == ("done", 3)
     return [entry.kind for entry in lw.opened.parts.journal.after(0, limit=100, subject=task.id)]

@@ -1,6 +1,6 @@
 """Ten agent-years with thousands of faults, and no broken promise: the figures are printed.
 
-With every change all ten of them, whatever share of the other storms is run.
+With every change five of them, before a release all ten.
 """
 
 import math
@@ -14,7 +14,8 @@ import pytest
 
 from longwatch.testing.simulation import Result, simulate
 
-YEARS, DAYS, AGENTS = 10, 27, 4
+WHOLE = os.environ.get("LONGWATCH_SHARE", "100") == "100"
+YEARS, DAYS, AGENTS = 10 if WHOLE else 5, 27, 4
 SEEDS = range(1, math.ceil(YEARS * 365 / (DAYS * AGENTS)) + 1)
 
 
@@ -25,7 +26,7 @@ def swarm(seed: int) -> Result:
 @pytest.mark.slow
 @pytest.mark.alone
 @pytest.mark.timeout(1_800)  # a quarter of an hour on two cores of its own
-def test_ten_agent_years_with_faults_break_no_promise(capsys: pytest.CaptureFixture[str]) -> None:
+def test_agent_years_with_faults_break_no_promise(capsys: pytest.CaptureFixture[str]) -> None:
     began = time.monotonic()
     with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
         results = list(pool.map(swarm, SEEDS))

@@ -60,7 +60,11 @@ def test_ctrl_c_twice_ends_at_once_and_hands_back(shell: Shell) -> None:
         worker.send_signal(signal.SIGINT)
         time.sleep(0.3)
     _, err = worker.communicate(timeout=60)
-    assert worker.returncode == 130, err
+    ended = (
+        130,
+        -signal.SIGINT,
+    )  # one that comes while the interpreter goes down ends it by itself: 130 to a shell as well
+    assert worker.returncode in ended, err
     assert "Traceback" not in err
     found = shell("task", "show", task, "--json").json
     assert (found["state"], found["crashes"], found["failures"]) == ("ready", 0, 0), "it cost no attempt"

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from docs.sources import tree_of
 from longwatch.policy import breaker, call, task
 
 PACKAGE = Path(__file__).parents[1] / "longwatch"
@@ -85,7 +86,7 @@ def kinds() -> dict[str, Kind]:
     found: dict[str, Kind] = {}
     for room in ROOMS:
         for path in sorted((PACKAGE / room).rglob("*.py")):
-            for name, facts in _of_module(ast.parse(path.read_text("utf-8"))):
+            for name, facts in _of_module(tree_of(path)):
                 kind = found.setdefault(name, Kind())
                 kind.facts |= facts
                 kind.where.add(path.relative_to(PACKAGE).as_posix())

@@ -23,15 +23,8 @@ from longwatch.policy.window import PARTED_MS, calendar_at, window_of
 encode = msgspec.json.Encoder().encode
 
 
-METERS = (
-    "first",
-    "second",
-    "third",
-    "fourth",
-    "fifth",
-    "sixth",
-    "seventh",
-)  # the dimensions, a quota, two gates, a line
+# The dimensions, a quota, two gates, a line; of meter.several.
+METERS = ("first", "second", "third", "fourth", "fifth", "sixth", "seventh")
 KEPT = METERS[:4]  # of meter.keep: nothing weighs on a gate
 UNCHANGED: dict[str, str | int | None] = {
     place + part: None for place in KEPT for part in ("", "_free_us", "_last_us", "_total")

@@ -38,9 +38,8 @@ class Lessons:
         self._guard = threading.Lock()
         self._rows: dict[Key, Learned] = {}
         self._read_ms = -FRESH_MS
-        self._held: dict[
-            str, tuple[int, int]
-        ] = {}  # by meter: when it was told last what remains, and where it stood then
+        self._held: dict[str, tuple[int, int]] = {}
+        """By meter: when it was told last what remains, and where the meter stood then."""
 
     # -- heeding -----------------------------------------------------------------------------------------------------------
 

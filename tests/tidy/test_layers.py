@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from docs.sources import tree_of
+
 PACKAGE = Path(__file__).parents[2] / "longwatch"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
@@ -57,7 +59,7 @@ IMPURE = {
 
 
 def imports(path: Path) -> Iterator[str]:
-    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+    for node in ast.walk(tree_of(path)):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module:
@@ -110,7 +112,7 @@ def test_policy_is_pure(path: Path) -> None:
 def test_no_module_has_swelled(path: Path) -> None:
     text = path.read_text("utf-8")
     assert text.count("\n") <= 400, f"{name_of(path)} has {text.count(chr(10))} lines"
-    for node in ast.walk(ast.parse(text)):
+    for node in ast.walk(tree_of(path)):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             length = (node.end_lineno or node.lineno) - node.lineno + 1
             assert length <= 70, f"{name_of(path)}:{node.lineno} {node.name} has {length} lines"

@@ -18,7 +18,7 @@ State = Literal["closed", "cooling", "open", "parked", "paused"]
 Kind = Literal["ok", "limited", "overloaded", "failed", "spent"]
 
 STATES: tuple[State, ...] = ("closed", "cooling", "open", "parked", "paused")
-FIRST_MS, MOST_MS = 1_000, 5_000  # doubled with every failure; a probe costs nearly nothing while nobody can work
+FIRST_MS, MOST_MS, TIMES = 1_000, 8_000, 3  # the first wait, the longest, and what each is of the one before
 LONG_MS, LONGEST_MS = 120_000, 30_000  # open for longer than that, it is asked only this often
 FORGET_MS = 60_000  # after so long a failure is the first one again
 STRIKES, STRIKE_MS = 3, 10_000
@@ -157,7 +157,7 @@ def _failures(gate: Gate, now_ms: int) -> int:
 def _delay_ms(failures: int, age_ms: int) -> int:
     if age_ms >= LONG_MS:
         return LONGEST_MS
-    return min(MOST_MS, FIRST_MS << min(failures - 1, 10))
+    return min(MOST_MS, FIRST_MS * TIMES ** min(failures - 1, 10))
 
 
 def _moved(gate: Gate, state: State, now_ms: int, *, reason: str, until_ms: int | None, failures: int = 0) -> Gate:

@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 from longwatch.policy.limits import Rate
 
-JITTER_MS = 100
+JITTER_MS = 80
 LEAST_HEADROOM = 2
 
 

@@ -25,7 +25,7 @@ def test_a_service_that_names_no_instant_is_left_alone_ever_longer() -> None:
         assert gate.until_ms is not None
         waits.append(gate.until_ms - now_ms)
         now_ms = gate.until_ms
-    assert waits == [1_000, 2_000, 4_000, 5_000, 5_000]
+    assert waits == [1_000, 3_000, 8_000, 8_000, 8_000]
     later_ms = now_ms + breaker.FORGET_MS
     assert after(gate, said("limited", left_ms=later_ms), now_ms=later_ms).failures == 1, (
         "it is forgotten after a minute"
@@ -60,7 +60,7 @@ def test_a_probe_that_fails_opens_it_for_longer() -> None:
         probed = probing(gate, "call_2", now_ms=now_ms)
         assert isinstance(probed, Gate)
         gate = after(probed, said("overloaded", call="call_2", left_ms=now_ms), now_ms=now_ms)
-    assert waits[:5] == [1_000, 2_000, 4_000, 5_000, 5_000]
+    assert waits[:5] == [1_000, 3_000, 8_000, 8_000, 8_000]
     assert waits[-1] == 30_000, "after two minutes it is asked twice a minute"
 
 

@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from longwatch.surface.api import Longwatch
     from longwatch.surface.declare import task
     from longwatch.surface.handles import Batch, Report, Task
+    from longwatch.surface.memory import Memory, Record
     from longwatch.surface.plans import Plan
 
 __version__ = "0.1.0"
@@ -91,6 +92,7 @@ HOMES = {
     "surface.api": ("Longwatch",),
     "surface.declare": ("task",),
     "surface.handles": ("Batch", "Report", "Task"),
+    "surface.memory": ("Memory", "Record"),
     "surface.plans": ("Plan",),
 }
 
@@ -144,10 +146,12 @@ __all__ = [
     "LimitRefused",
     "Longwatch",
     "LongwatchError",
+    "Memory",
     "Money",
     "NotFound",
     "NotStorable",
     "Plan",
+    "Record",
     "Refused",
     "Report",
     "ResourceDirty",

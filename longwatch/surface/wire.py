@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from longwatch import errors
 from longwatch.admission.calls import Call
@@ -19,6 +19,9 @@ from longwatch.store.leases import Listed
 from longwatch.store.look import StepRow, Tried
 from longwatch.store.moves import Task
 from longwatch.store.workers import Enrolled
+
+if TYPE_CHECKING:
+    from longwatch.surface.memory import Record
 
 Json = dict[str, Any]
 
@@ -198,4 +201,30 @@ def worker_json(worker: Enrolled, *, alive: bool) -> Json:
         "alive": alive,
         "since_at": at(worker.since_ms),
         "beat_at": at(worker.beat_ms),
+    }
+
+
+def record_json(record: "Record") -> Json:
+    """Of memory."""
+    return {
+        "id": record.id,
+        "ref": record.ref,
+        "agent": record.agent,
+        "kind": record.kind,
+        "state": record.state,
+        "text": record.text,
+        "data": record.data,
+        "task": record.task,
+        "thread": record.thread,
+        "author": record.author,
+        "at": at(round(record.at.timestamp() * 1000)),
+        "trust": record.trust,
+        "source": record.source,
+        "key": record.key,
+        "successor": record.successor,
+        "pinned": record.pinned,
+        "history": [
+            {"at": at(round(when.timestamp() * 1000)), "who": who, "action": what, "note": note}
+            for when, who, what, note in record.history
+        ],
     }

@@ -39,7 +39,7 @@ from longwatch.db.postgres.transaction import ROLL_BACK, Begun, PostgresTransact
 from longwatch.errors import StoreUnavailable
 
 T = TypeVar("T")
-IN_ORDER = ("journal.list", "journal.list_of")
+IN_ORDER = ("journal.list", "journal.list_of", "memory.journal")
 """What is read from a place onwards. Entries get their numbers before their commit: a read of these waits until nobody writes,
 and keeps writers out while it lasts, because a number that is missing then will never come."""
 WAIT_MIGRATING_MS = 600_000  # for one statement of a migration: an index of a large table takes its time

@@ -1,0 +1,97 @@
+-- take_places: the agent's next places; they end at the one returned
+insert into memory_agent (agent, places, tasks, compacted, compacted_tasks) values (:agent, :amount, :tasks_total, 0, 0)
+on conflict (agent) do update
+   set places = memory_agent.places + excluded.places, tasks = memory_agent.tasks + excluded.tasks
+returning places;
+
+-- add: records of one agent, in their order, behind the place
+insert into memory_record (id, agent, place, kind, state, at_ms, task, thread, author, source, trust, key, body, data, pinned)
+select value ->> 0, :agent, :place + key + 1, value ->> 1, 'live', value ->> 2, value ->> 3, value ->> 4, value ->> 5,
+       value ->> 6, value ->> 7, value ->> 8, value ->> 9, value ->> 10, 0
+  from json_each(:rows);
+
+-- add_words: make what was just added findable; what calls say is no text
+insert into memory_words (rowid, body, tags)
+select seq, coalesce(author || ' ', '') || substr(body, 1, 50000), :tag || ' qqk' || replace(kind, '_', '')
+  from memory_record
+ where agent = :agent and place between :first_place and :last_place and kind <> 'call';
+
+-- known: which of these ids and keys are there already
+select seq, id, agent, place, kind, state, at_ms, task, thread, author, source, trust, key, body, data, successor, pinned
+  from memory_record where id in (select value from json_each(:ids))
+union
+select seq, id, agent, place, kind, state, at_ms, task, thread, author, source, trust, key, body, data, successor, pinned
+  from memory_record where agent = :agent and key in (select value from json_each(:keys));
+
+-- by_id: one record
+select seq, id, agent, place, kind, state, at_ms, task, thread, author, source, trust, key, body, data, successor, pinned
+  from memory_record where id = :id;
+
+-- by_key: one record
+select seq, id, agent, place, kind, state, at_ms, task, thread, author, source, trust, key, body, data, successor, pinned
+  from memory_record where agent = :agent and key = :key;
+
+-- by_places: records of one agent, in their order
+select seq, id, agent, place, kind, state, at_ms, task, thread, author, source, trust, key, body, data, successor, pinned
+  from memory_record where agent = :agent and place in (select value from json_each(:listed)) order by place;
+
+-- range: records of one agent from a place on, in their order
+select seq, id, agent, place, kind, state, at_ms, task, thread, author, source, trust, key, body, data, successor, pinned
+  from memory_record where agent = :agent and place >= :first_place and place <= :last_place order by place limit :limit;
+
+-- newest: the newest records of one agent before a place, newest first
+select seq, id, agent, place, kind, state, at_ms, task, thread, author, source, trust, key, body, data, successor, pinned
+  from memory_record where agent = :agent and place < :before order by place desc limit :limit;
+
+-- newest_of: the same of one kind and state
+select seq, id, agent, place, kind, state, at_ms, task, thread, author, source, trust, key, body, data, successor, pinned
+  from memory_record
+ where agent = :agent and kind = :kind and state = :state and place < :before order by place desc limit :limit;
+
+-- move: what becomes of a record, if it still is what it was read to be
+update memory_record set state = :state, successor = :successor where seq = :seq and state = :was;
+
+-- pin: keep from deletion, or no longer
+update memory_record set pinned = :pinned where seq = :seq;
+
+-- agents: everybody who remembers something
+select agent, places, tasks, compacted, compacted_tasks from memory_agent order by agent;
+
+-- agent: how much one remembers
+select agent, places, tasks, compacted, compacted_tasks from memory_agent where agent = :agent;
+
+-- charter: why the agent is there, as it counts
+select version, body, sha256, at_ms, who from memory_charter where agent = :agent order by version desc limit 1;
+
+-- add_charter: from now on this one counts
+insert into memory_charter (agent, version, body, sha256, at_ms, who)
+values (:agent, :version, :body, :sha, :wall_ms, :who);
+
+-- add_receipt: who did what to memory
+insert into memory_receipt (at_ms, who, action, agent, subject, note)
+values (:wall_ms, :who, :action, :agent, :subject, :note);
+
+-- receipts: what was done to one thing
+select at_ms, who, action, agent, subject, note from memory_receipt where subject = :subject order by seq;
+
+-- feed: up to where the journal was read
+select epoch, seq from memory_feed where one = 1;
+
+-- keep_feed: it was read up to there
+insert into memory_feed (one, epoch, seq) values (1, :epoch, :seq)
+on conflict (one) do update set epoch = excluded.epoch, seq = excluded.seq;
+
+-- journal: what of the journal is remembered, from a place on; the last place looked at is in every row
+select record.seq, record.at_ms, record.kind, record.subject, record.agent, record.task, record.data,
+       task.kind as task_kind, task.args, task.result, task.error
+  from record left join task on task.id = record.task and record.kind in ('task.done', 'task.failed', 'task.unknown')
+ where record.seq > :after and record.seq <= :upto
+   and (record.kind in ('task.done', 'task.failed', 'task.unknown', 'call.settled', 'call.unknown')
+        or substr(record.kind, 1, 5) = 'note.')
+ order by record.seq;
+
+-- journal_end: the last entry there is
+select coalesce(max(seq), 0) as seq from record;
+
+-- epoch: which history of the state this is
+select epoch from fleet where one = 1;

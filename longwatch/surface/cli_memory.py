@@ -1,0 +1,183 @@
+"""The noun memory: why an agent is there, what it remembers, and what becomes of a record."""
+
+import json
+import sys
+from pathlib import Path
+
+import click
+from rich.console import RenderableType
+from rich.text import Text
+
+from longwatch.errors import ConfigError
+from longwatch.policy.memory import KINDS
+from longwatch.surface.cli_base import BadUse, Group, pass_session
+from longwatch.surface.memory import Memory, Record, refuse_in_a_run
+from longwatch.surface.output import facts, table
+from longwatch.surface.session import Session
+from longwatch.surface.wire import listing, record_json
+
+ONE_LINE = 100
+
+
+@click.group(cls=Group, section="things")
+def memory() -> None:
+    """Memory: charters, records, briefs and recall."""
+
+
+def agent_option(command: click.decorators.FC) -> click.decorators.FC:
+    return click.option("--agent", metavar="NAME", help="Whose memory; left out: who works here, else main.")(command)
+
+
+def memory_of(session: Session, agent: str | None) -> Memory:
+    return session.lw.memory(agent or session.settings.agent)
+
+
+@memory.command("charter")
+@click.argument("agent")
+@click.argument("text", required=False)
+@click.option("--file", type=click.Path(path_type=Path), help="Set it from this file; - reads standard input.")
+@pass_session
+def charter(session: Session, agent: str, text: str | None, file: Path | None) -> None:
+    """Show why an agent is there, or set it.
+
+    It opens every brief, word for word. Only the operator sets it: inside an agent's run it is refused. A charter that
+    the config names is taken from its file the first time; --file takes a changed one.
+    """
+    if text is not None and file is not None:
+        raise BadUse("give a text or --file, not both", hint="longwatch memory charter seo --file charters/seo.md")
+    mine = memory_of(session, agent)
+    given = _read(file) if file is not None else text
+    if given is not None:
+        refuse_in_a_run(None, "charters are set")
+        mine.charter(given)
+    mine.charter()
+    kept = session.parts.memories.store.charter(agent)
+    if kept is None:
+        session.out.answer({"agent": agent, "charter": None}, f"{agent} has no charter")
+        return
+    data = {"agent": agent, "charter": kept.body, "version": kept.version, "sha256": kept.sha256, "set_by": kept.who}
+    session.out.answer(data, Text(kept.body))
+
+
+def _read(file: Path) -> str:
+    try:
+        return sys.stdin.read() if str(file) == "-" else file.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{file} cannot be read: {error}", hint="Name a text file in UTF-8.") from error
+
+
+@memory.command("record")
+@click.argument("kind")
+@click.argument("text")
+@agent_option
+@click.option("--task", metavar="ID", help="The task it is about.")
+@click.option("--key", help="The same key with the same text is the same record.")
+@click.option("--supersedes", metavar="RECORD", help="The record whose place it takes.")
+@click.option("--trust", help="own, tool or untrusted; left out: what the kind says.")
+@click.option("--data", metavar="JSON", help="What belongs to it.")
+@pass_session
+def record(
+    session: Session,
+    kind: str,
+    text: str,
+    agent: str | None,
+    task: str | None,
+    key: str | None,
+    supersedes: str | None,
+    trust: str | None,
+    data: str | None,
+) -> None:
+    """Remember a decision, a fact, a commitment, a lesson.
+
+    Kinds: goal, decision, fact, commitment, lesson, failure, result, message, tool_output, call.
+    """
+    made = memory_of(session, agent).record(
+        kind, text, task=task, key=key, supersedes=supersedes, trust=trust, data=_json(data)
+    )
+    session.out.answer(record_json(made), f"{made.ref} {made.id}")
+
+
+def _json(text: str | None) -> object:
+    if text is None:
+        return None
+    try:
+        found: object = json.loads(text)
+    except ValueError as error:
+        raise BadUse(f"--data is not JSON: {error}", hint="""--data '{"why": "..."}'""") from error
+    return found
+
+
+@memory.command("close")
+@click.argument("record")
+@click.argument("note", default="")
+@agent_option
+@pass_session
+def close(session: Session, record: str, note: str, agent: str | None) -> None:
+    """Say that a commitment was kept, or a goal reached."""
+    made = memory_of(session, agent).close(record, note)
+    session.out.answer(record_json(made), f"{made.ref} is {made.state}")
+
+
+@memory.command("pin")
+@click.argument("record")
+@click.option("--off", is_flag=True, help="No longer.")
+@agent_option
+@pass_session
+def pin(session: Session, record: str, off: bool, agent: str | None) -> None:
+    """Keep a record from deletion."""
+    mine = memory_of(session, agent)
+    made = mine.unpin(record) if off else mine.pin(record)
+    session.out.answer(record_json(made), f"{made.ref} is {'' if made.pinned else 'not '}pinned")
+
+
+@memory.command("list")
+@agent_option
+@click.option("--kind", help=f"One of {', '.join(KINDS)}.")
+@click.option(
+    "--state", default="live", show_default=True, help="Of those of one kind: live, closed, superseded, redacted."
+)
+@click.option("--limit", type=click.IntRange(1, 1000), default=20, show_default=True)
+@click.option("--before", metavar="RECORD", help="The ones before this record.")
+@pass_session
+def list_records(
+    session: Session, agent: str | None, kind: str | None, state: str, limit: int, before: str | None
+) -> None:
+    """The newest records of an agent, newest first."""
+    found = memory_of(session, agent).list(kind=kind, state=state, limit=limit, before=before)
+    after = found[-1].ref if len(found) == limit else None
+    rows = [(each.ref, f"{each.at:%Y-%m-%d %H:%M}", each.kind, each.state, one_line(each.text)) for each in found]
+    empty = "Nothing is remembered. run.record(...) in a handler, or longwatch memory record, writes a record."
+    shown = table((">record", "at", "kind", "state", "text"), rows, empty=empty)
+    session.out.answer(listing("records", [record_json(each) for each in found], after=after), shown)
+
+
+@memory.command("show")
+@click.argument("record")
+@agent_option
+@pass_session
+def show(session: Session, record: str, agent: str | None) -> None:
+    """The whole of one record, and what was done to it."""
+    show_record(session, memory_of(session, agent).show(record))
+
+
+def show_record(session: Session, found: Record) -> None:
+    pairs = [
+        ("id", f"{found.id} ({found.ref} of {found.agent})"),
+        ("kind", found.kind),
+        ("state", found.state + (f" by {found.successor}" if found.successor else "")),
+        ("at", f"{found.at:%Y-%m-%d %H:%M:%S} UTC"),
+        ("task", found.task),
+        ("by", found.author),
+        ("source", f"{found.source}, trust: {found.trust}"),
+        ("key", found.key),
+        ("pinned", "yes" if found.pinned else None),
+        ("data", found.data),
+    ]
+    history = [f"{at:%Y-%m-%d %H:%M:%S} {action} by {who} {note}".rstrip() for at, who, action, note in found.history]
+    words: list[RenderableType] = [facts(pairs), Text(f"\n{found.text}"), *map(Text, history)]
+    session.out.answer(record_json(found), *words)
+
+
+def one_line(text: str, *, most: int = ONE_LINE) -> str:
+    flat = " ".join(text.split())
+    return flat if len(flat) <= most else flat[: most - 1] + "…"

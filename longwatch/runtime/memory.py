@@ -40,10 +40,12 @@ class Memories:
     payload_max: int
     snapshot_every: int
     brief_tokens: int
+    shared: bool = True  # with other processes; a state that is only in this one's own memory is not worth the upkeep
     charters: dict[str, Callable[[], str]] = field(default_factory=dict[str, Callable[[], str]])
     """By agent: reads the file that the config names."""
 
     def __post_init__(self) -> None:
+        self.holder = self.world.new_id("compactor")
         self._guard = threading.Lock()
         self._store: MemoryStore | None = None
 
@@ -144,10 +146,10 @@ class Memories:
 
     # -- what the journal tells ------------------------------------------------------------------------------------------------
 
-    def catch_up(self) -> int:
-        """Make records of everything that the journal has told since; how many entries were taken."""
+    def catch_up(self, *, most: int = ROUNDS) -> int:
+        """Make records of what the journal has told since, in up to `most` steps; how many entries were taken."""
         taken = 0
-        for _ in range(ROUNDS):
+        for _ in range(most):
             step = self._catch_up_some()
             if step is None:
                 break

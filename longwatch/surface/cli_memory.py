@@ -13,8 +13,9 @@ from longwatch.policy.memory import KINDS
 from longwatch.surface.cli_base import BadUse, Group, pass_session
 from longwatch.surface.memory import Memory, Record, refuse_in_a_run
 from longwatch.surface.output import facts, table
+from longwatch.surface.progress import progress
 from longwatch.surface.session import Session
-from longwatch.surface.wire import listing, record_json
+from longwatch.surface.wire import BROKEN, listing, record_json
 
 ONE_LINE = 100
 
@@ -176,6 +177,48 @@ def show_record(session: Session, found: Record) -> None:
     history = [f"{at:%Y-%m-%d %H:%M:%S} {action} by {who} {note}".rstrip() for at, who, action, note in found.history]
     words: list[RenderableType] = [facts(pairs), Text(f"\n{found.text}"), *map(Text, history)]
     session.out.answer(record_json(found), *words)
+
+
+@memory.command("compact")
+@agent_option
+@click.option("--everything", is_flag=True, help="Also what is not due yet.")
+@pass_session
+def compact(session: Session, agent: str | None, everything: bool) -> None:
+    """Make the snapshots that are due, as workers do by themselves."""
+    told = Told("reading the journal")
+    with progress(told.last):
+        made = memory_of(session, agent).compact(everything=everything, told=told.tell)
+    session.out.answer({"snapshots": made}, f"{made} snapshots made" if made else "nothing is due")
+
+
+@memory.command("verify")
+@agent_option
+@pass_session
+def verify(session: Session, agent: str | None) -> None:
+    """Find records or snapshots that are missing or were changed; exit status 3 when there are any."""
+    told = Told("reading")
+    with progress(told.last):
+        names = [agent] if agent else [each.agent for each in session.parts.memories.store.agents()]
+        found = [(name, what) for name in names for what in memory_of(session, name).verify(told=told.tell)]
+    words = [f"{name}: {what}" for name, what in found] or [f"{len(names)} agents: nothing is missing, nothing was changed"]
+    session.out.answer(
+        {"agents": names, "problems": [{"agent": name, "what": what} for name, what in found]}, "\n".join(words)
+    )
+    if found:
+        click.get_current_context().exit(BROKEN)
+
+
+class Told:
+    """What was last said to be going on."""
+
+    def __init__(self, first: str) -> None:
+        self._last = first
+
+    def tell(self, what: str) -> None:
+        self._last = what
+
+    def last(self) -> str:
+        return self._last
 
 
 def one_line(text: str, *, most: int = ONE_LINE) -> str:

@@ -52,6 +52,11 @@ def open_state(settings: Settings, world: World) -> State:
     return _on_server(settings, world) if is_remote(settings.state) else _in_file(settings, world)
 
 
+def in_memory(file: Path | None) -> bool:
+    """Whether the state is in no file at all."""
+    return file is None or str(file) == ":memory:"
+
+
 def open_memory(settings: Settings, database: Database, world: World, file: Path | None) -> Database:
     """Memory's own file beside the state's; on a server the state's own database, where memory has tables of its own.
 
@@ -60,8 +65,7 @@ def open_memory(settings: Settings, database: Database, world: World, file: Path
     if is_remote(settings.state):
         prepare_memory(database)
         return database
-    in_memory = file is None or str(file) == ":memory:"
-    place = ":memory:" if in_memory else str(file.with_name(file.name + ENDING))  # type: ignore[union-attr]
+    place = ":memory:" if file is None or in_memory(file) else str(file.with_name(file.name + ENDING))
     memory = SqliteDatabase(place, world, syncs=settings.durability == "full")
     try:
         prepare_memory(memory)

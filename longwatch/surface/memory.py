@@ -10,11 +10,13 @@ import msgspec
 
 from longwatch.errors import Refused
 from longwatch.policy import memory as policy
+from longwatch.runtime.compaction import Compaction
 from longwatch.runtime.memory import Memories
 from longwatch.runtime.run import RunCore
 from longwatch.store.memory import NewRecord
 
 LONGWATCH_RUN = "LONGWATCH_RUN"
+MANY = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -179,6 +181,19 @@ class Memory:
         named = None if kind is None else policy.check_kind(kind)
         found = store.newest(self.agent, limit=limit, kind=named, state=state if named else None, **last)
         return [record_view(each) for each in found]
+
+    # -- upkeep ------------------------------------------------------------------------------------------------------------
+
+    def compact(self, *, everything: bool = False, told: Callable[[str], None] = lambda _: None) -> int:
+        """Make the snapshots that are due, which workers do by themselves; how many. everything: due or not, of all that
+        none covers yet. told: hears what is being done. Errors: StoreUnavailable."""
+        compaction = Compaction(self._current())
+        return compaction.step(agent=self.agent, most=MANY, forced=everything, told=told).snapshots
+
+    def verify(self, *, told: Callable[[str], None] = lambda _: None) -> "tuple[str, ...]":
+        """What is missing or was changed, in words; nothing when all is well."""
+        found = Compaction(self._current()).verify(agent=self.agent, told=told)
+        return tuple(each.what for each in found)
 
     # -- inside --------------------------------------------------------------------------------------------------------------
 

@@ -39,7 +39,7 @@ from longwatch.store.tasks import Tasks
 from longwatch.store.workers import Workers
 from longwatch.surface import wrapping
 from longwatch.surface.blocks import Block
-from longwatch.surface.engines import identity, open_limiter, open_memory, open_state
+from longwatch.surface.engines import identity, in_memory, is_remote, open_limiter, open_memory, open_state
 
 SECRET_ENDINGS = ("_API_KEY", "_SECRET", "_TOKEN", "_PASSWORD")
 
@@ -210,6 +210,7 @@ def memories_of(settings: Settings, database: Database, journal: Journal, world:
         payload_max=settings.payload_max,
         snapshot_every=settings.memory.snapshot_every,
         brief_tokens=settings.memory.brief_tokens,
+        shared=is_remote(settings.state) or not in_memory(file),
         charters={name: partial(read_charter, agent) for name, agent in settings.agents.items() if agent.charter},
     )
 

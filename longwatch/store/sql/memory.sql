@@ -95,3 +95,52 @@ select coalesce(max(seq), 0) as seq from record;
 
 -- epoch: which history of the state this is
 select epoch from fleet where one = 1;
+
+-- count_states: how many records there are of a kind and state
+select count(*) as records from memory_record where agent = :agent and kind = :kind and state = :state;
+
+-- gone: which of these places are not live any more
+select place from memory_record
+ where agent = :agent and place in (select value from json_each(:listed)) and state <> 'live';
+
+-- spread: how many records there are between two places, and the first and the last of them
+select count(*) as records, min(place) as first_place, max(place) as last_place
+  from memory_record where agent = :agent and place between :first_place and :last_place;
+
+-- take_compactor: whoever gets a fence makes snapshots, and nobody else, until it runs out
+insert into memory_compactor (one, holder, fence, until_ms) values (1, :holder, 1, :now_ms + :lease_ms)
+on conflict (one) do update set holder = excluded.holder, fence = memory_compactor.fence + 1, until_ms = excluded.until_ms
+ where memory_compactor.until_ms <= :now_ms or memory_compactor.holder = excluded.holder
+returning fence;
+
+-- push_compactor: who holds it goes on
+update memory_compactor set until_ms = :now_ms + :lease_ms where fence = :fence and until_ms > :now_ms;
+
+-- drop_compactor: who holds it is done
+update memory_compactor set until_ms = 0 where fence = :fence;
+
+-- add_snapshot: unless there is one that begins there
+insert into memory_snapshot (id, agent, level, first_place, last_place, records, tasks, sha256, starts_ms, ends_ms, made_ms,
+                             author, body)
+values (:id, :agent, :level, :first_place, :last_place, :records, :tasks_total, :sha, :starts_ms, :ends_ms, :wall_ms,
+        :author, :body)
+on conflict (agent, level, first_place) do nothing;
+
+-- compacted: a snapshot covers what was not covered before
+update memory_agent set compacted = :last_place, compacted_tasks = compacted_tasks + :tasks_total
+ where agent = :agent and compacted = :first_place - 1;
+
+-- adopt: these snapshots are part of a higher one
+update memory_snapshot set parent = :parent
+ where parent is null and id in (select value from json_each(:ids));
+
+-- tops: the snapshots that are part of no other one, from coarse to fresh
+select id, agent, level, first_place, last_place, records, tasks, sha256, starts_ms, ends_ms, made_ms, author, body, parent
+  from memory_snapshot where agent = :agent and parent is null order by level desc, first_place;
+
+-- snapshots: all of one level, a page at a time, in their order
+select id, agent, level, first_place, last_place, records, tasks, sha256, starts_ms, ends_ms, made_ms, author, body, parent
+  from memory_snapshot where agent = :agent and level = :level and first_place > :after order by first_place limit :limit;
+
+-- levels: how high an agent's snapshots go
+select coalesce(max(level), 0) as level from memory_snapshot where agent = :agent;

@@ -95,3 +95,7 @@ update memory_record
 select seq, id, agent, place, kind, state, at_ms, task, thread, author, source, trust, key, body, data, successor, pinned
   from memory_record
  where agent = :agent and place in (select cast(value as bigint) from json_each(:listed)) order by place;
+
+-- memory.gone: elements of a list are text
+select place from memory_record
+ where agent = :agent and place in (select cast(value as bigint) from json_each(:listed)) and state <> 'live';

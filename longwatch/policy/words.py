@@ -1,0 +1,99 @@
+"""The words of a text, as they are compared: lower case, without endings, identifiers in one piece and in their parts."""
+
+import re
+from collections.abc import Iterator
+from functools import lru_cache
+
+WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)?(?:[_.@/-]?[^\W_]+)*")
+PART = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|\d+|[^\W\d_a-zA-Z]+")
+VOWEL = re.compile(r"[aeiouy]")
+
+STOP = frozenset(
+    "a about after again all also am an and any are as at be because been before being but by can could did do does doing "
+    "down during each few for from further get give go got had has have having he her here hers him his how i if in into is "
+    "it its itself just know let like ll make many may me might more most much must my myself no nor not now of off on once "
+    "one only or other our ours out over own please re s same say see shall she should so some such t take tell than that the "
+    "their theirs them then there these they this those through to too under until up us use very ve was we were what when "
+    "where which while who whom whose why will with would yes you your yours im dont didnt doesnt isnt wasnt".split()
+)
+ENDINGS = (
+    ("ational", "ate"),
+    ("fulness", "ful"),
+    ("ousness", "ous"),
+    ("iveness", "ive"),
+    ("ization", "ize"),
+    ("ations", "at"),
+    ("ation", "at"),
+    ("ments", "ment"),
+    ("ities", "iti"),
+    ("ness", ""),
+    ("ably", "abl"),
+    ("ibly", "ibl"),
+    ("ally", "al"),
+    ("ful", ""),
+    ("ly", ""),
+)
+
+
+@lru_cache(100_000)
+def stem(word: str) -> str:
+    """word: lower case. Two forms of one English word have, mostly, one stem; other languages and names are left alone."""
+    if len(word) < 4 or not word.isascii() or not word.isalpha():
+        return word
+    word = _singular(word)
+    for ending in ("ing", "ed"):
+        base = word.removesuffix(ending)
+        if base != word and VOWEL.search(base) and len(base) > 2:
+            word = _restored(base)
+            break
+    for ending, other in ENDINGS:
+        if word.endswith(ending) and len(word) - len(ending) > 3:
+            word = word[: -len(ending)] + other
+            break
+    if len(word) > 4 and word[-1] == "e":
+        word = word[:-1]
+    if len(word) > 3 and word[-1] == "y" and word[-2] not in "aeiou":
+        word = word[:-1] + "i"
+    return word
+
+
+def _singular(word: str) -> str:
+    if word.endswith("sses"):
+        return word[:-2]
+    if word.endswith("ies"):
+        return word[:-3] + "i" if len(word) > 4 else word[:-1]
+    if word[-1] == "s" and word[-2] not in "sui":
+        return word[:-1]
+    return word
+
+
+def _restored(base: str) -> str:
+    """What is left of a verb without its ending, as it is without one."""
+    if base.endswith(("at", "bl", "iz")):
+        return base + "e"
+    if len(base) > 3 and base[-1] == base[-2] and base[-1] not in "lsz":
+        return base[:-1]
+    return base
+
+
+def words(text: str) -> Iterator[str]:
+    """In lower case, as written. An identifier such as order_4711 or shop.example is one."""
+    return (found[0] for found in WORD.finditer(text.lower()))
+
+
+@lru_cache(50_000)
+def terms_of(word: str) -> tuple[str, ...]:
+    """What a written word is found by: its stem; of an identifier itself and its parts."""
+    lowered = word.lower().replace("’", "'")
+    lowered = lowered.removesuffix("'s")
+    if lowered.isalpha():
+        parts = [part.lower() for part in PART.findall(word)] if not word.islower() and not word.isupper() else []
+        whole = (stem(lowered),)
+        return whole + tuple(stem(part) for part in parts if len(part) > 2) if len(parts) > 1 else whole
+    parts = [part.lower() for part in PART.findall(word)]
+    return (lowered, *(stem(part) for part in parts)) if parts and parts != [lowered] else (lowered,)
+
+
+def terms(text: str) -> list[str]:
+    """Every term of a text, stop words left out."""
+    return [term for found in WORD.finditer(text) for term in terms_of(found[0]) if term not in STOP]

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from longwatch.config import Config
     from longwatch.errors import (
         BudgetExceeded,
+        BudgetTooSmall,
         ConfigError,
         EditConflict,
         GiveUp,
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
     from longwatch.runtime.run import Run
     from longwatch.surface.aio import AsyncRun
     from longwatch.surface.api import Longwatch
+    from longwatch.surface.briefs import Brief
     from longwatch.surface.declare import task
     from longwatch.surface.handles import Batch, Report, Task
     from longwatch.surface.memory import Memory, Record
@@ -62,6 +64,7 @@ HOMES = {
     "config": ("Config",),
     "errors": (
         "BudgetExceeded",
+        "BudgetTooSmall",
         "ConfigError",
         "EditConflict",
         "GiveUp",
@@ -90,6 +93,7 @@ HOMES = {
     "runtime.run": ("Run",),
     "surface.aio": ("AsyncRun",),
     "surface.api": ("Longwatch",),
+    "surface.briefs": ("Brief",),
     "surface.declare": ("task",),
     "surface.handles": ("Batch", "Report", "Task"),
     "surface.memory": ("Memory", "Record"),
@@ -134,7 +138,9 @@ __all__ = [
     "AsyncRun",
     "Batch",
     "Bound",
+    "Brief",
     "BudgetExceeded",
+    "BudgetTooSmall",
     "Config",
     "ConfigError",
     "EditConflict",

@@ -1,8 +1,8 @@
 """Which sentences of many stand for all of them: central ones first, and each only as far as it says something new.
 
 Centrality is the cosine with the sum of all texts, words weighted by how few texts have them; novelty is what is left of it
-beside the sentences that were chosen before (maximal marginal relevance). Numbers and identifiers count for neither. No model, no chance: the same texts give the same
-sentences.
+beside the sentences that were chosen before (maximal marginal relevance). Numbers and identifiers count for neither. No
+model, no chance: the same texts give the same sentences.
 """
 
 import math

@@ -78,7 +78,9 @@ class Due(NamedTuple):
     bytes: int
 
 
-def due(*, tasks: int, records: int, oldest_ms: int | None, now_ms: int, every: int, forced: bool = False) -> Due | None:
+def due(
+    *, tasks: int, records: int, oldest_ms: int | None, now_ms: int, every: int, forced: bool = False
+) -> Due | None:
     """Whether what no snapshot covers yet is enough for one. oldest_ms: the instant of its first record."""
     old = oldest_ms is not None and records >= FEW and now_ms - oldest_ms >= OLD_MS
     enough = tasks >= every or records >= every * PER_TASK or old or (forced and records > 0)
@@ -231,7 +233,8 @@ def fold(shapes: Sequence[Shape], *, gone: Collection[int] = ()) -> Shape:
     chosen = sorted(salient([item.text for item in told], MOST["narrative"]))
     return Shape(
         **{
-            section: RULES[section](_living(shapes, section, ended_since), MOST[section]) for section in SECTION.values()
+            section: RULES[section](_living(shapes, section, ended_since), MOST[section])
+            for section in SECTION.values()
         },
         failures=_failures(_living(shapes, "failures", ended_since)),
         narrative=tuple(told[each.place] for each in chosen),
@@ -267,4 +270,3 @@ def places_of(shape: Shape) -> set[int]:
     """Of every record that an item names."""
     sections = (*SECTION.values(), "failures", "narrative")
     return {place for section in sections for item in getattr(shape, section) for place in item.places}
-

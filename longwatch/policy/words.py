@@ -8,14 +8,15 @@ WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)?(?:[_.@/-]?[^\W_]+)*")
 PART = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|\d+|[^\W\d_a-zA-Z]+")
 VOWEL = re.compile(r"[aeiouy]")
 
-STOP = frozenset(
-    "a about after again all also am an and any are as at be because been before being but by can could did do does doing "
-    "down during each few for from further get give go got had has have having he her here hers him his how i if in into is "
-    "it its itself just know let like ll make many may me might more most much must my myself no nor not now of off on once "
-    "one only or other our ours out over own please re s same say see shall she should so some such t take tell than that the "
-    "their theirs them then there these they this those through to too under until up us use very ve was we were what when "
-    "where which while who whom whose why will with would yes you your yours im dont didnt doesnt isnt wasnt".split()
-)
+STOP_TEXT = """
+a about after again all also am an and any are as at be because been before being but by can could did didnt do does doesnt
+doing dont down during each few for from further get give go got had has have having he her here hers him his how i if im in
+into is isnt it its itself just know let like ll make many may me might more most much must my myself no nor not now of off
+on once one only or other our ours out over own please re s same say see shall she should so some such t take tell than that
+the their theirs them then there these they this those through to too under until up us use ve very was wasnt we were what
+when where which while who whom whose why will with would yes you your yours
+"""
+STOP = frozenset(STOP_TEXT.split())
 ENDINGS = (
     ("ational", "ate"),
     ("fulness", "ful"),

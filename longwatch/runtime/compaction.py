@@ -51,7 +51,12 @@ class Compaction:
         return Snapshots(self.memories.store.database)
 
     def step(
-        self, *, agent: str | None = None, most: int = 1, forced: bool = False, told: Callable[[str], None] = lambda _: None
+        self,
+        *,
+        agent: str | None = None,
+        most: int = 1,
+        forced: bool = False,
+        told: Callable[[str], None] = lambda _: None,
     ) -> Made:
         """Make up to `most` snapshots of records that are due, and what they fold into. forced: due or not.
 
@@ -221,4 +226,7 @@ def _wrong_parent(parent: Snapshot, below: Sequence[Snapshot]) -> list[str]:
     same = digest_of(each.sha256 for each in children) == parent.sha256
     if same and len(children) == TEN:
         return []
-    return [f"snapshot {parent.id} is of {TEN} others, of which {len(children)} are there" + ("" if same else " or as they were")]
+    return [
+        f"snapshot {parent.id} is of {TEN} others, of which {len(children)} are there"
+        + ("" if same else " or as they were")
+    ]

@@ -13,7 +13,9 @@ from typing import Any
 import msgspec
 
 from longwatch.db.connection import Database, Row
-from longwatch.errors import ConfigError, KeyConflict, NotStorable, Refused
+from longwatch.errors import BudgetTooSmall, ConfigError, KeyConflict, NotStorable, Refused
+from longwatch.policy.bound import bound
+from longwatch.policy.brief import Composed, compose, counted, least
 from longwatch.policy.memory import Record, check_kind, check_trust, plain
 from longwatch.policy.naming import check_name
 from longwatch.policy.size import format_bytes
@@ -23,6 +25,7 @@ from longwatch.runtime.storable import digest, to_json
 from longwatch.runtime.world import World, format_id
 from longwatch.store.journal import Journal
 from longwatch.store.memory import MOST, MemoryStore, NewRecord
+from longwatch.store.snapshots import Snapshots
 
 AT_ONCE = 5_000  # entries of the journal that are looked at in one go
 ROUNDS = 10_000
@@ -142,7 +145,35 @@ class Memories:
         """Errors: ConfigError for an empty one, or one that would leave no room in a brief."""
         if not text.strip():
             raise ConfigError("a charter with no words says nothing", hint="Say why the agent is there.")
+        size, most = bound(text), self.brief_tokens // 2
+        if size > most:
+            raise ConfigError(
+                f"a charter of up to {size:,} tokens is more than half of a brief: at most {most:,} are left for it",
+                hint=f"Shorten it, or raise [memory] brief_tokens (now {self.brief_tokens:,}).",
+            )
         return text
+
+    # -- briefs --------------------------------------------------------------------------------------------------------------
+
+    def brief(self, agent: str, tokens: int | None = None, *, count: Callable[[str], int] | None = None) -> Composed:
+        """At most so many tokens of what the agent should read first; left out: [memory] brief_tokens.
+
+        count: the tokens of a text by a real tokenizer, which then counts instead of the bound. Errors: BudgetTooSmall.
+        """
+        self.catch_up()
+        self.charter(agent)
+        tokens = self.brief_tokens if tokens is None else tokens
+        material = Snapshots(self.store.database).material(agent)
+        composed = compose(material, tokens) if count is None else counted(material, tokens, count)
+        if composed is None:
+            needed = least(material.charter) if count is None else count(material.charter or "")
+            raise BudgetTooSmall(
+                f"a brief of {tokens:,} tokens cannot hold the charter of {agent}, which takes up to {needed:,}",
+                tokens=tokens,
+                least=needed,
+                hint=f"Ask for {2 * needed:,} or more.",
+            )
+        return composed
 
     # -- what the journal tells ------------------------------------------------------------------------------------------------
 

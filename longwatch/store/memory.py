@@ -6,6 +6,7 @@ journal, which is its outbox: `feed` adds the records and says how far the journ
 """
 
 import contextlib
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -108,6 +109,8 @@ class MemoryStore:
         taken = tx.one("memory.take_places", agent=agent, amount=len(fresh), tasks_total=ends)
         assert taken is not None
         place = int(taken.places) - len(fresh)
+        for kind, amount in Counter(each.kind for each in fresh).items():
+            tx.count("memory.tally", agent=agent, kind=kind, state="live", amount=amount)
         rows = [_row(each, tx.wall_ms) for each in fresh]
         tx.count("memory.add", agent=agent, place=place, rows=encode(rows).decode())
         tx.count(
@@ -189,6 +192,8 @@ class MemoryStore:
         successor = successor or record.successor
         changed = tx.count("memory.move", seq=record.seq, state=state, was=record.state, successor=successor)
         assert changed == 1, f"{record.id} was no longer {record.state}"
+        for moved, amount in ((record.state, -1), (state, 1)):
+            tx.count("memory.tally", agent=record.agent, kind=record.kind, state=moved, amount=amount)
         self._receipt(tx, who, name, record.agent, record.id, self.redactor.clean(plain(note)))
         return msgspec.structs.replace(record, state=state, successor=successor)
 

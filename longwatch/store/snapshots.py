@@ -5,14 +5,18 @@ Whoever makes them reads records in pages, without keeping any writer out, and t
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import lru_cache
+from operator import attrgetter
 
 import msgspec
 
 from longwatch.db.connection import Database, Transaction
 from longwatch.errors import LeaseLost
+from longwatch.policy.brief import READ, Material, Top, shown_first
 from longwatch.policy.memory import Record
 from longwatch.policy.snapshot import Shape
-from longwatch.store.memory import MOST, encode, record_of
+from longwatch.store.memory import LAST, MOST, encode, record_of
 
 PAGE = 200  # snapshots that are looked at in one go
 
@@ -37,7 +41,7 @@ class Snapshot(msgspec.Struct, frozen=True):
 
     @property
     def shape(self) -> Shape:
-        return msgspec.json.decode(self.body, type=Shape)
+        return _shape(self.id, self.body)
 
 
 @dataclass(frozen=True)
@@ -102,6 +106,30 @@ class Snapshots:
                 return
             after = rows[-1].first_place
 
+    def material(self, agent: str) -> Material:
+        """What a brief is made of, as of one instant: a bounded number of rows, whatever the history."""
+        with self.database.read() as tx:
+            counts = {(row.kind, row.state): int(row.records) for row in tx.all("memory.counts", agent=agent)}
+            charter, places = tx.one("memory.charter", agent=agent), tx.one("memory.agent", agent=agent)
+            tops = [_top(Snapshot(*row)) for row in tx.all("memory.tops", agent=agent)]
+            shown = {item.places[0] for top in tops for item in shown_first(top.shape)}
+            listed = encode(sorted(shown)).decode()
+            gone = [row.place for row in tx.all("memory.gone", agent=agent, listed=listed)] if shown else []
+            latest = [each for kind in ("result", "failure", "fact") for each in _newest(tx, agent, kind, READ[kind])]
+            return Material(
+                agent=agent,
+                charter=None if charter is None else charter.body,
+                lessons=_newest(tx, agent, "lesson", READ["lessons"]),
+                tops=tops,
+                goals=_oldest(tx, agent, "goal", READ["goals"]),
+                commitments=_oldest(tx, agent, "commitment", READ["commitments"]),
+                decisions=_newest(tx, agent, "decision", READ["decisions"]),
+                latest=sorted(latest, key=attrgetter("place")),
+                counts={part: counts.get((kind, "live"), 0) for part, kind in PARTS.items()}
+                | {"records": 0 if places is None else int(places.places)},
+                gone=frozenset(gone),
+            )
+
     def levels(self, agent: str) -> int:
         with self.database.read() as tx:
             row = tx.one("memory.levels", agent=agent)
@@ -129,6 +157,35 @@ class Snapshots:
             if len(rows) < MOST:
                 return
             first = rows[-1].place + 1
+
+
+PARTS = {"lessons": "lesson", "goals": "goal", "commitments": "commitment", "decisions": "decision"}
+
+
+def _newest(tx: Transaction, agent: str, kind: str, limit: int) -> list[Record]:
+    """Oldest first."""
+    rows = tx.all("memory.newest_of", agent=agent, kind=kind, state="live", before=LAST, limit=limit)
+    return [record_of(row) for row in reversed(rows)]
+
+
+def _oldest(tx: Transaction, agent: str, kind: str, limit: int) -> list[Record]:
+    return [record_of(row) for row in tx.all("memory.oldest_of", agent=agent, kind=kind, state="live", limit=limit)]
+
+
+def _top(snapshot: Snapshot) -> Top:
+    starts, ends = (_day(at_ms) for at_ms in (snapshot.starts_ms, snapshot.ends_ms))
+    days = starts if starts == ends else f"{starts} to {ends}"
+    return Top(snapshot.first_place, snapshot.last_place, days, _shape(snapshot.id, snapshot.body))
+
+
+def _day(at_ms: int) -> str:
+    return datetime.fromtimestamp(at_ms / 1000, UTC).date().isoformat()
+
+
+@lru_cache(200)
+def _shape(_id: str, body: str) -> Shape:
+    """Read once: a snapshot never changes, unless something in it is redacted."""
+    return msgspec.json.decode(body, type=Shape)
 
 
 def _hold(tx: Transaction, fence: int, lease_ms: int) -> None:

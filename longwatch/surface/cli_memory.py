@@ -131,6 +131,23 @@ def pin(session: Session, record: str, off: bool, agent: str | None) -> None:
     session.out.answer(record_json(made), f"{made.ref} is {'' if made.pinned else 'not '}pinned")
 
 
+@memory.command("brief")
+@click.argument("agent", required=False)
+@click.option("--tokens", type=click.IntRange(min=1), help="At most so many; left out: [memory] brief_tokens.")
+@pass_session
+def brief(session: Session, agent: str | None, tokens: int | None) -> None:
+    """What an agent reads first: charter, lessons, what was done, what is open."""
+    made = memory_of(session, agent).brief(tokens)
+    data = {
+        "agent": made.agent,
+        "text": made.text,
+        "tokens": made.tokens,
+        "sources": list(made.sources),
+        "left_out": made.left_out,
+    }
+    session.out.answer(data, Text(made.text.rstrip("\n")))
+
+
 @memory.command("list")
 @agent_option
 @click.option("--kind", help=f"One of {', '.join(KINDS)}.")
@@ -200,7 +217,9 @@ def verify(session: Session, agent: str | None) -> None:
     with progress(told.last):
         names = [agent] if agent else [each.agent for each in session.parts.memories.store.agents()]
         found = [(name, what) for name in names for what in memory_of(session, name).verify(told=told.tell)]
-    words = [f"{name}: {what}" for name, what in found] or [f"{len(names)} agents: nothing is missing, nothing was changed"]
+    words = [f"{name}: {what}" for name, what in found] or [
+        f"{len(names)} agents: nothing is missing, nothing was changed"
+    ]
     session.out.answer(
         {"agents": names, "problems": [{"agent": name, "what": what} for name, what in found]}, "\n".join(words)
     )

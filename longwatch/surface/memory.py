@@ -14,6 +14,7 @@ from longwatch.runtime.compaction import Compaction
 from longwatch.runtime.memory import Memories
 from longwatch.runtime.run import RunCore
 from longwatch.store.memory import NewRecord
+from longwatch.surface.briefs import Brief, brief_view
 
 LONGWATCH_RUN = "LONGWATCH_RUN"
 MANY = 1_000_000
@@ -181,6 +182,14 @@ class Memory:
         named = None if kind is None else policy.check_kind(kind)
         found = store.newest(self.agent, limit=limit, kind=named, state=state if named else None, **last)
         return [record_view(each) for each in found]
+
+    def brief(self, tokens: int | None = None, *, count: Callable[[str], int] | None = None) -> Brief:
+        """What the agent reads first, in at most so many tokens; left out: [memory] brief_tokens.
+
+        It opens with the charter, word for word; its head stays the same to the byte until a lesson or a snapshot is added.
+        count: a real tokenizer's count of a text; left out, a bound that errs towards too many. Errors: BudgetTooSmall.
+        """
+        return brief_view(self.agent, self._memories().brief(self.agent, tokens, count=count))
 
     # -- upkeep ------------------------------------------------------------------------------------------------------------
 

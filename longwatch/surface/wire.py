@@ -56,6 +56,7 @@ ERRORS: dict[type[LongwatchError], Statuses] = {
     errors.TaskNotDone: Statuses(REFUSED, 200),
     errors.NotFound: Statuses(REFUSED, 404),
     errors.NotStorable: Statuses(REFUSED, 422),
+    errors.BudgetTooSmall: Statuses(REFUSED, 422),
     errors.ConfigError: Statuses(USAGE, 422),
     errors.StoreUnavailable: Statuses(REFUSED, 503),
     KeyForgotten: Statuses(REFUSED, 409),

@@ -96,11 +96,19 @@ select coalesce(max(seq), 0) as seq from record;
 -- epoch: which history of the state this is
 select epoch from fleet where one = 1;
 
--- count_states: how many records there are of a kind and state
-select count(*) as records from memory_record where agent = :agent and kind = :kind and state = :state;
+-- tally: so many more, or fewer, of a kind and state
+insert into memory_count (agent, kind, state, records) values (:agent, :kind, :state, :amount)
+on conflict (agent, kind, state) do update set records = memory_count.records + excluded.records;
 
--- gone: which of these places are not live any more
-select place from memory_record
+-- counts: how many records an agent has of each kind and state
+select kind, state, records from memory_count where agent = :agent;
+
+-- oldest_of: the oldest records of one agent, of one kind and state
+select seq, id, agent, place, kind, state, at_ms, task, thread, author, source, trust, key, body, data, successor, pinned
+  from memory_record where agent = :agent and kind = :kind and state = :state order by place limit :limit;
+
+-- gone: which of these places are not live any more; the index that has all columns would be read through
+select place from memory_record indexed by memory_record_place
  where agent = :agent and place in (select value from json_each(:listed)) and state <> 'live';
 
 -- spread: how many records there are between two places, and the first and the last of them

@@ -30,6 +30,14 @@ create unique index memory_record_place on memory_record (agent, place);
 create unique index memory_record_key on memory_record (agent, key) where key is not null;
 create index memory_record_kind on memory_record (agent, kind, state, place);
 
+create table memory_count (
+  agent text not null,
+  kind text not null,
+  state text not null,
+  records bigint not null,
+  primary key (agent, kind, state)
+);
+
 create table memory_charter (
   agent text not null,
   version bigint not null,

@@ -51,7 +51,7 @@ if TYPE_CHECKING:
     from longwatch.runtime.run import Run
     from longwatch.surface.aio import AsyncRun
     from longwatch.surface.api import Longwatch
-    from longwatch.surface.briefs import Brief
+    from longwatch.surface.briefs import Brief, Hit
     from longwatch.surface.declare import task
     from longwatch.surface.handles import Batch, Report, Task
     from longwatch.surface.memory import Memory, Record
@@ -93,7 +93,7 @@ HOMES = {
     "runtime.run": ("Run",),
     "surface.aio": ("AsyncRun",),
     "surface.api": ("Longwatch",),
-    "surface.briefs": ("Brief",),
+    "surface.briefs": ("Brief", "Hit"),
     "surface.declare": ("task",),
     "surface.handles": ("Batch", "Report", "Task"),
     "surface.memory": ("Memory", "Record"),
@@ -146,6 +146,7 @@ __all__ = [
     "EditConflict",
     "GiveUp",
     "Handler",
+    "Hit",
     "KeyConflict",
     "LeaseBusy",
     "LeaseLost",

@@ -270,3 +270,10 @@ def places_of(shape: Shape) -> set[int]:
     """Of every record that an item names."""
     sections = (*SECTION.values(), "failures", "narrative")
     return {place for section in sections for item in getattr(shape, section) for place in item.places}
+
+
+def without(shape: Shape, place: int) -> Shape:
+    """As it is when nothing may be said any more of the record at the place."""
+    sections = (*SECTION.values(), "failures", "narrative")
+    kept = {name: tuple(item for item in getattr(shape, name) if place not in item.places) for name in sections}
+    return msgspec.structs.replace(shape, **kept)

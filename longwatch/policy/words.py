@@ -34,14 +34,26 @@ ENDINGS = (
     ("ful", ""),
     ("ly", ""),
 )
+IRREGULAR_TEXT = """
+ate:eat eaten:eat became:become began:begin begun:begin bought:buy broke:break broken:break brought:bring built:build
+came:come caught:catch children:child chose:choose chosen:choose did:do done:do drawn:draw drew:draw driven:drive drove:drive
+fed:feed feet:foot fell:fall fallen:fall felt:feel flew:fly flown:fly fought:fight found:find forgot:forget forgotten:forget
+froze:freeze frozen:freeze gave:give given:give gone:go got:get grew:grow grown:grow heard:hear held:hold hidden:hide hid:hide
+kept:keep knew:know known:know laid:lay led:lead left:leave lent:lend lost:lose made:make meant:mean men:man met:meet mice:mouse
+paid:pay people:person ran:run rang:ring risen:rise rose:rise said:say sang:sing sat:sit saw:see seen:see sent:send
+shown:show slept:sleep sold:sell spent:spend spoke:speak spoken:speak stole:steal stolen:steal stood:stand sung:sing swam:swim
+taken:take taught:teach teeth:tooth threw:throw thought:think told:tell took:take tore:tear torn:tear understood:understand
+went:go woke:wake women:woman won:win wore:wear worn:wear written:write wrote:write
+"""
+IRREGULAR: dict[str, str] = {pair.partition(":")[0]: pair.partition(":")[2] for pair in IRREGULAR_TEXT.split()}
 
 
 @lru_cache(100_000)
 def stem(word: str) -> str:
     """word: lower case. Two forms of one English word have, mostly, one stem; other languages and names are left alone."""
     if len(word) < 4 or not word.isascii() or not word.isalpha():
-        return word
-    word = _singular(word)
+        return IRREGULAR.get(word, word)
+    word = _singular(IRREGULAR.get(word, word))
     for ending in ("ing", "ed"):
         base = word.removesuffix(ending)
         if base != word and VOWEL.search(base) and len(base) > 2:
@@ -56,6 +68,11 @@ def stem(word: str) -> str:
     if len(word) > 3 and word[-1] == "y" and word[-2] not in "aeiou":
         word = word[:-1] + "i"
     return word
+
+
+def forms_of(term: str) -> tuple[str, ...]:
+    """The irregular forms, and the regular one, of a stem: an index that does not know them has to be asked for each."""
+    return tuple(FORMS.get(term, ()))
 
 
 def _singular(word: str) -> str:
@@ -85,16 +102,31 @@ def words(text: str) -> Iterator[str]:
 @lru_cache(50_000)
 def terms_of(word: str) -> tuple[str, ...]:
     """What a written word is found by: its stem; of an identifier itself and its parts."""
-    lowered = word.lower().replace("’", "'")
-    lowered = lowered.removesuffix("'s")
+    return tuple(term for term, _ in forms_in(word))
+
+
+def forms_in(word: str) -> tuple[tuple[str, str], ...]:
+    """The terms of a written word, each with how it is written there."""
+    lowered = word.lower().replace("’", "'").removesuffix("'s")
+    parts = PART.findall(word)
     if lowered.isalpha():
-        parts = [part.lower() for part in PART.findall(word)] if not word.islower() and not word.isupper() else []
-        whole = (stem(lowered),)
-        return whole + tuple(stem(part) for part in parts if len(part) > 2) if len(parts) > 1 else whole
-    parts = [part.lower() for part in PART.findall(word)]
-    return (lowered, *(stem(part) for part in parts)) if parts and parts != [lowered] else (lowered,)
+        is_camel = len(parts) > 1 and not word.islower() and not word.isupper()
+        inner = [part.lower() for part in parts if len(part) > 2] if is_camel else []
+        return ((stem(lowered), lowered), *((stem(part), part) for part in inner))
+    inner = [part.lower() for part in parts]
+    return ((lowered, lowered), *((stem(part), part) for part in inner if part != lowered))
 
 
 def terms(text: str) -> list[str]:
     """Every term of a text, stop words left out."""
     return [term for found in WORD.finditer(text) for term in terms_of(found[0]) if term not in STOP]
+
+
+def _forms() -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for form, base in IRREGULAR.items():
+        found.setdefault(stem(base), [base]).append(form)
+    return found
+
+
+FORMS = _forms()

@@ -32,7 +32,7 @@ ROUNDS = 10_000
 MAIN = "main"
 
 
-@dataclass
+@dataclass(eq=False)
 class Memories:
     """Of all agents of one fleet. open: opens memory's database, made ready for use. snapshot_every: tasks."""
 

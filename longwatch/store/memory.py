@@ -49,6 +49,13 @@ class Remembering(msgspec.Struct, frozen=True):
     compacted_tasks: int
 
 
+class ReadSoFar(msgspec.Struct, frozen=True):
+    """Of a log. done: bytes."""
+
+    done: int
+    lines: int
+
+
 class Charter(msgspec.Struct, frozen=True):
     version: int
     body: str
@@ -147,6 +154,22 @@ class MemoryStore:
                 self._add(tx, agent, [new for new in mine if _found(known, new) is None], agent, lenient=True)
             tx.count("memory.keep_feed", epoch=epoch, seq=seq)
             return True
+
+    def take_import(self, agent: str, file: str, new: Sequence[NewRecord], *, done: int, lines: int, who: str) -> int:
+        """Add what is not known yet of these, and say how far the file was read; how many were added."""
+        with self.database.transaction(part="memory") as tx:
+            known = self._known(tx, agent, new)
+            fresh = [each for each in _without_twins(new) if _found(known, each) is None]
+            for start in range(0, len(fresh), MOST):
+                self._add(tx, agent, fresh[start : start + MOST], who)
+            tx.count("memory.keep_import", agent=agent, file=file, upto=done, lines=lines)
+            return len(fresh)
+
+    def imported(self, agent: str, file: str) -> "ReadSoFar | None":
+        """How far the file was read before."""
+        with self.database.read() as tx:
+            row = tx.one("memory.imported", agent=agent, file=file)
+            return None if row is None else ReadSoFar(row.done, row.lines)
 
     def fed(self) -> tuple[int, int]:
         """Up to where the journal was read: (epoch, seq)."""

@@ -15,7 +15,7 @@ from longwatch.surface.memory import Memory, Record, refuse_in_a_run
 from longwatch.surface.output import facts, table
 from longwatch.surface.progress import progress
 from longwatch.surface.session import Session
-from longwatch.surface.wire import BROKEN, listing, record_json
+from longwatch.surface.wire import BROKEN, hit_json, listing, record_json
 
 ONE_LINE = 100
 
@@ -148,6 +148,31 @@ def brief(session: Session, agent: str | None, tokens: int | None) -> None:
     session.out.answer(data, Text(made.text.rstrip("\n")))
 
 
+@memory.command("recall")
+@click.argument("question")
+@agent_option
+@click.option("--limit", type=click.IntRange(1, 1000), default=10, show_default=True)
+@click.option("--kind", "kinds", multiple=True, help="Of records; may be given several times.")
+@click.option("--since", metavar="DAY", help="2026-01-01")
+@click.option("--until", metavar="DAY", help="2026-01-31")
+@pass_session
+def recall(
+    session: Session,
+    question: str,
+    agent: str | None,
+    limit: int,
+    kinds: tuple[str, ...],
+    since: str | None,
+    until: str | None,
+) -> None:
+    """Records that answer a question, best first."""
+    found = memory_of(session, agent).recall(question, limit=limit, kinds=kinds or None, since=since, until=until)
+    rows = [(each.ref, f"{each.at:%Y-%m-%d}", each.kind, each.snippet) for each in found]
+    empty = "Nothing is remembered that says any of it."
+    data = [hit_json(each) for each in found]
+    session.out.answer({"hits": data}, table((">record", "at", "kind", "text"), rows, empty=empty))
+
+
 @memory.command("list")
 @agent_option
 @click.option("--kind", help=f"One of {', '.join(KINDS)}.")
@@ -194,6 +219,76 @@ def show_record(session: Session, found: Record) -> None:
     history = [f"{at:%Y-%m-%d %H:%M:%S} {action} by {who} {note}".rstrip() for at, who, action, note in found.history]
     words: list[RenderableType] = [facts(pairs), Text(f"\n{found.text}"), *map(Text, history)]
     session.out.answer(record_json(found), *words)
+
+
+@memory.command("redact")
+@click.argument("record")
+@click.option("--reason", default="", help="Kept with who did it and when.")
+@click.option("--yes", is_flag=True, help="Without asking.")
+@click.option("--dry-run", is_flag=True, help="Only say what would be taken out.")
+@agent_option
+@pass_session
+def redact(session: Session, record: str, reason: str, yes: bool, dry_run: bool, agent: str | None) -> None:
+    """Take a record's text out of everything, and off the disk, for good.
+
+    Out of memory, its index and its snapshots, out of the journal, and out of the task that it tells of. Backups made
+    before still have it.
+    """
+    refuse_in_a_run(None, "records are redacted")
+    mine = memory_of(session, agent)
+    found = mine.show(record)
+    if dry_run:
+        copies = {"run": ["memory", "journal"], "task": ["memory", "journal", "task"]}.get(found.source, ["memory"])
+        data = {"id": found.id, "agent": found.agent, "kind": found.kind, "would_redact_in": copies}
+        session.out.answer(data, f"{found.id} would be taken out of: {', '.join(copies)}")
+        return
+    if not yes:
+        if session.out.json or not sys.stdin.isatty():
+            raise BadUse("a redaction cannot be undone", hint="Say so with --yes; --dry-run shows the plan.")
+        click.confirm(f"Take the text of {found.id} out of everything, for good?", abort=True, err=True)
+    made = mine.redact(record, reason)
+    session.out.answer(record_json(made), f"{made.id} is redacted")
+
+
+@memory.command("import")
+@click.argument("path", type=click.Path(path_type=Path))
+@click.option("--format", "form", help="claude-code, anthropic, openai or jsonl; left out: by its first lines.")
+@agent_option
+@pass_session
+def import_logs(session: Session, path: Path, form: str | None, agent: str | None) -> None:
+    """Remember a log, or every log below a folder.
+
+    Transcripts of Claude Code, messages of Anthropic's and OpenAI's APIs, lines of JSON. Goes on where it was left off.
+    """
+    told = Told(f"reading {path}")
+    with progress(told.last):
+        made = memory_of(session, agent).import_from(path, format=form, told=told.tell)
+    words = (
+        f"{made.records:,} records of {made.files} files; {made.known:,} were known, {made.passed:,} lines said nothing"
+    )
+    session.out.answer(made._asdict(), words)
+
+
+@memory.command("export")
+@click.argument("path", type=click.Path(path_type=Path))
+@agent_option
+@pass_session
+def export(session: Session, path: Path, agent: str | None) -> None:
+    """Write every record of an agent to a file, as lines of JSON."""
+    told = Told("reading the journal")
+    if path.exists():
+        raise BadUse(f"{path} is there already", hint="Name a new file.")
+    part = path.with_name(path.name + ".part")
+    try:
+        with progress(told.last), part.open("w", encoding="utf-8") as file:
+            number = memory_of(session, agent).export(file.write, told=told.tell)
+        part.chmod(0o600)
+        part.rename(path)
+    except OSError as error:
+        raise ConfigError(
+            f"{path} cannot be written: {error.strerror}", hint="Name a file in a folder of yours."
+        ) from error
+    session.out.answer({"path": str(path), "records": number}, f"{number:,} records in {path}")
 
 
 @memory.command("compact")

@@ -1,20 +1,28 @@
 """What a program has of an agent's memory: `lw.memory("seo")`. Inside that agent's run it belongs to the run."""
 
+import json
 import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import Any
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, TypeAlias
 
 import msgspec
 
-from longwatch.errors import Refused
+from longwatch.errors import ConfigError, Refused
 from longwatch.policy import memory as policy
 from longwatch.runtime.compaction import Compaction
+from longwatch.runtime.importing import Imported, Importer
 from longwatch.runtime.memory import Memories
+from longwatch.runtime.recollect import Embed, recollection_of
 from longwatch.runtime.run import RunCore
 from longwatch.store.memory import NewRecord
-from longwatch.surface.briefs import Brief, brief_view
+from longwatch.store.redaction import Redaction
+from longwatch.store.search import LAST_MS
+from longwatch.store.snapshots import Snapshots
+from longwatch.surface.briefs import Brief, Hit, brief_view, hit_view
+from longwatch.surface.wire import record_json
 
 LONGWATCH_RUN = "LONGWATCH_RUN"
 MANY = 1_000_000
@@ -84,6 +92,10 @@ def refuse_in_a_run(run: RunCore | None, what: str) -> None:
             f"{what} by the operator, and this is an agent's run ({name})",
             hint="Ask a person to do it: longwatch memory --help.",
         )
+
+
+Records: TypeAlias = list[Record]
+Hits: TypeAlias = list[Hit]
 
 
 class Memory:
@@ -165,6 +177,44 @@ class Memory:
         refuse_in_a_run(self._run(), "charters are set")
         return memories.store.set_charter(self.agent, memories.fitting(text), who=self._who()).body
 
+    def redact(self, record: str | Record, reason: str = "") -> Record:
+        """Take its text out of memory, out of the journal, out of the task that it tells of, and off the disk, for good.
+
+        Its place stays, with a receipt of who did it and why. The operator's alone. Backups made before still have it.
+        Errors: Refused inside an agent's run, NotFound.
+        """
+        refuse_in_a_run(self._run(), "records are redacted")
+        memories = self._current()
+        made = Redaction(memories.store.database, memories.state).redact(
+            self.agent, _id(record), memories.journal.redactor.clean(reason), who=self._who()
+        )
+        recollection_of(memories).forget()
+        return record_view(made, memories.store.receipts(made.id))
+
+    # -- in and out ----------------------------------------------------------------------------------------------------------
+
+    def import_from(
+        self, path: str | os.PathLike[str], *, format: str | None = None, told: Callable[[str], None] = lambda _: None
+    ) -> Imported:
+        """Remember a log, or every log below a folder: claude-code, anthropic, openai or jsonl; left out: by its first lines.
+
+        Goes on where it was left off; what is known is not added again. Files and counts come back. Errors: ConfigError.
+        """
+        importer = Importer(self._memories(), self.agent, self._who(), told)
+        return importer.take(Path(path).expanduser(), format)
+
+    def export(self, write: Callable[[str], object], *, told: Callable[[str], None] = lambda _: None) -> int:
+        """Give every record to `write`, as lines of JSON that `import_from` reads, oldest first; how many there were."""
+        memories = self._current()
+        last = memories.store.agent(self.agent).places
+        number = 0
+        for each in Snapshots(memories.store.database).records(self.agent, 1, last):
+            write(json.dumps(record_json(record_view(each)), ensure_ascii=False) + "\n")
+            number += 1
+            if number % 1000 == 0:
+                told(f"{number:,} of {last:,} records")
+        return number
+
     # -- reading -----------------------------------------------------------------------------------------------------------
 
     def show(self, record: str | Record) -> Record:
@@ -175,7 +225,7 @@ class Memory:
 
     def list(
         self, *, kind: str | None = None, state: str = "live", limit: int = 20, before: str | Record | None = None
-    ) -> list[Record]:
+    ) -> Records:
         """The newest records, newest first. before: a record, to see the ones before it. state: of those of one kind."""
         store = self._current().store
         last = {} if before is None else {"before": store.get(self.agent, _id(before)).place}
@@ -190,6 +240,33 @@ class Memory:
         count: a real tokenizer's count of a text; left out, a bound that errs towards too many. Errors: BudgetTooSmall.
         """
         return brief_view(self.agent, self._memories().brief(self.agent, tokens, count=count))
+
+    def recall(
+        self,
+        question: str,
+        *,
+        limit: int = 10,
+        kinds: Iterable[str] | None = None,
+        since: datetime | str | None = None,
+        until: datetime | str | None = None,
+        embed: Embed | None = None,
+    ) -> Hits:
+        """Records that answer the question, best first, with what stands beside them.
+
+        kinds: of records; left out, all but calls. since, until: instants, or days such as "2026-01-01" (UTC). embed: texts
+        to vectors, by any model; its ranking is fused with the words'. Errors: ConfigError.
+        """
+        named = None if kinds is None else [policy.check_kind(kind) for kind in kinds]
+        found = recollection_of(self._memories()).recall(
+            self.agent,
+            question,
+            limit=limit,
+            kinds=named,
+            since_ms=0 if since is None else _instant_ms(since, end=False),
+            until_ms=LAST_MS if until is None else _instant_ms(until, end=True),
+            embed=embed,
+        )
+        return [hit_view(each, question) for each in found]
 
     # -- upkeep ------------------------------------------------------------------------------------------------------------
 
@@ -224,3 +301,18 @@ class Memory:
 
 def _id(record: str | Record) -> str:
     return record if isinstance(record, str) else record.id
+
+
+def _instant_ms(given: datetime | str, *, end: bool) -> int:
+    """Epoch milliseconds; of a day, its first instant, or its last. Errors: ConfigError."""
+    if isinstance(given, str):
+        try:
+            at = datetime.fromisoformat(given)
+        except ValueError as error:
+            raise ConfigError(f"{given!r} is no day and no instant", hint='Write "2026-01-01".') from error
+        at = at if at.tzinfo is not None else at.replace(tzinfo=UTC)
+        if end and len(given) == len("2026-01-01"):
+            at += timedelta(days=1, milliseconds=-1)
+    else:
+        at = given if given.tzinfo is not None else given.replace(tzinfo=UTC)
+    return round(at.timestamp() * 1000)

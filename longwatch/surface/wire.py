@@ -21,6 +21,7 @@ from longwatch.store.moves import Task
 from longwatch.store.workers import Enrolled
 
 if TYPE_CHECKING:
+    from longwatch.surface.briefs import Hit
     from longwatch.surface.memory import Record
 
 Json = dict[str, Any]
@@ -228,4 +229,24 @@ def record_json(record: "Record") -> Json:
             {"at": at(round(when.timestamp() * 1000)), "who": who, "action": what, "note": note}
             for when, who, what, note in record.history
         ],
+    }
+
+
+def hit_json(hit: "Hit") -> Json:
+    """Of a recall."""
+    return {
+        "id": hit.id,
+        "ref": hit.ref,
+        "agent": hit.agent,
+        "kind": hit.kind,
+        "state": hit.state,
+        "text": hit.text,
+        "snippet": hit.snippet,
+        "score": hit.score,
+        "task": hit.task,
+        "at": at(round(hit.at.timestamp() * 1000)),
+        "trust": hit.trust,
+        "author": hit.author,
+        "thread": hit.thread,
+        "context": list(hit.context),
     }

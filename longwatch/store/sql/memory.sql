@@ -152,3 +152,71 @@ select id, agent, level, first_place, last_place, records, tasks, sha256, starts
 
 -- levels: how high an agent's snapshots go
 select coalesce(max(level), 0) as level from memory_snapshot where agent = :agent;
+
+-- match: the records that say any of it, the likeliest by their words alone first
+select seq, id, agent, place, kind, state, at_ms, task, thread, author, source, trust, key, body, data, successor, pinned
+  from (select rowid as found, rank as score from memory_words where memory_words match :match order by rank limit :limit)
+  join memory_record on seq = found
+ order by score;
+
+-- match_between: the same of a stretch of time
+select seq, id, agent, place, kind, state, at_ms, task, thread, author, source, trust, key, memory_record.body as body, data,
+       successor, pinned
+  from memory_words join memory_record on seq = memory_words.rowid
+ where memory_words match :match and at_ms >= :since_ms and at_ms <= :until_ms
+ order by rank limit :limit;
+
+-- match_newest: the newest that say it; how far back they reach tells how many there are
+select rowid as seq from memory_words where memory_words match :match order by rowid desc limit :limit;
+
+-- newest_seq: the last record of all agents
+select coalesce(max(seq), 0) as seq from memory_record;
+
+-- by_seqs: records, wherever they are
+select seq, id, agent, place, kind, state, at_ms, task, thread, author, source, trust, key, body, data, successor, pinned
+  from memory_record where seq in (select value from json_each(:listed));
+
+-- imported: how far a file was read
+select done, lines from memory_import where agent = :agent and file = :file;
+
+-- keep_import: it was read up to there
+insert into memory_import (agent, file, done, lines, at_ms) values (:agent, :file, :upto, :lines, :wall_ms)
+on conflict (agent, file) do update set done = excluded.done, lines = excluded.lines, at_ms = excluded.at_ms;
+
+-- redact: the text is gone, and whatever else was said with it
+update memory_record set state = 'redacted', body = '[redacted]', data = null, author = null, key = null, trust = 'own'
+ where seq = :seq;
+
+-- redact_words: nor can it be found any more
+delete from memory_words where rowid = :seq;
+
+-- redact_receipts: what was said of it when it was closed
+update memory_receipt set note = '[redacted]' where subject = :subject and action in ('close', 'supersede');
+
+-- holding: snapshots that a record is in, from the lowest up
+select id, agent, level, first_place, last_place, records, tasks, sha256, starts_ms, ends_ms, made_ms, author, body, parent
+  from memory_snapshot
+ where agent = :agent and first_place <= :place and last_place >= :place order by level;
+
+-- children: what a snapshot is made of
+select id, agent, level, first_place, last_place, records, tasks, sha256, starts_ms, ends_ms, made_ms, author, body, parent
+  from memory_snapshot where parent = :parent order by first_place;
+
+-- rewrite: a snapshot without what was redacted in it
+update memory_snapshot set body = :body, sha256 = :sha where id = :id;
+
+-- redact_journal: what the journal tells of a record that a run noted
+update record set data = :data where task = :task and substr(kind, 1, 5) = 'note.' and data like :pattern escape '!';
+
+-- redact_task: what a task was given and what came of it
+update task set args = '{}', result = case when result is null then null else '"[redacted]"' end,
+       error = case when error is null then null else '[redacted]' end where id = :task;
+
+-- redact_steps: and its steps
+update step set result = '"[redacted]"' where task = :task and result is not null;
+
+-- redact_runs: and its attempts
+update run set error = '[redacted]' where task = :task and error is not null;
+
+-- redact_told: and what the journal tells of its ends
+update record set data = '{"redacted":true}' where task = :task and substr(kind, 1, 5) = 'task.' and data <> '{}';

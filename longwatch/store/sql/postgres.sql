@@ -99,3 +99,31 @@ select seq, id, agent, place, kind, state, at_ms, task, thread, author, source, 
 -- memory.gone: elements of a list are text
 select place from memory_record
  where agent = :agent and place in (select cast(value as bigint) from json_each(:listed)) and state <> 'live';
+
+-- memory.match: words are in the record's own row
+select seq, id, agent, place, kind, state, at_ms, task, thread, author, source, trust, key, body, data, successor, pinned
+  from memory_record
+ where agent = :agent and words @@ to_tsquery('english', :words)
+   and (:kinds is null or kind in (select value from json_each(:kinds)))
+ order by ts_rank(words, to_tsquery('english', :words)) desc limit :limit;
+
+-- memory.match_between: the same
+select seq, id, agent, place, kind, state, at_ms, task, thread, author, source, trust, key, body, data, successor, pinned
+  from memory_record
+ where agent = :agent and words @@ to_tsquery('english', :words)
+   and (:kinds is null or kind in (select value from json_each(:kinds)))
+   and at_ms >= :since_ms and at_ms <= :until_ms
+ order by ts_rank(words, to_tsquery('english', :words)) desc limit :limit;
+
+-- memory.match_newest: the same
+select seq from memory_record
+ where agent = :agent and words @@ to_tsquery('english', :words)
+   and (:kinds is null or kind in (select value from json_each(:kinds)))
+ order by seq desc limit :limit;
+
+-- memory.by_seqs: elements of a list are text
+select seq, id, agent, place, kind, state, at_ms, task, thread, author, source, trust, key, body, data, successor, pinned
+  from memory_record where seq in (select cast(value as bigint) from json_each(:listed));
+
+-- memory.redact_words: words are in the record's own row
+update memory_record set words = null where seq = :seq;

@@ -69,7 +69,7 @@ create table memory_import (
   agent text not null,
   file text not null,
   done bigint not null,             -- bytes
-  records bigint not null,
+  lines bigint not null,
   at_ms bigint not null,
   primary key (agent, file)
 );

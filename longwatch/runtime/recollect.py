@@ -20,8 +20,8 @@ from longwatch.runtime.memory import Memories
 from longwatch.store.search import LAST_MS, Search, Wanted
 from longwatch.store.snapshots import Snapshots
 
-SMALL = 1_500  # records of a memory that is ranked as a whole
-CANDIDATES = 120
+SMALL = 1_000  # records of a memory that is ranked as a whole
+CANDIDATES = 60
 POOL = 60  # of the best by words, which an embedding may rank anew
 MOST = 1_000  # hits
 CONTEXT = 2  # records on each side that a hit is shown with

@@ -14,7 +14,7 @@ from longwatch.db.connection import Database, Transaction
 from longwatch.policy.memory import Record
 from longwatch.store.memory import encode, record_of, tag_of
 
-WEIGHED = 8_000  # records that one search may weigh
+WEIGHED = 5_000  # records that one search may weigh
 LOOKED_AT = 48  # of the newest that say a word
 PLAIN = re.compile(r"[^\W_]+")
 LAST_MS = 1 << 52

@@ -136,7 +136,7 @@ def pin(session: Session, record: str, off: bool, agent: str | None) -> None:
 @click.option("--tokens", type=click.IntRange(min=1), help="At most so many; left out: [memory] brief_tokens.")
 @pass_session
 def brief(session: Session, agent: str | None, tokens: int | None) -> None:
-    """What an agent reads first: charter, lessons, what was done, what is open."""
+    """What an agent reads first: its charter, what was done, what is open."""
     made = memory_of(session, agent).brief(tokens)
     data = {
         "agent": made.agent,
@@ -307,7 +307,10 @@ def compact(session: Session, agent: str | None, everything: bool) -> None:
 @agent_option
 @pass_session
 def verify(session: Session, agent: str | None) -> None:
-    """Find records or snapshots that are missing or were changed; exit status 3 when there are any."""
+    """Find records and snapshots that are missing or were changed.
+
+    Exit status 3 when there are any.
+    """
     told = Told("reading")
     with progress(told.last):
         names = [agent] if agent else [each.agent for each in session.parts.memories.store.agents()]

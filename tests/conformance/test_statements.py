@@ -16,7 +16,19 @@ from longwatch.testing.play import HandClock
 
 PACKAGE = Path(longwatch.__file__).parent
 STATEMENTS = statements.load("sqlite")
-OF_THE_STATE = ("memory.journal", "memory.journal_end", "memory.epoch")  # what memory asks the state
+OF_THE_STATE = tuple(
+    f"memory.{name}"
+    for name in (
+        "journal",
+        "journal_end",
+        "epoch",
+        "redact_journal",
+        "redact_task",
+        "redact_steps",
+        "redact_runs",
+        "redact_told",
+    )
+)  # what memory asks the state
 STATES: dict[str, set[str]] = {
     "task": set(task.STATES),
     "call": set(call.STATES),

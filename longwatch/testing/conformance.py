@@ -43,6 +43,7 @@ FAMILIES: dict[str, dict[Act, int]] = {
     | acts_lines.ACTS,  # what an engine beside the state takes part in
 }
 FAMILIES["batches"] = {acts.again: 6} | acts_limiter.ACTS | {act: 5 * often for act, often in acts_asides.ACTS.items()}
+FAMILIES["gates"] = SHARED | acts_limiter.ACTS | {act: 3 * often for act, often in acts_gates.ACTS.items()}
 FAMILIES["all"] = FAMILIES["ledger"] | FAMILIES["leases"] | FAMILIES["calls"]
 
 Line = tuple[Act, tuple[int, ...]]

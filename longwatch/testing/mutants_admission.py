@@ -11,14 +11,13 @@ from longwatch.admission.ledger import NOTHING, Ledger
 from longwatch.admission.limiter import Limiter
 from longwatch.admission.standing import Read
 from longwatch.db.connection import Row, Transaction
-from longwatch.policy import budget
 from longwatch.policy import call as policy
 from longwatch.policy.admission import Purse, Slot
-from longwatch.policy.budget import Standing, Verdict
+from longwatch.policy.budget import Standing
 from longwatch.policy.call import State, Told
 from longwatch.testing.mutants_store import Mutant, function, statement
 
-REAL_ADD, REAL_DECIDE = Ledger.add, budget.decide
+REAL_ADD = Ledger.add
 
 
 def reserve_twice(self: Ledger, tx: Transaction, request: CallRequest, read: Read, slot: Slot, **how: int) -> bool:
@@ -74,6 +73,10 @@ def calls(name: str, text: str, right: str, wrong: str) -> Mutant:
     return Mutant(name, statement(text, right, wrong), "calls")
 
 
+def gates(name: str, text: str, right: str, wrong: str) -> Mutant:
+    return Mutant(name, statement(text, right, wrong), "gates")
+
+
 def batches(name: str, text: str, right: str, wrong: str) -> Mutant:
     return Mutant(name, statement(text, right, wrong), "batches")
 
@@ -90,11 +93,6 @@ def whole_need(found: Standing, need: int, own: Row | None) -> Purse:
 def in_every_window(found: Standing, need: int, own: Row | None) -> Purse:
     """As if what was set aside in one window was there in the next one too."""
     return Purse(found, need if own is None else need - min(need, int(getattr(own, found.dimension))))
-
-
-def taken_for_held(found: Standing, need: int) -> Verdict:
-    """As if it was about to be given back."""
-    return REAL_DECIDE(found._replace(held=found.held + found.aside, aside=0), need)
 
 
 LAST = SimpleNamespace(**(vars(policy) | {"borne": last_bears}))
@@ -127,11 +125,11 @@ MUTANTS: tuple[Mutant, ...] = (
     calls("a cost is charged to every window", "spend.charge", " and starts_ms <= :calendar_ms", ""),
     calls("a late call keeps its old slot", "call.move_slot", "slot_us = :slot_us", "slot_us = slot_us + 0 * :slot_us"),
     calls("a restore believes in open calls", "backup.doubt_calls", "state = 'open'", "state = 'opened'"),
-    calls("a gate bars nobody", "gate.bar", "excluded.total > meter.total", "excluded.total < 0"),
-    calls("a gate never opens again", "gate.bar", "free_us = excluded.free_us", "free_us = meter.free_us"),
-    calls("every call is a probe", "gate.keep", "probe = excluded.probe,", "probe = null,"),
-    calls("a gate forgets its failures", "gate.keep", "failures = excluded.failures", "failures = 0"),
-    calls("whole bursts meet a service that is just back", "gate.slow", ":free_us, 0, 0)", "0 * :free_us, 0, 0)"),
+    gates("a gate bars nobody", "gate.bar", "excluded.total > meter.total", "excluded.total < 0"),
+    gates("a gate never opens again", "gate.bar", "free_us = excluded.free_us", "free_us = meter.free_us"),
+    gates("every call is a probe", "gate.keep", "probe = excluded.probe,", "probe = null,"),
+    gates("a gate forgets its failures", "gate.keep", "failures = excluded.failures", "failures = 0"),
+    gates("whole bursts meet a service that is just back", "gate.slow", ":free_us, 0, 0)", "0 * :free_us, 0, 0)"),
     calls("a learned rate is never lowered", "learned.keep", "set source = excluded.source, amount = excluded.amount",
           "set source = excluded.source, amount = max(amount, excluded.amount)"),
     calls("nobody knows when a rate was lowered", "learned.keep", "lowered_ms = excluded.lowered_ms", "lowered_ms = 0"),
@@ -154,6 +152,5 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant("a call draws on another account", function([standing], "_own", on_any_account), "batches"),
     Mutant("a batch has to have room twice", function([standing], "_drawn", whole_need), "batches"),
     Mutant("what is set aside outlives its window", function([standing], "_drawn", in_every_window), "batches"),
-    Mutant("a call waits for a batch to end", function([budget], "decide", taken_for_held), "batches"),
     calls("a meter forgets its total", "meter.keep", "total = excluded.total", "total = meter.total"),
 )  # fmt: skip

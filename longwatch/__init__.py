@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from longwatch.config import Config
     from longwatch.errors import (
         BudgetExceeded,
+        BudgetTooSmall,
         ConfigError,
         EditConflict,
         GiveUp,
@@ -50,8 +51,10 @@ if TYPE_CHECKING:
     from longwatch.runtime.run import Run
     from longwatch.surface.aio import AsyncRun
     from longwatch.surface.api import Longwatch
+    from longwatch.surface.briefs import Brief, Hit
     from longwatch.surface.declare import task
     from longwatch.surface.handles import Batch, Report, Task
+    from longwatch.surface.memory import Memory, Record
     from longwatch.surface.plans import Plan
 
 __version__ = "0.1.0"
@@ -61,6 +64,7 @@ HOMES = {
     "config": ("Config",),
     "errors": (
         "BudgetExceeded",
+        "BudgetTooSmall",
         "ConfigError",
         "EditConflict",
         "GiveUp",
@@ -89,8 +93,10 @@ HOMES = {
     "runtime.run": ("Run",),
     "surface.aio": ("AsyncRun",),
     "surface.api": ("Longwatch",),
+    "surface.briefs": ("Brief", "Hit"),
     "surface.declare": ("task",),
     "surface.handles": ("Batch", "Report", "Task"),
+    "surface.memory": ("Memory", "Record"),
     "surface.plans": ("Plan",),
 }
 
@@ -132,22 +138,27 @@ __all__ = [
     "AsyncRun",
     "Batch",
     "Bound",
+    "Brief",
     "BudgetExceeded",
+    "BudgetTooSmall",
     "Config",
     "ConfigError",
     "EditConflict",
     "GiveUp",
     "Handler",
+    "Hit",
     "KeyConflict",
     "LeaseBusy",
     "LeaseLost",
     "LimitRefused",
     "Longwatch",
     "LongwatchError",
+    "Memory",
     "Money",
     "NotFound",
     "NotStorable",
     "Plan",
+    "Record",
     "Refused",
     "Report",
     "ResourceDirty",

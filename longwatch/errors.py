@@ -183,6 +183,16 @@ class ConfigError(LongwatchError, ValueError):
     code = "config_error"
 
 
+class BudgetTooSmall(LongwatchError, ValueError):
+    """A brief of so few tokens cannot hold even the charter. `.tokens` asked for, `.least` needed. Ask for more."""
+
+    code = "budget_too_small"
+
+    def __init__(self, message: str, *, tokens: int, least: int, hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.tokens, self.least = tokens, least
+
+
 class StoreUnavailable(LongwatchError, ConnectionError):
     """The state or the admission engine is away, read-only, full, damaged or too new. Nothing is lost: repeat later."""
 

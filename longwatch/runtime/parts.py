@@ -7,6 +7,7 @@ from longwatch.runtime.calls import Calls
 from longwatch.runtime.files import Edits
 from longwatch.runtime.lease import Leases
 from longwatch.runtime.loop import Bell, Bells, Sleeper
+from longwatch.runtime.memory import Memories
 from longwatch.runtime.world import World, own_process, pids_of, start_ticks
 from longwatch.store.journal import Journal
 from longwatch.store.money import Earnings
@@ -33,6 +34,7 @@ class Parts:
     calls: Calls
     leases: Leases
     edits: Edits
+    memories: Memories
     bells: Bells | None
     agent: str
     budget: str | None

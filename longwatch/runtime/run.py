@@ -15,6 +15,7 @@ from longwatch.db.connection import Transaction
 from longwatch.errors import GiveUp, LeaseLost, Refused, RetryLater, StepReused
 from longwatch.policy.duration import Duration, parse_ms
 from longwatch.policy.lease import Holder
+from longwatch.policy.memory import Record
 from longwatch.policy.money import Money
 from longwatch.policy.naming import check_name
 from longwatch.policy.price import Caching
@@ -26,6 +27,7 @@ from longwatch.runtime.edit import Edit
 from longwatch.runtime.frame import Frame
 from longwatch.runtime.last import is_last
 from longwatch.runtime.lease import Lease
+from longwatch.runtime.notes import Notes
 from longwatch.runtime.parts import Parts
 from longwatch.runtime.persist import persist
 from longwatch.runtime.staging import Staged
@@ -61,6 +63,7 @@ class RunCore:
         self._lost = self._caught_up = False
         self._names: set[str] = set()
         self._outside = Frame("")
+        self._notes = Notes(parts, claimed)
 
     # -- calls, edits, leases ----------------------------------------------------------------------------------------
 
@@ -200,13 +203,23 @@ class RunCore:
             batch=self.claimed.task.batch,
         )
 
-    def record(self, kind: str, text: str, *, data: dict[str, Any] | None = None) -> None:
-        """Note something in the journal, for this task."""
+    def record(
+        self,
+        kind: str,
+        text: str,
+        *,
+        data: object = None,
+        key: str | None = None,
+        supersedes: str | None = None,
+        trust: str | None = None,
+    ) -> Record:
+        """Remember something of this task: see `longwatch.policy.memory` for the kinds. Its place is given later.
+
+        The same said again in this task, by this run or another attempt, is the same record; so is what has the same key.
+        Errors: ConfigError for an unknown kind, NotStorable, KeyConflict, LeaseLost.
+        """
         self.check()
-        with self.parts.database.transaction(part="tasks") as tx:
-            self.parts.journal.append(
-                tx, f"note.{kind}", self.task, agent=self.agent, task=self.task, text=text, data=data or {}
-            )
+        return self._notes.note(kind, text, data=data, key=key, supersedes=supersedes, trust=trust)
 
     def earned(self, amount: str | Money, note: str = "") -> None:
         """Money this task brought in; shown beside what it cost. What a retry says again replaces what was said before."""

@@ -4,13 +4,17 @@ Every worker offers to do it with its beats; the state lets one of them, once pe
 be repeated, so that nothing is lost when the process dies in the middle: the next one begins again.
 """
 
+import contextlib
 from dataclasses import dataclass
 
+from longwatch.errors import LeaseLost
+from longwatch.runtime.compaction import Compaction
 from longwatch.runtime.parts import Parts
 from longwatch.store import fleet
 
 EVERY_MS = 5_000
 LIMIT = 500  # of each kind, at one time
+REMEMBERED = 20  # pages of the journal that are made into records, at one time
 
 
 @dataclass
@@ -29,4 +33,12 @@ class Upkeep:
         parts.calls.give_back()
         parts.edits.sweep(limit=LIMIT)
         fleet.note_killings(parts.database, parts.journal)
+        if parts.memories.shared:
+            self._remember()
         return True
+
+    def _remember(self) -> None:
+        """Memory comes last: nothing else waits for it, and whoever reads it catches up by himself."""
+        self.parts.memories.catch_up(most=REMEMBERED)
+        with contextlib.suppress(LeaseLost):  # it took too long, and another process is at it
+            Compaction(self.parts.memories).step()

@@ -16,6 +16,7 @@ from longwatch.store.moves import Task
 from longwatch.surface.apart import aside_json, aside_words
 from longwatch.surface.cli_base import Command, pass_session
 from longwatch.surface.cli_look import entry_words, first_line
+from longwatch.surface.cli_memory import show_record
 from longwatch.surface.output import ago, facts, heading, table
 from longwatch.surface.session import Session
 from longwatch.surface.wire import (
@@ -204,6 +205,7 @@ SORTS: dict[str, Callable[[Session, str], None]] = {
     "call": show_call,
     "lease": show_lease,
     "batch": show_batch,
+    "rec": lambda session, id: show_record(session, session.lw.memory().show(id)),
 }
 
 
@@ -211,7 +213,7 @@ SORTS: dict[str, Callable[[Session, str], None]] = {
 @click.argument("id")
 @pass_session
 def show(session: Session, id: str) -> None:
-    """Anything by its id: a task, run, call, lease or batch.
+    """Anything by its id: a task, run, call, lease, batch or record.
 
     Of any other id, what the journal tells of it.
     """

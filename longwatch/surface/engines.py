@@ -17,6 +17,7 @@ from longwatch.runtime.loop import Bells, Fifos
 from longwatch.runtime.world import World
 from longwatch.store.fleet import Fleet
 from longwatch.store.journal import Journal
+from longwatch.store.memory_schema import ENDING, prepare_memory
 
 SERVERS = ("postgresql", "postgres")
 
@@ -49,6 +50,29 @@ def shown(state: str) -> str:
 def open_state(settings: Settings, world: World) -> State:
     """Open the state, or make it, and bring it to this code's schema. Errors: StoreUnavailable, ConfigError."""
     return _on_server(settings, world) if is_remote(settings.state) else _in_file(settings, world)
+
+
+def in_memory(file: Path | None) -> bool:
+    """Whether the state is in no file at all."""
+    return file is None or str(file) == ":memory:"
+
+
+def open_memory(settings: Settings, database: Database, world: World, file: Path | None) -> Database:
+    """Memory's own file beside the state's; on a server the state's own database, where memory has tables of its own.
+
+    file: the state's; None when it is in memory or on a server. Errors: StoreUnavailable.
+    """
+    if is_remote(settings.state):
+        prepare_memory(database)
+        return database
+    place = ":memory:" if file is None or in_memory(file) else str(file.with_name(file.name + ENDING))
+    memory = SqliteDatabase(place, world, syncs=settings.durability == "full")
+    try:
+        prepare_memory(memory)
+    except BaseException:
+        memory.close()
+        raise
+    return memory
 
 
 def open_limiter(settings: Settings, database: Database, journal: Journal, joined: Fleet, world: World) -> Limiter:

@@ -7,11 +7,13 @@ import secrets
 import threading
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from longwatch import config as configuration
 from longwatch.config import Settings
+from longwatch.config.settings import AgentSettings
 from longwatch.db.connection import Database
 from longwatch.errors import ConfigError, LongwatchError
 from longwatch.policy.difference import difference, limits_from_json, limits_to_json
@@ -23,6 +25,7 @@ from longwatch.runtime.files import Edits
 from longwatch.runtime.handler import Registry
 from longwatch.runtime.lease import Leases
 from longwatch.runtime.loop import Bells, Sleeper, Threads
+from longwatch.runtime.memory import Memories
 from longwatch.runtime.parts import Parts
 from longwatch.runtime.run import RunCore
 from longwatch.runtime.world import Machine, World
@@ -37,7 +40,7 @@ from longwatch.store.tasks import Tasks
 from longwatch.store.workers import Workers
 from longwatch.surface import wrapping
 from longwatch.surface.blocks import Turn
-from longwatch.surface.engines import identity, open_limiter, open_state
+from longwatch.surface.engines import identity, in_memory, is_remote, open_limiter, open_memory, open_state
 
 SECRET_ENDINGS = ("_API_KEY", "_SECRET", "_TOKEN", "_PASSWORD")
 
@@ -79,6 +82,7 @@ class Opened:
     def close(self) -> None:
         self.parts.leases.close()
         self.parts.edits.close()
+        self.parts.memories.close()
         try:
             self.parts.calls.owed.pay()  # nobody would end these calls before their holds run out
         finally:
@@ -190,12 +194,37 @@ def assemble(
         calls=Calls(world, sleeper, open_limiter(settings, database, journal, joined, world)),
         leases=leases,
         edits=edits,
+        memories=memories_of(settings, database, journal, world, file),
         bells=bells,
         agent=settings.agent,
         budget=settings.budget,
         lease_ms=settings.lease_ms,
         payload_max=settings.payload_max,
     )
+
+
+def memories_of(settings: Settings, database: Database, journal: Journal, world: World, file: Path | None) -> Memories:
+    return Memories(
+        state=database,
+        journal=journal,
+        world=world,
+        open=lambda: open_memory(settings, database, world, file),
+        payload_max=settings.payload_max,
+        snapshot_every=settings.memory.snapshot_every,
+        brief_tokens=settings.memory.brief_tokens,
+        shared=is_remote(settings.state) or not in_memory(file),
+        charters={name: partial(read_charter, agent) for name, agent in settings.agents.items() if agent.charter},
+    )
+
+
+def read_charter(agent: AgentSettings) -> str:
+    """Errors: ConfigError."""
+    assert agent.charter is not None
+    try:
+        return agent.charter.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        hint = f"Write the file, or take charter out of [agent.{agent.name}]."
+        raise ConfigError(f"the charter of {agent.name} cannot be read: {error}", hint=hint) from error
 
 
 def agree(parts: Parts, settings: Settings) -> None:

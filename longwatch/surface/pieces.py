@@ -17,6 +17,7 @@ from longwatch.runtime.parts import Parts
 from longwatch.runtime.run import RunCore, current_run
 from longwatch.surface import wrapping
 from longwatch.surface.blocks import Block, Part, Turn
+from longwatch.surface.memory import Memory
 
 if TYPE_CHECKING:
     from longwatch.surface.opened import Opened
@@ -195,6 +196,11 @@ class Pieces:
     def read(self, *names: str, root: str = ".") -> Reading:
         """Several files as of one instant: no commit is seen by half. Errors: ConfigError, StoreUnavailable."""
         return self._parts.edits.read(names, inside=root)
+
+    def memory(self, agent: str | None = None) -> Memory:
+        """What the agent remembers; left out: this handle's agent, inside a run the run's."""
+        run = self._run()
+        return Memory(agent or (run.agent if run else self._agent), lambda: self._parts.memories, self._run)
 
     def _paying(self, agent: str) -> str | None:
         return self._budget or self._opened.settings.budget_of(agent)

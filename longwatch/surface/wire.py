@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from longwatch import errors
 from longwatch.admission.calls import Call
@@ -19,6 +19,10 @@ from longwatch.store.leases import Listed
 from longwatch.store.look import StepRow, Tried
 from longwatch.store.moves import Task
 from longwatch.store.workers import Enrolled
+
+if TYPE_CHECKING:
+    from longwatch.surface.briefs import Hit
+    from longwatch.surface.memory import Record
 
 Json = dict[str, Any]
 
@@ -53,6 +57,7 @@ ERRORS: dict[type[LongwatchError], Statuses] = {
     errors.TaskNotDone: Statuses(REFUSED, 200),
     errors.NotFound: Statuses(REFUSED, 404),
     errors.NotStorable: Statuses(REFUSED, 422),
+    errors.BudgetTooSmall: Statuses(REFUSED, 422),
     errors.ConfigError: Statuses(USAGE, 422),
     errors.StoreUnavailable: Statuses(REFUSED, 503),
     KeyForgotten: Statuses(REFUSED, 409),
@@ -198,4 +203,50 @@ def worker_json(worker: Enrolled, *, alive: bool) -> Json:
         "alive": alive,
         "since_at": at(worker.since_ms),
         "beat_at": at(worker.beat_ms),
+    }
+
+
+def record_json(record: "Record") -> Json:
+    """Of memory."""
+    return {
+        "id": record.id,
+        "ref": record.ref,
+        "agent": record.agent,
+        "kind": record.kind,
+        "state": record.state,
+        "text": record.text,
+        "data": record.data,
+        "task": record.task,
+        "thread": record.thread,
+        "author": record.author,
+        "at": at(round(record.at.timestamp() * 1000)),
+        "trust": record.trust,
+        "source": record.source,
+        "key": record.key,
+        "successor": record.successor,
+        "pinned": record.pinned,
+        "history": [
+            {"at": at(round(when.timestamp() * 1000)), "who": who, "action": what, "note": note}
+            for when, who, what, note in record.history
+        ],
+    }
+
+
+def hit_json(hit: "Hit") -> Json:
+    """Of a recall."""
+    return {
+        "id": hit.id,
+        "ref": hit.ref,
+        "agent": hit.agent,
+        "kind": hit.kind,
+        "state": hit.state,
+        "text": hit.text,
+        "snippet": hit.snippet,
+        "score": hit.score,
+        "task": hit.task,
+        "at": at(round(hit.at.timestamp() * 1000)),
+        "trust": hit.trust,
+        "author": hit.author,
+        "thread": hit.thread,
+        "context": list(hit.context),
     }

@@ -9,12 +9,33 @@ from engines import in_memory
 
 import longwatch
 from longwatch.db import statements
-from longwatch.policy import call, task
+from longwatch.db.sqlite import SqliteDatabase
+from longwatch.policy import call, memory, task
+from longwatch.store.memory_schema import prepare_memory
 from longwatch.testing.play import HandClock
 
 PACKAGE = Path(longwatch.__file__).parent
 STATEMENTS = statements.load("sqlite")
-STATES: dict[str, set[str]] = {"task": set(task.STATES), "call": set(call.STATES), "step": {"started", "stored"}}
+OF_THE_STATE = tuple(
+    f"memory.{name}"
+    for name in (
+        "journal",
+        "journal_end",
+        "epoch",
+        "redact_journal",
+        "redact_task",
+        "redact_steps",
+        "redact_runs",
+        "redact_told",
+    )
+)  # what memory asks the state
+STATES: dict[str, set[str]] = {
+    "task": set(task.STATES),
+    "call": set(call.STATES),
+    "step": {"started", "stored"},
+    "record": set(memory.STATES),
+}
+STATES["record"] = set(memory.STATES)
 
 
 def code() -> str:
@@ -22,11 +43,14 @@ def code() -> str:
 
 
 def test_every_statement_prepares_on_the_migrated_state_and_names_its_columns() -> None:
-    database = in_memory(HandClock())
+    database, own_tables = in_memory(HandClock()), SqliteDatabase(":memory:", HandClock())
+    prepare_memory(own_tables)
     for name, text in STATEMENTS.items():
-        info = apsw.ext.query_info(database.connection, text)
+        own = name.startswith("memory.") and name not in OF_THE_STATE
+        info = apsw.ext.query_info((own_tables if own else database).connection, text)
         assert all(column[0].isidentifier() for column in info.description), (name, info.description)
     database.close()
+    own_tables.close()
 
 
 def test_every_statement_is_used() -> None:

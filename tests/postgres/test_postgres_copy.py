@@ -50,7 +50,7 @@ def lived_in(place: str, folder: Path, *, tasks: int = 60) -> None:
                     return call.key
 
             run.step("charge", charge)
-            run.record("note", text)
+            run.record("fact", text)
             if number % 7 == 0:
                 raise longwatch.GiveUp(text)
             with run.edit("book.json") as edit:

@@ -9,11 +9,12 @@ import pytest
 
 import longwatch
 from docs.sources import tree_of
-from longwatch.db.postgres import dialect
-from longwatch.testing.postgres import TEMPLATE, Server
+from longwatch.db.postgres import PostgresDatabase, dialect
+from longwatch.runtime.world import Machine
+from longwatch.store.memory_schema import prepare_memory
 
 NUMBERED = "select column_name from information_schema.columns where table_schema = 'public' and data_type = 'bigint'"
-COUNTS = {"limit", "look", "most", "amount", "stride"}  # numbers that are no column
+COUNTS = {"limit", "look", "most", "amount", "stride", "place", "upto"}  # numbers that are no column
 WORDED = {"call.add": {"lane"}, "line.grown": {"lane"}}  # a lane is a word there, and a rank of tasks
 
 
@@ -25,9 +26,12 @@ def types_of(statement: str, names: Sequence[str], columns: set[str]) -> list[st
 
 
 @pytest.mark.parametrize("reading", [False, True])
-def test_every_statement_prepares(server: Server, reading: bool) -> None:
+def test_every_statement_prepares(url: str, reading: bool) -> None:
     refused: dict[str, str] = {}
-    with psycopg.connect(server.url(TEMPLATE), autocommit=True) as connection:
+    database = PostgresDatabase(url, Machine())
+    prepare_memory(database)
+    database.close()
+    with psycopg.connect(url, autocommit=True) as connection:
         columns = {str(row[0]) for row in connection.execute(NUMBERED)}
         for name, found in dialect.load(reading=reading).items():
             types = types_of(name, found.names, columns)

@@ -51,6 +51,19 @@ WORDS: dict[str, tuple[list[str] | None, list[str]]] = {
     "service list": ([], ["now"]),
     "service pause": (["stripe"], ["strype"]),
     "service resume": (["stripe"], ["strype"]),
+    "memory charter": (["seo"], ["seo", "text", "--file", "none.md"]),
+    "memory record": (["fact", "the bank closes at five"], ["fcat", "the bank closes at five"]),
+    "memory close": (["RECORD", "sent"], ["rec_none"]),
+    "memory pin": (["RECORD"], ["rec_none"]),
+    "memory brief": (["main"], ["main", "--tokens", "none"]),
+    "memory compact": (["--everything"], ["now"]),
+    "memory verify": ([], ["now"]),
+    "memory recall": (["report"], ["report", "--kind", "fcat"]),
+    "memory import": (["tasks.jsonl"], ["none.jsonl"]),
+    "memory export": (["memory.jsonl"], ["shop.py"]),
+    "memory redact": (["RECORD", "--dry-run"], ["RECORD"]),
+    "memory list": (["--kind", "fact"], ["--kind", "facts"]),
+    "memory show": (["RECORD"], ["r99"]),
     "config show": ([], ["now"]),
     "config check": ([], ["now"]),
     "config schema": ([], ["now"]),
@@ -78,14 +91,15 @@ def ids(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
         "lease = lw.lease('name:deploy', ttl='1h')\n"
         "lease.__enter__()\n"
         "held = lw.opened.parts.leases.live()[0].id\n"
-        "print(task.id, unknown.id, held)\n"
+        "record = lw.memory().record('commitment', 'report on Friday')\n"
+        "print(task.id, unknown.id, held, record.id)\n"
         "sys.stdout.flush()\n"
         "__import__('os')._exit(0)\n"  # the lease stays, as one of a killed process does
     )
-    task, unknown, held = shell.python("-c", prepare).out.split()
+    task, unknown, held, record = shell.python("-c", prepare).out.split()
     assert shell("state", "backup", "good.db").status == 0
     shell.write("tasks.jsonl", '{"kind": "greet", "args": {"name": "ada"}}')
-    return {"folder": str(folder), "TASK": task, "UNKNOWN": unknown, "LEASE": held}
+    return {"folder": str(folder), "TASK": task, "UNKNOWN": unknown, "LEASE": held, "RECORD": record}
 
 
 @pytest.fixture

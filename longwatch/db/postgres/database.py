@@ -32,6 +32,7 @@ from longwatch.db.connection import Clock, Part, Row, Transaction, Unmet, Value
 from longwatch.db.postgres import dialect, functions
 from longwatch.db.postgres.bells import ListenBells
 from longwatch.db.postgres.clock import GivenInstants, Instants, ServerInstants
+from longwatch.db.postgres.fate import landed
 from longwatch.db.postgres.link import SYNC, WAIT_MS, WAIT_WRITING_MS, Answer, Link, Lost, Request, ServerError
 from longwatch.db.postgres.opening import NO_NUMBER, NUMBER, Locks, locks_of, opening_text
 from longwatch.db.postgres.pool import Pool
@@ -40,18 +41,16 @@ from longwatch.db.postgres.transaction import ROLL_BACK, Begun, PostgresTransact
 from longwatch.errors import StoreUnavailable
 
 T = TypeVar("T")
-IN_ORDER = ("journal.list", "journal.list_of")
+IN_ORDER = ("journal.list", "journal.list_of", "memory.journal")
 """What is read from a place onwards. Entries get their numbers before their commit: a read of these waits until nobody writes,
 and keeps writers out while it lasts, because a number that is missing then will never come."""
 WAIT_MIGRATING_MS = 600_000  # for one statement of a migration: an index of a large table takes its time
-LOOKS = 20  # at a transaction that is still going on after its connection was lost
 
 BEGIN = Request(b"begin isolation level read committed read write")
 BEGIN_READING = Request(b"begin isolation level repeatable read read only")
 BEGIN_READING_NEWEST = Request(b"begin isolation level read committed read only")
 COMMIT = Request(b"commit")
 FLUSH = Request(b"select pg_logical_emit_message(true, 'longwatch', '')")  # waits for the disk, with all before it
-FATE = b"select pg_xact_status(cast($1 as xid8)) as fate"
 SET_FORWARDS = b"update fleet set offset_ms = offset_ms + $1"
 
 
@@ -299,37 +298,8 @@ class PostgresDatabase:
         try:
             begun.link.ask(*tx.take_queued(), COMMIT, *((FLUSH,) if flushes else ()))
         except Lost as error:
-            if not self._landed(begun, error):
+            if not landed(self._pool, begun.number, begun.link.life, error):
                 raise lost(self.place, error) from error
-
-    def _landed(self, begun: Begun, error: Lost) -> bool:
-        """Whether the transaction whose commit got no reply was committed. Errors: StoreUnavailable when nobody can tell."""
-        self._pool.forget_idle()
-        reason = f"the connection was lost in a commit ({error}), and what became of it cannot be found out"
-        try:
-            for _ in range(LOOKS):
-                fate = self._fate(begun.number, begun.link.life)
-                if fate in ("committed", "aborted"):
-                    return fate == "committed"
-                if fate is None:
-                    break
-        except (StoreUnavailable, ServerError, Lost) as problem:
-            raise unavailable(self.place, reason, hint="Look up whether it landed.", maybe=True) from problem
-        raise unavailable(self.place, reason, hint="Look up whether it landed.", maybe=True) from error
-
-    def _fate(self, number: str, life: str) -> str | None:
-        """committed, aborted, in progress; None: the server does not remember, or is another one.
-
-        life: of the server, when the number was given. In another one it may have been given again, and that committed.
-        """
-        with self._pool.link() as link:
-            if self._pool.who(link).history != self.server.history:
-                return None
-            (answer,) = link.ask(Request(FATE, (number,)))
-            fate: str | None = answer.rows[0].fate
-            if fate == "in progress":
-                self._pool.pause()
-            return None if fate == "committed" and link.life != life else fate
 
     def _roll_back(self, link: Link) -> None:
         """When that fails the connection is closed, which rolls back as well."""
@@ -353,6 +323,13 @@ class PostgresDatabase:
     def _usable(self) -> None:
         if self._forked:
             raise StoreUnavailable("this fleet was opened before a fork", hint="Open it again in the child process.")
+
+    def scrub(self, tables: Sequence[str] = ()) -> None:
+        """Leave nothing in the tables' files of what was deleted or overwritten. The server's WAL is recycled by itself."""
+        with self._pool.link() as link, self._translated():
+            link.wait_ms = WAIT_MIGRATING_MS
+            for table in tables:
+                link.ask(Request(f"vacuum (full) {table}".encode()))
 
     # -- the schema ----------------------------------------------------------------------------------------------------
 

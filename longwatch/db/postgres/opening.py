@@ -4,7 +4,7 @@ from functools import cache
 
 from longwatch.db.connection import Part
 
-STATE, CALLS, LINES = 1, 3, 4  # advisory locks; the first of their two numbers is the schema's
+STATE, CALLS, LINES, MEMORY = 1, 3, 4, 5  # advisory locks; the first of their two numbers is the schema's
 Locks = tuple[tuple[bytes, int], ...]  # how each is taken, and the second of its numbers
 
 NOT_DURABLE = b", set_config('synchronous_commit', 'off', true) as unsynced"
@@ -32,6 +32,8 @@ def locks_of(part: Part) -> Locks:
     """In the order in which everybody takes them."""
     if part == "all":
         return ((ALONE, STATE),)
+    if part == "memory":
+        return ((ALONE, MEMORY),)
     alone = {"calls": CALLS, "lines": LINES}.get(part)
     return ((SHARED, STATE),) if alone is None else ((SHARED, STATE), (ALONE, alone))
 

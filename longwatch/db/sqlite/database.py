@@ -17,7 +17,7 @@ import os
 import sys
 import threading
 from collections import Counter
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from types import TracebackType
@@ -218,6 +218,23 @@ class SqliteDatabase(Certain):
         self._usable()
         with translated(target), self._lock:
             self.connection.execute("vacuum into ?", (str(target),))
+
+    def scrub(self, tables: Sequence[str] = ()) -> None:
+        """Leave nothing on the disk of what was deleted or overwritten: the file is written anew, and its WAL emptied.
+
+        Waits for readers; writers wait for it. Errors: StoreUnavailable when a reader stays; what is kept is unchanged then.
+        """
+        if self.in_memory:
+            return
+        self._usable()
+        with translated(self.path), self._lock, self._turn:
+            if self.connection.execute("select 1 from sqlite_schema where name = 'memory_words'").fetchall():
+                self.connection.execute("insert into memory_words (memory_words) values ('optimize')")
+            self.connection.execute("vacuum")
+            (busy, _, _), *_ = self.connection.execute("pragma wal_checkpoint(truncate)").fetchall()
+        if busy:
+            hint = "Somebody reads the state at this moment: do it again."
+            raise unavailable(self.path, "what was taken out is still in its write-ahead log", hint=hint)
 
     def _transaction(self) -> SqliteTransaction:
         now_ms = self.clock.steady_ms() + self.offset_ms

@@ -89,3 +89,52 @@ on conflict (name) do update
 
 -- backup.carry_calendar: the later of two instants is not called max
 update calendar set at_ms = greatest(at_ms, :at_ms);
+
+-- memory.add: elements of a list are JSON, and its places are counted from one
+insert into memory_record (id, agent, place, kind, state, at_ms, task, thread, author, source, trust, key, body, data, pinned)
+select value ->> 0, :agent, :place + number, value ->> 1, 'live', cast(value ->> 2 as bigint), value ->> 3, value ->> 4,
+       value ->> 5, value ->> 6, value ->> 7, value ->> 8, value ->> 9, value ->> 10, 0
+  from jsonb_array_elements(cast(:rows as jsonb)) with ordinality as listed (value, number)
+ order by number;
+
+-- memory.add_words: words are in the record's own row, without the tags that stand for its agent and kind
+update memory_record
+   set words = to_tsvector('english', coalesce(author || ' ', '') || substr(body, 1, 50000))
+ where agent = :agent and place between :first_place and :last_place and kind <> 'call' and :tag <> '';
+
+-- memory.by_places: elements of a list are text
+select seq, id, agent, place, kind, state, at_ms, task, thread, author, source, trust, key, body, data, successor, pinned
+  from memory_record
+ where agent = :agent and place in (select cast(value as bigint) from json_each(:listed)) order by place;
+
+-- memory.gone: elements of a list are text
+select place from memory_record
+ where agent = :agent and place in (select cast(value as bigint) from json_each(:listed)) and state <> 'live';
+
+-- memory.match: words are in the record's own row
+select seq, id, agent, place, kind, state, at_ms, task, thread, author, source, trust, key, body, data, successor, pinned
+  from memory_record
+ where agent = :agent and words @@ to_tsquery('english', :words)
+   and (:kinds is null or kind in (select value from json_each(:kinds)))
+ order by ts_rank(words, to_tsquery('english', :words)) desc limit :limit;
+
+-- memory.match_between: the same
+select seq, id, agent, place, kind, state, at_ms, task, thread, author, source, trust, key, body, data, successor, pinned
+  from memory_record
+ where agent = :agent and words @@ to_tsquery('english', :words)
+   and (:kinds is null or kind in (select value from json_each(:kinds)))
+   and at_ms >= :since_ms and at_ms <= :until_ms
+ order by ts_rank(words, to_tsquery('english', :words)) desc limit :limit;
+
+-- memory.match_newest: the same
+select seq from memory_record
+ where agent = :agent and words @@ to_tsquery('english', :words)
+   and (:kinds is null or kind in (select value from json_each(:kinds)))
+ order by seq desc limit :limit;
+
+-- memory.by_seqs: elements of a list are text
+select seq, id, agent, place, kind, state, at_ms, task, thread, author, source, trust, key, body, data, successor, pinned
+  from memory_record where seq in (select cast(value as bigint) from json_each(:listed));
+
+-- memory.redact_words: words are in the record's own row
+update memory_record set words = null where seq = :seq;

@@ -1,0 +1,246 @@
+"""Memory as it acts: records are written down, and what the journal tells is made into records.
+
+The journal is the outbox: a task's end and what its handler notes are written in the state's own transaction, under its
+fence, and become records later, in order, each once. Who reads memory reads what was written before: it catches up first.
+Memory is opened when it is first used; a fleet that never asks for it has no such file.
+"""
+
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+
+from longwatch.db.connection import Database, Row
+from longwatch.errors import BudgetTooSmall, ConfigError, KeyConflict, NotStorable, Refused
+from longwatch.policy.bound import bound
+from longwatch.policy.brief import Composed, compose, counted, least
+from longwatch.policy.memory import Record, check_kind, check_trust, plain
+from longwatch.policy.naming import check_name
+from longwatch.policy.remembered import Told, tell_call, tell_end, tell_note
+from longwatch.policy.size import format_bytes
+from longwatch.runtime.persist import persist
+from longwatch.runtime.storable import digest, to_json
+from longwatch.runtime.world import World, format_id
+from longwatch.store.journal import Journal
+from longwatch.store.memory import MOST, MemoryStore, NewRecord
+from longwatch.store.snapshots import Snapshots
+
+AT_ONCE = 5_000  # entries of the journal that are looked at in one go
+ROUNDS = 10_000
+MAIN = "main"
+
+
+@dataclass(eq=False)
+class Memories:
+    """Of all agents of one fleet. open: opens memory's database, made ready for use. snapshot_every: tasks."""
+
+    state: Database
+    journal: Journal
+    world: World
+    open: Callable[[], Database]
+    payload_max: int
+    snapshot_every: int
+    brief_tokens: int
+    shared: bool = True  # with other processes; a state that is only in this one's own memory is not worth the upkeep
+    charters: dict[str, Callable[[], str]] = field(default_factory=dict[str, Callable[[], str]])
+    """By agent: reads the file that the config names."""
+
+    def __post_init__(self) -> None:
+        self.holder = self.world.new_id("compactor")
+        self._guard = threading.Lock()
+        self._store: MemoryStore | None = None
+
+    @property
+    def store(self) -> MemoryStore:
+        """Errors: StoreUnavailable."""
+        with self._guard:
+            if self._store is None:
+                database = self.open()
+                if database is not self.state:
+                    database.offset_ms = self.state.offset_ms
+                self._store = MemoryStore(database, self.journal.redactor)
+            return self._store
+
+    def close(self) -> None:
+        with self._guard:
+            if self._store is not None and self._store.database is not self.state:
+                self._store.database.close()
+            self._store = None
+
+    # -- writing -----------------------------------------------------------------------------------------------------------
+
+    def new(
+        self,
+        kind: str,
+        text: str,
+        *,
+        data: object = None,
+        key: str | None = None,
+        supersedes: str | None = None,
+        trust: str | None = None,
+        **about: Any,
+    ) -> NewRecord:
+        """A record to be written. about: task, thread, author, source, at_ms. Errors: ConfigError, NotStorable."""
+        size = len(text.encode("utf-8", "replace"))
+        if size > self.payload_max:
+            raise NotStorable(
+                f"a record of {size:,} bytes is more than {format_bytes(self.payload_max)}",
+                hint="Keep the whole in a file and record where it is; or raise [fleet] payload.",
+            )
+        if key is not None:
+            check_name("the key", key)
+        return NewRecord(
+            id=self.world.new_id("rec"),
+            kind=check_kind(kind),
+            body=plain(text),
+            trust=check_trust(trust, kind),
+            key=key,
+            data=None if data is None else to_json(data, what="data of the record", most=self.payload_max),
+            supersedes=supersedes,
+            **about,
+        )
+
+    def record(self, agent: str, new: Sequence[NewRecord], *, who: str) -> list[Record]:
+        """Write them down, as many as there are, MOST at a time. Errors: KeyConflict, NotFound, Refused."""
+        check_name("the agent", agent)
+        if any(each.supersedes is not None for each in new):
+            self.catch_up()
+        kept: list[Record] = []
+        for start in range(0, len(new), MOST):
+            part = new[start : start + MOST]
+            kept += persist(lambda part=part: self.store.add(agent, part, who=who))  # type: ignore[misc]
+        return kept
+
+    def noted(self, agent: str, new: NewRecord) -> Record | None:
+        """What an earlier attempt noted under the key. Errors: KeyConflict when it says something else."""
+        assert new.key is not None
+        self.catch_up()
+        found = self.store.by_key(agent, new.key)
+        if found is not None and (found.kind, found.body) != (new.kind, self.journal.redactor.clean(new.body)):
+            raise KeyConflict(
+                f"the key {new.key!r} is of {found.id}, which says something else", hint="Use another key."
+            )
+        return found
+
+    def check_live(self, agent: str, ref: str) -> Record:
+        """What is to be superseded. Errors: NotFound, Refused when something else has taken its place."""
+        self.catch_up()
+        found = self.store.get(agent, ref)
+        if found.state != "live":
+            raise Refused(f"{found.id} is {found.state} already", hint="longwatch memory show tells what became of it.")
+        return found
+
+    # -- charters ------------------------------------------------------------------------------------------------------------
+
+    def charter(self, agent: str) -> str | None:
+        """Word for word. Taken from the config's file the first time; from then on only the operator changes it."""
+        found = self.store.charter(agent)
+        if found is None and agent in self.charters:
+            found = self.store.set_charter(agent, self.fitting(self.charters[agent]()), who="config", only_first=True)
+        return None if found is None else found.body
+
+    def fitting(self, text: str) -> str:
+        """Errors: ConfigError for an empty one, or one that would leave no room in a brief."""
+        if not text.strip():
+            raise ConfigError("a charter with no words says nothing", hint="Say why the agent is there.")
+        size, most = bound(text), self.brief_tokens // 2
+        if size > most:
+            raise ConfigError(
+                f"a charter of up to {size:,} tokens is more than half of a brief: at most {most:,} are left for it",
+                hint=f"Shorten it, or raise [memory] brief_tokens (now {self.brief_tokens:,}).",
+            )
+        return text
+
+    # -- briefs --------------------------------------------------------------------------------------------------------------
+
+    def brief(self, agent: str, tokens: int | None = None, *, count: Callable[[str], int] | None = None) -> Composed:
+        """At most so many tokens of what the agent should read first; left out: [memory] brief_tokens.
+
+        count: the tokens of a text by a real tokenizer, which then counts instead of the bound. Errors: BudgetTooSmall.
+        """
+        self.catch_up()
+        self.charter(agent)
+        tokens = self.brief_tokens if tokens is None else tokens
+        material = Snapshots(self.store.database).material(agent)
+        composed = compose(material, tokens) if count is None else counted(material, tokens, count)
+        if composed is None:
+            needed = least(material.charter) if count is None else count(material.charter or "")
+            raise BudgetTooSmall(
+                f"a brief of {tokens:,} tokens cannot hold the charter of {agent}, which takes up to {needed:,}",
+                tokens=tokens,
+                least=needed,
+                hint=f"Ask for {2 * needed:,} or more.",
+            )
+        return composed
+
+    # -- what the journal tells ------------------------------------------------------------------------------------------------
+
+    def catch_up(self, *, most: int = ROUNDS) -> int:
+        """Make records of what the journal has told since, in up to `most` steps; how many entries were taken."""
+        taken = 0
+        for _ in range(most):
+            step = self._catch_up_some()
+            if step is None:
+                break
+            taken += step
+        return taken
+
+    def _catch_up_some(self) -> int | None:
+        """None: there is no more."""
+        store = self.store
+        before = store.fed()
+        epoch, end = self._end()
+        after = (
+            before[1] if before[0] == epoch else 0
+        )  # another history of the state: what is known already is passed over
+        if after >= end:
+            return None
+        upto = min(end, after + AT_ONCE)
+        with self.state.read() as tx:
+            rows = tx.all("memory.journal", after=after, upto=upto)
+        made = [(row.agent or MAIN, new) for row in rows if (new := self._made(row)) is not None]
+        persist(lambda: store.feed(made, epoch=epoch, seq=upto, before=before))
+        return len(made)
+
+    def _end(self) -> tuple[int, int]:
+        with self.state.read() as tx:
+            (epoch,), (end,) = tx.several(("memory.epoch", {}), ("memory.journal_end", {}))
+            return int(epoch.epoch), int(end.seq)
+
+    def _made(self, row: Row) -> NewRecord | None:
+        told = _told(row)
+        if told is None:
+            return None
+        entropy = int(digest(f"{told.key}\0{row.agent}")[:20], 16)
+        return NewRecord(
+            id=told.id or format_id("rec", at_ms=row.at_ms, entropy=entropy),
+            kind=told.kind,
+            body=told.body,
+            trust=told.trust,
+            source=told.source,
+            at_ms=row.at_ms,
+            task=row.task,
+            key=told.key,
+            data=told.data,
+            supersedes=told.supersedes,
+        )
+
+
+def _told(row: Row) -> Told | None:
+    area, _, name = row.kind.partition(".")
+    if area == "task":
+        return tell_end(
+            name,
+            task=row.task,
+            at_ms=row.at_ms,
+            kind=row.task_kind,
+            args=row.args,
+            result=row.result if name == "done" else None,
+            error=row.error if name != "done" else None,
+        )
+    data: dict[str, Any] = msgspec.json.decode(row.data)
+    if area == "note":
+        return tell_note(name, data, seq=row.seq, task=row.task or row.subject)
+    return tell_call(name, data, call=row.subject)

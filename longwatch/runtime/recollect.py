@@ -1,0 +1,190 @@
+"""Recall: candidates from the index, ranked with what stands beside them, and shown with it.
+
+A small memory is ranked as a whole, from what this process keeps of it; a large one by its candidates, so that the cost of a
+question does not grow with the history. An embedding of any kind may have its say: its ranking of the same candidates is
+fused with the words' by reciprocal rank.
+"""
+
+import math
+import threading
+import weakref
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import NamedTuple
+
+from longwatch.policy.memory import Record
+from longwatch.policy.recall import AFTER, BEFORE, Corpus, Query, Scored, Text, counts_of, fuse, query_of, rank
+from longwatch.runtime.memory import Memories
+from longwatch.store.search import LAST_MS, Search, Wanted
+from longwatch.store.snapshots import Snapshots
+
+SMALL = 1_000  # records of a memory that is ranked as a whole
+CANDIDATES = 60
+POOL = 60  # of the best by words, which an embedding may rank anew
+MOST = 1_000  # hits
+CONTEXT = 2  # records on each side that a hit is shown with
+KEPT = 5_000  # embeddings that this process keeps
+WEIGHTS = (1.0, 0.7)  # of words, and of an embedding
+
+Embed = Callable[[Sequence[str]], Sequence[Sequence[float]]]
+
+
+class Hit(NamedTuple):
+    """A record that was found. context: what stands beside it, in order."""
+
+    record: Record
+    score: float
+    context: tuple[Record, ...]
+
+
+class Known(NamedTuple):
+    """A small memory as it is ranked. having: how many texts have a term."""
+
+    texts: list[Text]
+    having: "Counter[str]"
+
+
+@dataclass
+class Recollection:
+    memories: Memories
+    _known: dict[str, Known] = field(default_factory=dict[str, Known])
+    _vectors: "OrderedDict[str, Sequence[float]]" = field(default_factory=OrderedDict[str, "Sequence[float]"])
+    _guard: threading.Lock = field(default_factory=threading.Lock)
+
+    def recall(
+        self,
+        agent: str,
+        question: str,
+        *,
+        limit: int = 10,
+        kinds: Sequence[str] | None = None,
+        since_ms: int = 0,
+        until_ms: int = LAST_MS,
+        embed: Embed | None = None,
+    ) -> list[Hit]:
+        """The best first."""
+        self.memories.catch_up()
+        limit = min(limit, MOST)
+        query, now_ms = query_of(question), self.memories.world.wall_ms()
+        places = self.memories.store.agent(agent).places
+        wanted = Wanted(agent, query.forms, kinds, since_ms, until_ms)
+        ranked = self._small if places <= SMALL else self._large
+        scored, texts = ranked(wanted, query, now_ms, max(limit, POOL) if embed else limit, places)
+        if embed is not None and scored:
+            scored = self._fused(question, scored, texts, embed, limit)
+        return self._hits(agent, scored[:limit])
+
+    def forget(self) -> None:
+        """Something was redacted: nothing that this process keeps may still hold it."""
+        with self._guard:
+            self._known.clear()
+            self._vectors.clear()
+        counts_of.cache_clear()
+
+    # -- ranking -----------------------------------------------------------------------------------------------------------
+
+    def _small(
+        self, wanted: Wanted, query: Query, now_ms: int, limit: int, places: int
+    ) -> tuple[list[Scored], dict[int, str]]:
+        known = self._all_of(wanted.agent, places)
+        chosen = {text.place for text in known.texts if _is_wanted(text, wanted)}
+        corpus = Corpus(len(known.texts), known.having)
+        scored = rank(query, known.texts, chosen, corpus, now_ms=now_ms, limit=limit)
+        bodies = {text.place: text.body for text in known.texts} if len(scored) else {}
+        return scored, bodies
+
+    def _all_of(self, agent: str, places: int) -> Known:
+        """As it was kept, and what was added since."""
+        with self._guard:
+            known = self._known.setdefault(agent, Known([], Counter()))
+            last = known.texts[-1].place if known.texts else 0
+            if last < places:
+                for record in Snapshots(self.memories.store.database).records(agent, last + 1, places):
+                    known.texts.append(text_of(record))
+                    known.having.update(counts_of(record.body).keys())
+            return Known(list(known.texts), known.having)
+
+    def _large(
+        self, wanted: Wanted, query: Query, now_ms: int, limit: int, places: int
+    ) -> tuple[list[Scored], dict[int, str]]:
+        search = Search(self.memories.store.database)
+        found = search.candidates(wanted, limit=max(CANDIDATES, limit))
+        chosen = {record.place for record in found.records}
+        near = {place + step for place in chosen for step in range(-len(BEFORE), len(AFTER) + 1)} - chosen
+        records = [*found.records, *search.around(wanted.agent, near)]
+        texts = sorted(map(text_of, records), key=lambda text: text.place)
+        candidates = {text.place for text in texts if _is_wanted(text, wanted)}
+        corpus = Corpus(places, found.having)
+        scored = rank(query, texts, candidates, corpus, now_ms=now_ms, limit=limit)
+        return scored, {text.place: text.body for text in texts}
+
+    def _fused(
+        self, question: str, scored: Sequence[Scored], texts: dict[int, str], embed: Embed, limit: int
+    ) -> list[Scored]:
+        """The same candidates, by words and by likeness of meaning."""
+        asked, *vectors = self._embedded([question, *(texts[each.place] for each in scored)], embed)
+        alike = {each.place: _cosine(asked, vector) for each, vector in zip(scored, vectors, strict=True)}
+        by_words = [each.place for each in scored]
+        by_meaning = sorted(by_words, key=lambda place: -alike[place])
+        return fuse([by_words, by_meaning], WEIGHTS, limit=limit)
+
+    def _embedded(self, texts: Sequence[str], embed: Embed) -> list[Sequence[float]]:
+        with self._guard:
+            missing = [text for text in dict.fromkeys(texts) if text not in self._vectors]
+        made = dict(zip(missing, embed(missing), strict=True)) if missing else {}
+        with self._guard:
+            found = [made[text] if text in made else self._vectors[text] for text in texts]
+            self._vectors |= made
+            while len(self._vectors) > KEPT:
+                self._vectors.popitem(last=False)
+        return found
+
+    def _hits(self, agent: str, scored: Sequence[Scored]) -> list[Hit]:
+        near = {each.place + step for each in scored for step in range(-CONTEXT, CONTEXT + 1)}
+        there = {record.place: record for record in self.memories.store.at_places(agent, near)} if near else {}
+        return [
+            Hit(there[each.place], each.score, _beside(there, each.place))
+            for each in scored
+            if each.place in there and there[each.place].state != "redacted"
+        ]
+
+
+_recollections: "weakref.WeakKeyDictionary[Memories, Recollection]" = weakref.WeakKeyDictionary()
+
+
+def recollection_of(memories: Memories) -> Recollection:
+    """One for all handles of a fleet in this process: it keeps what it has read."""
+    found = _recollections.get(memories)
+    if found is None:
+        found = _recollections.setdefault(memories, Recollection(memories))
+    return found
+
+
+def text_of(record: Record) -> Text:
+    at = datetime.fromtimestamp(record.at_ms / 1000, UTC)
+    thread = record.thread or ""
+    return Text(
+        record.place, thread, record.author or "", record.body, record.kind, record.at_ms, (at.year, at.month, at.day)
+    )
+
+
+def _is_wanted(text: Text, wanted: Wanted) -> bool:
+    of_kind = wanted.kinds is None or text.kind in wanted.kinds
+    return (
+        of_kind
+        and wanted.since_ms <= text.at_ms <= wanted.until_ms
+        and (text.kind != "call" or wanted.kinds is not None)
+    )
+
+
+def _beside(there: dict[int, Record], place: int) -> tuple[Record, ...]:
+    thread = there[place].thread
+    near = [there.get(place + step) for step in range(-CONTEXT, CONTEXT + 1) if step]
+    return tuple(each for each in near if each is not None and each.thread == thread and each.state != "redacted")
+
+
+def _cosine(one: Sequence[float], other: Sequence[float]) -> float:
+    length = math.sqrt(sum(value * value for value in one)) * math.sqrt(sum(value * value for value in other))
+    return sum(first * second for first, second in zip(one, other, strict=True)) / length if length else 0.0

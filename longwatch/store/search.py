@@ -1,0 +1,133 @@
+"""Finds the candidates of a recall: a bounded number of records, whatever is asked and however many there are.
+
+How many records say a word is told from how far back its newest reach. The rarest words are searched together, until they
+would bring more records than can be weighed in a few milliseconds; what is said everywhere finds nothing, and only weighs.
+Where even the rarest are everywhere, records have to say two of them.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from longwatch.db.connection import Database, Transaction
+from longwatch.policy.memory import Record
+from longwatch.store.memory import encode, record_of, tag_of
+
+WEIGHED = 5_000  # records that one search may weigh
+LOOKED_AT = 48  # of the newest that say a word
+PLAIN = re.compile(r"[^\W_]+")
+LAST_MS = 1 << 52
+
+
+class Wanted(NamedTuple):
+    """terms: words without endings, each with how it may be written. kinds: of records, None for all.
+
+    since, until: epoch milliseconds, 0 and LAST_MS for any.
+    """
+
+    agent: str
+    terms: Mapping[str, Sequence[str]]
+    kinds: Sequence[str] | None = None
+    since_ms: int = 0
+    until_ms: int = LAST_MS
+
+
+class Found(NamedTuple):
+    """records: the likeliest first. having: how many records say each term, nearly."""
+
+    records: list[Record]
+    having: dict[str, int]
+
+
+@dataclass(frozen=True)
+class Search:
+    database: Database
+
+    def candidates(self, wanted: Wanted, *, limit: int) -> Found:
+        with self.database.read() as tx:
+            having = {term: self._having(tx, wanted, term) for term in wanted.terms}
+            chosen = _rarest(having)
+            records = self._matching(tx, wanted, _any(wanted, chosen), limit) if chosen else []
+            if not records and any(having.values()):
+                rarest = sorted((term for term in having if having[term]), key=lambda term: having[term])
+                pairs = [(one, other) for at, one in enumerate(rarest[:3]) for other in rarest[at + 1 : 4]]
+                records = [
+                    each for pair in pairs for each in self._matching(tx, wanted, _all(wanted, pair), limit // 4)
+                ]
+                records = records or self._newest(tx, wanted, rarest[:2], limit)
+        return Found(list({record.seq: record for record in records}.values())[:limit], having)
+
+    def around(self, agent: str, places: set[int]) -> list[Record]:
+        """Records at these places, in their order."""
+        with self.database.read() as tx:
+            listed = encode(sorted(places)).decode()
+            return [record_of(row) for row in tx.all("memory.by_places", agent=agent, listed=listed)]
+
+    def _having(self, tx: Transaction, wanted: Wanted, term: str) -> int:
+        rows = tx.all("memory.match_newest", **_asked(wanted, _any(wanted, [term])), limit=LOOKED_AT)
+        if len(rows) < LOOKED_AT:
+            return len(rows)
+        newest = tx.one("memory.newest_seq")
+        assert newest is not None
+        reach = int(newest.seq) - int(rows[-1].seq) + 1
+        return max(LOOKED_AT, LOOKED_AT * int(newest.seq) // reach)
+
+    def _matching(self, tx: Transaction, wanted: Wanted, asked: "Asked", limit: int) -> list[Record]:
+        if (wanted.since_ms, wanted.until_ms) == (0, LAST_MS):
+            rows = tx.all("memory.match", **_asked(wanted, asked), limit=limit)
+        else:
+            between = {"since_ms": wanted.since_ms, "until_ms": wanted.until_ms}
+            rows = tx.all("memory.match_between", **_asked(wanted, asked), **between, limit=limit)
+        return [record_of(row) for row in rows]
+
+    def _newest(self, tx: Transaction, wanted: Wanted, terms: Sequence[str], limit: int) -> list[Record]:
+        seqs = [row.seq for row in tx.all("memory.match_newest", **_asked(wanted, _any(wanted, terms)), limit=limit)]
+        return [record_of(row) for row in tx.all("memory.by_seqs", listed=encode(seqs).decode())]
+
+
+class Asked(NamedTuple):
+    """The same question for both engines: FTS5's grammar, and tsquery's."""
+
+    fts: str
+    tsquery: str
+
+
+def _any(wanted: Wanted, terms: Sequence[str]) -> Asked:
+    said = [form for term in terms for form in wanted.terms[term]]
+    return Asked(" OR ".join(map(_quoted, said)), " | ".join(map(_plain, said)))
+
+
+def _all(wanted: Wanted, terms: Sequence[str]) -> Asked:
+    each = [_any(wanted, [term]) for term in terms]
+    return Asked(" AND ".join(f"({one.fts})" for one in each), " & ".join(f"({one.tsquery})" for one in each))
+
+
+def _asked(wanted: Wanted, asked: Asked) -> dict[str, str | None]:
+    kinds = [] if wanted.kinds is None else [f'"qqk{kind.replace("_", "")}"' for kind in wanted.kinds]
+    tags = f'"{tag_of(wanted.agent)}"' + (f" AND ({' OR '.join(kinds)})" if kinds else "")
+    listed = None if wanted.kinds is None else encode(list(wanted.kinds)).decode()
+    return {"match": f"{tags} AND ({asked.fts})", "words": asked.tsquery, "agent": wanted.agent, "kinds": listed}
+
+
+def _quoted(form: str) -> str:
+    """Of an identifier, all of its parts: the index knows of no phrases."""
+    parts = [f'"{part}"' for part in PLAIN.findall(form)]
+    return f"({' AND '.join(parts)})" if len(parts) > 1 else "".join(parts) or '""'
+
+
+def _plain(form: str) -> str:
+    parts = PLAIN.findall(form)
+    return "(" + " & ".join(parts) + ")" if parts else "''"
+
+
+def _rarest(having: dict[str, int]) -> list[str]:
+    """As many of the rarest as may be searched together."""
+    chosen: list[str] = []
+    weighed = 0
+    for term in sorted((term for term in having if having[term]), key=lambda term: (having[term], term)):
+        weighed += having[term]
+        if weighed > WEIGHED:
+            break
+        chosen.append(term)
+    return chosen

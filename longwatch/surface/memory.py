@@ -1,0 +1,318 @@
+"""What a program has of an agent's memory: `lw.memory("seo")`. Inside that agent's run it belongs to the run."""
+
+import json
+import os
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import msgspec
+
+from longwatch.errors import ConfigError, Refused
+from longwatch.policy import memory as policy
+from longwatch.runtime.compaction import Compaction
+from longwatch.runtime.importing import Imported, Importer
+from longwatch.runtime.memory import Memories
+from longwatch.runtime.recollect import Embed, recollection_of
+from longwatch.runtime.run import RunCore
+from longwatch.store.memory import NewRecord
+from longwatch.store.redaction import Redaction
+from longwatch.store.search import LAST_MS
+from longwatch.store.snapshots import Snapshots
+from longwatch.surface.briefs import Brief, Hit, brief_view, hit_view
+from longwatch.surface.wire import record_json
+
+LONGWATCH_RUN = "LONGWATCH_RUN"
+MANY = 1_000_000
+
+
+@dataclass(frozen=True)
+class Record:
+    """One thing remembered. ref: its short name, as briefs use it; "" of a record that its run has only just noted.
+
+    state: live, closed, superseded (by `successor`) or redacted. trust: own, tool or untrusted. data: what was given.
+    history: (when, who, what, note) of everything that was done to it, where it was asked for by `show`.
+    """
+
+    id: str
+    ref: str
+    agent: str
+    kind: str
+    state: str
+    text: str
+    data: Any
+    task: str | None
+    at: datetime
+    trust: str
+    source: str
+    author: str | None
+    thread: str | None
+    key: str | None
+    successor: str | None
+    pinned: bool
+    history: tuple[tuple[datetime, str, str, str], ...] = ()
+
+    def _repr_markdown_(self) -> str:
+        return f"**{self.kind}** {self.text}  \n`{self.id}` {self.at:%Y-%m-%d %H:%M} {self.state}"
+
+
+def record_view(record: policy.Record, receipts: Iterable[Any] = ()) -> Record:
+    return Record(
+        id=record.id,
+        ref=record.ref if record.place else "",
+        agent=record.agent,
+        kind=record.kind,
+        state=record.state,
+        text=record.body,
+        data=None if record.data is None else msgspec.json.decode(record.data),
+        task=record.task,
+        at=instant(record.at_ms),
+        trust=record.trust,
+        source=record.source,
+        author=record.author,
+        thread=record.thread,
+        key=record.key,
+        successor=record.successor,
+        pinned=bool(record.pinned),
+        history=tuple((instant(each.at_ms), each.who, each.action, each.note) for each in receipts),
+    )
+
+
+def instant(at_ms: int) -> datetime:
+    return datetime.fromtimestamp(at_ms / 1000, UTC)
+
+
+def refuse_in_a_run(run: RunCore | None, what: str) -> None:
+    """Errors: Refused for an agent that would change its own rules."""
+    name = run.id if run is not None else os.environ.get(LONGWATCH_RUN)
+    if name:
+        raise Refused(
+            f"{what} by the operator, and this is an agent's run ({name})",
+            hint="Ask a person to do it: longwatch memory --help.",
+        )
+
+
+Records: TypeAlias = list[Record]
+Hits: TypeAlias = list[Hit]
+
+
+class Memory:
+    """Of one agent. Made by `lw.memory(agent)`; safe in threads, as long as its fleet is open."""
+
+    def __init__(self, agent: str, memories: Callable[[], Memories], run: Callable[[], RunCore | None]) -> None:
+        self.agent, self._memories, self._run = agent, memories, run
+
+    # -- writing -----------------------------------------------------------------------------------------------------------
+
+    def record(
+        self,
+        kind: str,
+        text: str,
+        *,
+        task: str | None = None,
+        data: object = None,
+        key: str | None = None,
+        supersedes: str | None = None,
+        trust: str | None = None,
+        author: str | None = None,
+        thread: str | None = None,
+        at: datetime | None = None,
+    ) -> Record:
+        """Remember something: a goal, decision, fact, commitment, lesson, failure, result, message, tool_output or call.
+
+        key: the same key with the same text is the same record. supersedes: the record whose place it takes. trust: own;
+        tool for what a tool said; untrusted for what anybody may have written, which is what messages are unless you say
+        otherwise. author, thread: who said it, in which conversation. Errors: KeyConflict, ConfigError, NotStorable, NotFound.
+        """
+        run = self._mine()
+        if run is not None and (task is None or task == run.task) and author is None and thread is None and at is None:
+            return record_view(run.record(kind, text, data=data, key=key, supersedes=supersedes, trust=trust))
+        at_ms = None if at is None else round(at.timestamp() * 1000)
+        about: dict[str, Any] = {"task": task, "author": author, "thread": thread, "at_ms": at_ms}
+        new = self._memories().new(kind, text, data=data, key=key, supersedes=supersedes, trust=trust, **about)
+        return record_view(self._memories().record(self.agent, [new], who=self._who())[0])
+
+    def record_many(self, records: Iterable[Mapping[str, Any]]) -> int:
+        """Remember many at once: mappings with `kind`, `text` and what else `record` takes. All of a thousand, or none.
+
+        How many there were. Errors: as `record`.
+        """
+        memories = self._memories()
+        new = [self._new(memories, dict(each)) for each in records]
+        return len(memories.record(self.agent, new, who=self._who()))
+
+    def _new(self, memories: Memories, given: dict[str, Any]) -> NewRecord:
+        at = given.pop("at", None)
+        if at is not None:
+            given["at_ms"] = round(at.timestamp() * 1000)
+        return memories.new(given.pop("kind"), given.pop("text"), **given)
+
+    def close(self, record: str | Record, note: str = "") -> Record:
+        """The commitment was kept, the goal reached: it is not live any more. Twice does no harm. Errors: NotFound, Refused."""
+        memories = self._current()
+        return record_view(memories.store.close(self.agent, _id(record), note, who=self._who()))
+
+    def correct(self, record: str | Record, text: str, *, data: object = None) -> Record:
+        """Put another text in its place; the old record stays to be shown, and says what superseded it."""
+        old = self._current().store.get(self.agent, _id(record))
+        return self.record(old.kind, text, data=data, task=old.task, supersedes=old.id, trust=old.trust)
+
+    def pin(self, record: str | Record) -> Record:
+        """Keep it from deletion."""
+        return record_view(self._current().store.pin(self.agent, _id(record), pinned=True, who=self._who()))
+
+    def unpin(self, record: str | Record) -> Record:
+        return record_view(self._current().store.pin(self.agent, _id(record), pinned=False, who=self._who()))
+
+    def charter(self, text: str | None = None) -> str | None:
+        """Why the agent is there, word for word; given a text, that from now on, which only the operator may do.
+
+        Errors: Refused inside an agent's run; ConfigError for one that would leave no room in a brief.
+        """
+        memories = self._memories()
+        if text is None:
+            return memories.charter(self.agent)
+        refuse_in_a_run(self._run(), "charters are set")
+        return memories.store.set_charter(self.agent, memories.fitting(text), who=self._who()).body
+
+    def redact(self, record: str | Record, reason: str = "") -> Record:
+        """Take its text out of memory, out of the journal, out of the task that it tells of, and off the disk, for good.
+
+        Its place stays, with a receipt of who did it and why. The operator's alone. Backups made before still have it.
+        Errors: Refused inside an agent's run, NotFound.
+        """
+        refuse_in_a_run(self._run(), "records are redacted")
+        memories = self._current()
+        made = Redaction(memories.store.database, memories.state).redact(
+            self.agent, _id(record), memories.journal.redactor.clean(reason), who=self._who()
+        )
+        recollection_of(memories).forget()
+        return record_view(made, memories.store.receipts(made.id))
+
+    # -- in and out ----------------------------------------------------------------------------------------------------------
+
+    def import_from(
+        self, path: str | os.PathLike[str], *, format: str | None = None, told: Callable[[str], None] = lambda _: None
+    ) -> Imported:
+        """Remember a log, or every log below a folder: claude-code, anthropic, openai or jsonl; left out: by its first lines.
+
+        Goes on where it was left off; what is known is not added again. Files and counts come back. Errors: ConfigError.
+        """
+        importer = Importer(self._memories(), self.agent, self._who(), told)
+        return importer.take(Path(path).expanduser(), format)
+
+    def export(self, write: Callable[[str], object], *, told: Callable[[str], None] = lambda _: None) -> int:
+        """Give every record to `write`, as lines of JSON that `import_from` reads, oldest first; how many there were."""
+        memories = self._current()
+        last = memories.store.agent(self.agent).places
+        number = 0
+        for each in Snapshots(memories.store.database).records(self.agent, 1, last):
+            write(json.dumps(record_json(record_view(each)), ensure_ascii=False) + "\n")
+            number += 1
+            if number % 1000 == 0:
+                told(f"{number:,} of {last:,} records")
+        return number
+
+    # -- reading -----------------------------------------------------------------------------------------------------------
+
+    def show(self, record: str | Record) -> Record:
+        """The whole of it, by id or short name, with what was done to it. Errors: NotFound."""
+        store = self._current().store
+        found = store.get(self.agent, _id(record))
+        return record_view(found, store.receipts(found.id))
+
+    def list(
+        self, *, kind: str | None = None, state: str = "live", limit: int = 20, before: str | Record | None = None
+    ) -> Records:
+        """The newest records, newest first. before: a record, to see the ones before it. state: of those of one kind."""
+        store = self._current().store
+        last = {} if before is None else {"before": store.get(self.agent, _id(before)).place}
+        named = None if kind is None else policy.check_kind(kind)
+        found = store.newest(self.agent, limit=limit, kind=named, state=state if named else None, **last)
+        return [record_view(each) for each in found]
+
+    def brief(self, tokens: int | None = None, *, count: Callable[[str], int] | None = None) -> Brief:
+        """What the agent reads first, in at most so many tokens; left out: [memory] brief_tokens.
+
+        It opens with the charter, word for word; its head stays the same to the byte until a lesson or a snapshot is added.
+        count: a real tokenizer's count of a text; left out, a bound that errs towards too many. Errors: BudgetTooSmall.
+        """
+        return brief_view(self.agent, self._memories().brief(self.agent, tokens, count=count))
+
+    def recall(
+        self,
+        question: str,
+        *,
+        limit: int = 10,
+        kinds: Iterable[str] | None = None,
+        since: datetime | str | None = None,
+        until: datetime | str | None = None,
+        embed: Embed | None = None,
+    ) -> Hits:
+        """Records that answer the question, best first, with what stands beside them.
+
+        kinds: of records; left out, all but calls. since, until: instants, or days such as "2026-01-01" (UTC). embed: texts
+        to vectors, by any model; its ranking is fused with the words'. Errors: ConfigError.
+        """
+        named = None if kinds is None else [policy.check_kind(kind) for kind in kinds]
+        found = recollection_of(self._memories()).recall(
+            self.agent,
+            question,
+            limit=limit,
+            kinds=named,
+            since_ms=0 if since is None else _instant_ms(since, end=False),
+            until_ms=LAST_MS if until is None else _instant_ms(until, end=True),
+            embed=embed,
+        )
+        return [hit_view(each, question) for each in found]
+
+    # -- upkeep ------------------------------------------------------------------------------------------------------------
+
+    def compact(self, *, everything: bool = False, told: Callable[[str], None] = lambda _: None) -> int:
+        """Make the snapshots that are due, which workers do by themselves; how many. everything: due or not, of all that
+        none covers yet. told: hears what is being done. Errors: StoreUnavailable."""
+        compaction = Compaction(self._current())
+        return compaction.step(agent=self.agent, most=MANY, forced=everything, told=told).snapshots
+
+    def verify(self, *, told: Callable[[str], None] = lambda _: None) -> "tuple[str, ...]":
+        """What is missing or was changed, in words; nothing when all is well."""
+        found = Compaction(self._current()).verify(agent=self.agent, told=told)
+        return tuple(each.what for each in found)
+
+    # -- inside --------------------------------------------------------------------------------------------------------------
+
+    def _current(self) -> Memories:
+        """With everything in it that was written before."""
+        memories = self._memories()
+        memories.catch_up()
+        return memories
+
+    def _mine(self) -> RunCore | None:
+        """The run that the calling code belongs to, if it is one of this agent."""
+        run = self._run()
+        return run if run is not None and run.agent == self.agent else None
+
+    def _who(self) -> str:
+        run = self._run()
+        return "operator" if run is None else f"{run.agent} {run.id}"
+
+
+def _id(record: str | Record) -> str:
+    return record if isinstance(record, str) else record.id
+
+
+def _instant_ms(given: datetime | str, *, end: bool) -> int:
+    """Epoch milliseconds; of a day, its first instant, or its last. Errors: ConfigError."""
+    if isinstance(given, str):
+        try:
+            at = datetime.fromisoformat(given)
+        except ValueError as error:
+            raise ConfigError(f"{given!r} is no day and no instant", hint='Write "2026-01-01".') from error
+        at = at if at.tzinfo is not None else at.replace(tzinfo=UTC)
+        if end and len(given) == len("2026-01-01"):
+            at += timedelta(days=1, milliseconds=-1)
+    else:
+        at = given if given.tzinfo is not None else given.replace(tzinfo=UTC)
+    return round(at.timestamp() * 1000)

@@ -315,13 +315,13 @@ def packed(*words: str | bytes) -> bytes:
 
 
 def _read(answer: bytes) -> Sequence[int] | None:
-    """The number, or the doubles in one word, of a whole answer; nothing of an error. None: it is not whole yet."""
+    """The number, or the numbers in one word, of a whole answer; nothing of an error. None: it is not whole yet."""
     head, line, word = answer.partition(LINE)
     if not line:
         return None
     if head.startswith(b"$"):
         size = int(head[1:])
-        return [int(each) for each in struct.unpack_from(f">{size // 8}d", word)] if len(word) == size + 2 else None
+        return struct.unpack_from(f">{size // 8}q", word) if len(word) == size + 2 else None
     return [int(head[1:])] if head.startswith(b":") else []
 
 

@@ -27,7 +27,7 @@
 --   call begins, packed  6 the state, packed  7 when the calendar moves  8 the hold, ms  9 how many meters  10 purses
 --   names: of the meters; of the purses. Then for each meter: what its burst leaves free, what the call takes,
 --   where it begins when it was forgotten, its weight, and how its weight is told of the call, packed
--- The answer, doubles in one word: now, the slot, and each meter's total; else 0 when it does not fit, 1 when the caller
+-- The answer, numbers in one word: now, the slot, and each meter's total; else 0 when it does not fit, 1 when the caller
 -- knows another state.
 local function rates()
   local call, max, raw, unpacked = redis.call, math.max, struct.pack, cmsgpack.unpack
@@ -64,7 +64,7 @@ local function rates()
   -- 203 begins a double
   local kept = a[5] .. raw('>c3Bdc3Bdc3Bdc3Bd', '\162sl', 203, slot, '\162at', 203, ms, '\162un', 203, due, '\162sq', 203, seq)
   local clock = raw('>BdBdBdBd', 203, now, 203, seq, 203, first > 0 and first or due, 203, purses)
-  local words, answer = {'#', clock, false, false}, raw('>dd', now, slot)
+  local words, answer = {'#', clock, false, false}, raw('>i8i8', now, slot)
   local weighed = 1
   for place = 1, meters do
     local at = figures + 5 * place - 4
@@ -75,7 +75,7 @@ local function rates()
       weighed = weighed + 2
       words[weighed] = a[10 + place]
       words[weighed + 1] = raw('>BdBdBd', 203, max(free, slot) + a[at + 1], 203, max(before, slot), 203, total)
-      answer = answer .. raw('>d', total)
+      answer = answer .. raw('>i8', total)
     end
   end
   if call('HSETNX', KEYS[2], a[1], kept) == 0 then return 0 end

@@ -19,7 +19,7 @@ PATTERNS: tuple[tuple[str, str, str], ...] = (  # kind, literal that must occur,
     ("stripe-key", "k_live_", r"\b[sr]k_live_[A-Za-z0-9]{8,}"),
     ("stripe-key", "k_test_", r"\b[sr]k_test_[A-Za-z0-9]{8,}"),
     ("stripe-webhook", "whsec_", r"\bwhsec_[A-Za-z0-9+/=]{16,}"),
-    ("github-token", "gh", r"\bgh[pousr]_[A-Za-z0-9]{20,}"),
+    *(("github-token", f"gh{sort}_", rf"\bgh{sort}_[A-Za-z0-9]{{20,}}") for sort in "pousr"),  # "gh" is in many an id
     ("github-token", "github_pat_", r"\bgithub_pat_[A-Za-z0-9_]{20,}"),
     ("gitlab-token", "glpat-", r"\bglpat-[A-Za-z0-9_-]{16,}"),
     ("slack-token", "xox", r"\bxox[abeoprs]-[A-Za-z0-9-]{10,}"),

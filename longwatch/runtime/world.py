@@ -2,7 +2,6 @@
 
 import os
 import random
-import secrets
 import time
 from functools import cached_property
 from pathlib import Path
@@ -50,7 +49,7 @@ class Machine:
         return Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()
 
     def new_id(self, sort: str) -> str:
-        return format_id(sort, at_ms=self.wall_ms(), entropy=int.from_bytes(secrets.token_bytes(10)))
+        return format_id(sort, at_ms=self.wall_ms(), entropy=int.from_bytes(os.urandom(10)))
 
     def fraction(self) -> float:
         return random.random()

@@ -2,6 +2,7 @@
 one, on both, while limits come and go, clocks move on and processes die; and faults planted in the script are found by it."""
 
 import random
+from collections.abc import Sequence
 from itertools import count
 
 import pytest
@@ -32,19 +33,17 @@ ACTS, HISTORIES = 120, 12
 STEPS_MS = (0, 0, 1, 40, 700, 2_500, 9_000, 61_000)
 
 FAULTS = {
-    "a meter forgets the slot": ("max(free, slot) + ARGV[at + 2]", "free + ARGV[at + 2]"),
-    "the burst is no burst": ("slot, free - ARGV[at + 1])", "slot, free)"),
-    "a caller's patience is left out": ("if slot > now + ARGV[4] then return 0 end", ""),
-    "a weight is not counted": ("total = total + ARGV[at + 4]", "total = total"),
-    "windows and places are passed over": (
-        "for place = meters + 1, #found do if found[place] then return 0 end end",
-        "",
-    ),
+    "a meter forgets the slot": ("max(free, slot) + a[at + 1]", "free + a[at + 1]"),
+    "the burst is no burst": ("slot, free - a[at])", "slot, free)"),
+    "a caller's patience is left out": ("if slot > now + a[2] then return 0 end", ""),
+    "a weight is not counted": ("total = total + a[at + 3]", "total = total"),
+    "windows and places are passed over": ("do if purse then return 0 end end", "do end"),
+    "a purse is not counted": ("all_purses = all_purses + more", ""),
     "a repeated call gets another slot": (
-        "if call('HSETNX', KEYS[2], ARGV[2], kept) == 0 then return 0 end",
-        "call('HSET', KEYS[2], ARGV[2], kept)",
+        "if call('HSETNX', KEYS[2], a[1], kept) == 0 then return 0 end",
+        "call('HSET', KEYS[2], a[1], kept)",
     ),
-    "a call is never due": ("first > 0 and first or due)", "0)"),
+    "a call is never due": ("first > 0 and first or due", "0"),
     "places begin at none": ("if c.s == 'open' and c.ps[#c.ps] == name then", "if false then"),
 }
 
@@ -84,8 +83,8 @@ class Side:
     def _count(self, link: Link) -> None:
         ask = link.numbers
 
-        def counted(words: bytes) -> list[int] | None:
-            answer = ask(words)
+        def counted(said: bytes, *, aside: bool) -> Sequence[int] | None:
+            answer = ask(said, aside=aside)
             self.usual += answer is not None and len(answer) > 1
             return answer
 

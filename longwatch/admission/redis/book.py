@@ -5,11 +5,11 @@ the order of several writers of one call irrelevant: the ledger never goes back 
 """
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import msgspec
-from msgspec.structs import asdict, replace
 
 from longwatch.admission import asides, keys
 from longwatch.admission.calls import CallRequest
@@ -24,6 +24,7 @@ from longwatch.policy.scope import purses_of
 from longwatch.store.journal import NewEntry
 
 BATCH = 1_000  # calls of one transaction
+Values = dict[str, Any]
 
 Spent = dict[tuple[tuple[str | None, ...], int], tuple[Row, Charge]]
 """By service, budget, agent and calendar: one of the calls, and what all of them cost."""
@@ -112,27 +113,30 @@ class Book:
             self._put(whole, call, sharing, spent)
             self._write(tx, whole)
             return None
-        written = Written.of_open(call, sharing)
-        whole.add(written)
+        version = 1 if call.state == "open" else 0  # as it was before it ended, so that its end can be shared
+        row = row_of(call, "open", call.hold, None, sharing=sharing, version=version)
+        whole.add(row, call.aside, call.hold)
         whole.told.extend(told_admitted(call))
         self._write(tx, whole)
         keys.join(tx, request_of(call))
-        return written if call.state != "open" else None
+        return Written(**row) if call.state != "open" else None
 
     def _put(self, whole: "Whole", call: Known, sharing: int, spent: Spent) -> None:
         """To be written as it stands."""
-        written = Written.of(call, sharing)
-        whole.add(written)
+        charge = call.hold if call.state == "open" else call.told
+        row = row_of(call, call.state, charge, call.ended_ms, sharing=sharing, version=call.version)
+        whole.add(row, call.aside, charge)
         whole.told.extend(told_admitted(call))
-        whole.told.extend(told_move(call, move) for move in call.moves)
-        whole.told.extend(told_heard(call, move.heard) for move in call.moves if move.heard is not None)
+        if call.moves:
+            whole.told.extend(told_move(call, move) for move in call.moves)
+            whole.told.extend(told_heard(call, move.heard) for move in call.moves if move.heard is not None)
         if call.state in COUNTED:
             who = call.who
             place = (who.service, who.budget, who.agent), call.calendar_ms
-            before = spent[place][1] if place in spent else NOTHING
+            first, before = spent.get(place) or (opened(row), NOTHING)
             told = call.told
             amounts = Charge(before.money + told.money, before.calls + told.calls, before.tokens + told.tokens)
-            spent[place] = written.as_open(), amounts
+            spent[place] = first, amounts
 
     def _write(self, tx: Transaction, whole: "Whole") -> None:
         if whole.rows:
@@ -195,15 +199,15 @@ class Book:
 class Whole:
     """Calls that are new to the ledger, and what the journal is told of them: written in one go."""
 
-    rows: list[Mapping[str, str | int | None]] = field(default_factory=list[Mapping[str, str | int | None]])
+    rows: list[Values] = field(default_factory=list[Values])
     told: list[NewEntry] = field(default_factory=list[NewEntry])
     drawn: dict[str, Charge] = field(default_factory=dict[str, Charge])  # by what it is taken from
 
-    def add(self, written: "Written") -> None:
-        self.rows.append(written.values())
-        if written.aside is not None:
-            money, calls, tokens = self.drawn.get(written.aside, NOTHING)
-            self.drawn[written.aside] = Charge(money + written.money, calls + written.calls, tokens + written.tokens)
+    def add(self, row: Values, aside: str | None, charge: Charge) -> None:
+        self.rows.append(row)
+        if aside is not None:
+            money, calls, tokens = self.drawn.get(aside, NOTHING)
+            self.drawn[aside] = Charge(money + charge.money, calls + charge.calls, tokens + charge.tokens)
 
     def clear(self) -> None:
         self.rows.clear()
@@ -310,30 +314,22 @@ class Written(msgspec.Struct, frozen=True, gc=False):
     version: int
     aside: str | None
 
-    @classmethod
-    def of(cls, call: Known, sharing: int) -> "Written":
-        charge = call.hold if call.state == "open" else call.told
-        return cls._made(call, call.state, charge, call.ended_ms, sharing, call.version)
 
-    @classmethod
-    def of_open(cls, call: Known, sharing: int) -> "Written":
-        """As it was before it ended, so that its end can be shared with the calls that have its key."""
-        return cls._made(call, "open", call.hold, None, sharing, 1 if call.state == "open" else 0)
+def opened(row: Values) -> Written:
+    """As it was before it ended."""
+    before: Values = {**row, "state": "open"}
+    return Written(**before)
 
-    @classmethod
-    def _made(
-        cls, call: Known, state: str, charge: Charge, ended_ms: int | None, sharing: int, version: int
-    ) -> "Written":
-        who, hold = call.who, call.hold
-        return cls(
-            call.id, who.key, state, who.service, who.model, who.agent, who.budget, call.owner, who.task, who.run,
-            who.step, who.lane, call.slot_us, call.admitted_ms, call.calendar_ms, call.until_ms, ended_ms,
-            encode(call.weights).decode(), charge.money, charge.calls, charge.tokens, hold.money, hold.calls,
-            hold.tokens, sharing, version, call.aside,
-        )  # fmt: skip
 
-    def values(self) -> dict[str, str | int | None]:
-        return asdict(self)
-
-    def as_open(self) -> "Written":
-        return replace(self, state="open")
+def row_of(call: Known, state: str, charge: Charge, ended_ms: int | None, *, sharing: int, version: int) -> Values:
+    """Of `Written`: what most of the writing is made of."""
+    who, hold = call.who, call.hold
+    return {
+        "id": call.id, "key": who.key, "state": state, "service": who.service, "model": who.model, "agent": who.agent,
+        "budget": who.budget, "owner": call.owner, "task": who.task, "run": who.run, "step": who.step,
+        "lane": who.lane, "slot_us": call.slot_us, "admitted_ms": call.admitted_ms, "calendar_ms": call.calendar_ms,
+        "until_ms": call.until_ms, "ended_ms": ended_ms, "weights": encode(call.weights).decode(),
+        "money": charge.money, "calls": charge.calls, "tokens": charge.tokens, "held_money": hold.money,
+        "held_calls": hold.calls, "held_tokens": hold.tokens, "sharing": sharing, "version": version,
+        "aside": call.aside,
+    }  # fmt: skip

@@ -55,7 +55,9 @@ class RedisLimiter(CallsInRedis):
         refused = self._forgotten(prepared, request) if is_keyed(prepared, request) else None
         if request.id in self._recent and (before := self._before(request, refused)) is not None:
             return before
-        answer = refused or self._usual(force, prepared, request) or self._decided(request)
+        if refused is None and (usual := self._usual(force, prepared, request)) is not None:
+            return usual
+        answer = refused or self._decided(request)
         expired = isinstance(answer, Later) and answer.reason != "rate" and self.expire()
         if expired or (lacks_money(answer) and self.asides.give_back()):
             answer = self._decided(request)

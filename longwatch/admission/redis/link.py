@@ -13,7 +13,7 @@ import hashlib
 import socket
 import struct
 import threading
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.resources import files
 from typing import Any
@@ -63,13 +63,18 @@ class Link:
         digest = hashlib.sha1(script, usedforsecurity=False).hexdigest()
         self._names = [f"{{longwatch:{tag}}}:{name}" for name in KEYS]
         self._head = packed("EVALSHA", digest, str(len(self._names)), *self._names)
+        book, calls, *_, asides = self._names
+        self._rates = tuple(
+            b"*%d\r\n" % (5 + len(names)) + packed("EVALSHA", digest, str(len(names)), *names, "rates")
+            for names in ([book, calls], [book, calls, asides])
+        )
         self._idle: list[Any] = []
         self._guard, self._local = threading.Lock(), threading.local()
         self.version = ""
 
     def run(self, operation: str, arguments: Mapping[str, object]) -> dict[str, Any]:
         """One operation of the script. Errors: StoreUnavailable, of which `waits` says that it may soon be back."""
-        words = self.begin(operation, 1) + packed(encode(arguments))
+        words = b"*%d\r\n" % (len(KEYS) + 5) + self._head + packed(operation, encode(arguments))
         pinned = self._pinned()
         if pinned is not None:
             return self._run_on(pinned, words)
@@ -84,10 +89,6 @@ class Link:
         connection = self.connected()
         return self._used(connection, self._run_on(connection, words))
 
-    def begin(self, operation: str, words: int) -> bytes:
-        """How an operation of the script begins to be asked for, with so many words behind its name."""
-        return b"*%d\r\n" % (len(KEYS) + 4 + words) + self._head + packed(operation)
-
     def state(self) -> bytes:
         """The state, packed as it is kept. Errors: StoreUnavailable."""
         with self.pin():
@@ -99,8 +100,8 @@ class Link:
                 connection.disconnect()
                 raise self.away(error) from error
 
-    def numbers(self, words: bytes) -> list[int] | None:
-        """What a script answers that is asked in plain words and answers in numbers; None: `run` may be told why not.
+    def numbers(self, said: bytes, *, aside: bool) -> Sequence[int] | None:
+        """What `rates` answers; None: `run` may be told why not. aside: whether it looks at what is set aside.
 
         Asked on the bare socket of a connection that was used before: no driver reads the answer.
         """
@@ -109,10 +110,10 @@ class Link:
             return None
         try:
             wire = connection._sock
-            wire.sendall(words)
-            lines = wire.recv(RECEIVED).split(LINE)
-            while not _is_whole(lines):
-                lines = (LINE.join(lines) + _more(wire)).split(LINE)
+            wire.sendall(b"%b$%d\r\n%b\r\n" % (self._rates[aside], len(said), said))
+            answer = wire.recv(RECEIVED)
+            while (found := _read(answer)) is None:
+                answer += _more(wire)
         except GONE:
             connection.disconnect()
             self._drop_all()
@@ -121,9 +122,7 @@ class Link:
             connection.disconnect()
             raise
         self._used(connection, {})
-        if len(lines) == 2:
-            return None if lines[0].startswith(b"-") else [int(lines[0][1:])]
-        return [int(line[1:]) for line in lines[1:-1]]
+        return found or None
 
     def _run_on(self, connection: Any, words: bytes) -> dict[str, Any]:
         try:
@@ -315,10 +314,15 @@ def packed(*words: str | bytes) -> bytes:
     return b"".join([b"$%d\r\n%b\r\n" % (len(word), word) for word in said])
 
 
-def _is_whole(lines: list[bytes]) -> bool:
-    """Whether this is all of an error, a number, or a list of numbers. Behind a whole line stands an empty one."""
-    first = lines[0]
-    return not lines[-1] and len(lines) > 1 and (not first.startswith(b"*") or len(lines) == int(first[1:]) + 2)
+def _read(answer: bytes) -> Sequence[int] | None:
+    """The number, or the numbers in one word, of a whole answer; nothing of an error. None: it is not whole yet."""
+    head, line, word = answer.partition(LINE)
+    if not line:
+        return None
+    if head.startswith(b"$"):
+        size = int(head[1:])
+        return struct.unpack_from(f">{size // 8}q", word) if len(word) == size + 2 else None
+    return [int(head[1:])] if head.startswith(b":") else []
 
 
 def _more(wire: socket.socket) -> bytes:

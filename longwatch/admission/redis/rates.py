@@ -2,14 +2,15 @@
 
 `script.lua` makes it, before everything else that it does, if the state is the one that this process believes in and the
 slot is near; in every other case nothing has happened, and the caller asks in the ordinary way. So nothing is decided
-here that would be decided otherwise there. What is gained: the engine is told once for all calls of a scope what the meters
-need, in figures that `policy.meter` has made, and neither side makes tables of it.
+here that would be decided otherwise there. What is gained: what the meters need is made once for all calls of a scope, in
+figures of `policy.meter`, and goes to the script as one word, behind what is the call's own; it answers in numbers.
 
 Not usual are caps, places, keys that a service remembers, `once`, weights above a burst, and calls that draw on what their
 batch has set aside.
 """
 
-from collections.abc import Callable
+import struct
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,7 +19,7 @@ import msgspec
 from longwatch.admission.calls import HOLD_MS, CallRequest
 from longwatch.admission.in_force import InForce
 from longwatch.admission.keys import Charge
-from longwatch.admission.redis.link import Link, packed
+from longwatch.admission.redis.link import Link
 from longwatch.admission.redis.values import Known, Who, is_heavy, is_keyed, pack, text, who_of
 from longwatch.admission.standing import Prepared
 from longwatch.db.connection import Clock
@@ -33,6 +34,7 @@ PAUSE_MS = 1_000  # between two looks at a state that is not the one believed in
 NEVER_US = 2**53
 CHANGED = [1]  # what is answered when the state is another one
 CALL = b"\xde\x00\x0d"  # a map of 13: four that begin it, four of the call itself, five that the script finds
+LONG = struct.Struct(">BI").pack  # how a word of any length begins, packed
 
 encode = msgspec.msgpack.Encoder().encode
 decode = msgspec.msgpack.Decoder(dict[str, Any]).decode
@@ -43,11 +45,14 @@ Weighed = tuple[tuple[str, int], ...]
 
 @dataclass(frozen=True)
 class Question:
-    """What is the same for every call of a scope with these weights. meters: those that it weighs on."""
+    """What is the same for every call of a scope with these weights: how it is told of, and what is told beside it.
+
+    meters: those that it weighs on.
+    """
 
     prepared: Prepared
-    begins: bytes
-    ends: bytes
+    call: bytes
+    rest: bytes
     meters: Weighed
 
 
@@ -84,34 +89,18 @@ class Rates:
             return None
         now_ms = 0 if request.until_ms is None and not self.given else self.fleet_ms()
         who, hold = who_of(request, keyed=False), Charge(request.money, request.calls, request.tokens)
-        of_call = encode({"o": request.owner, "h": hold, "ch": hold, "row": pack(who)})[1:]
-        given = b"%d" % (now_ms * 1000) if self.given else b""
-        called, patience_us = request.id.encode(), b"%d" % _patience_us(request, now_ms)
-        aside = (request.aside or "").encode()
-        answer = self.link.numbers(
-            b"%b$%d\r\n%b\r\n$%d\r\n%b\r\n$%d\r\n%b\r\n$%d\r\n%b\r\n$%d\r\n%b\r\n%b"
-            % (
-                asked.begins,
-                len(called),
-                called,
-                len(given),
-                given,
-                len(patience_us),
-                patience_us,
-                len(of_call),
-                of_call,
-                len(aside),
-                aside,
-                asked.ends,
-            )
-        )
+        of_call = asked.call + encode({"o": request.owner, "h": hold, "ch": hold, "row": pack(who)})[1:]
+        patience_us, aside = _patience_us(request, now_ms), request.aside
+        own = encode((request.id, patience_us, self.given and now_ms * 1000, aside or False))[1:]
+        said = b"%b%b%b%b" % (own, LONG(0xDB, len(of_call)), of_call, asked.rest)
+        answer = self.link.numbers(said, aside=aside is not None)
         if answer is None or len(answer) == 1:
             self._state = None if answer == CHANGED else state
             return None
         return self._known(request, state, answer, who=who, hold=hold, meters=asked.meters)
 
     def _known(
-        self, request: CallRequest, state: State, answer: list[int], *, who: Who, hold: Charge, meters: Weighed
+        self, request: CallRequest, state: State, answer: Sequence[int], *, who: Who, hold: Charge, meters: Weighed
     ) -> Known:
         now_us, slot_us, *totals = answer
         shift_us = 0 if self.given else (self.fleet_ms() + 1) * 1000 - now_us
@@ -183,20 +172,16 @@ class Rates:
             return None
         head = CALL + encode({"s": "open", "v": 1, "cal": state.calendar_ms, "ps": scope.purses})[1:]
         turns_us = NEVER_US if self.given else (state.calendar_ms + MINUTE_MS) * 1000
-        names = "", "#", *(gauge.meter for gauge in scope.gauges), *(f"\0{purse}" for purse in scope.purses)
-        told = iter([bytes([0x80 | len(meters)]), *[b""] * len(meters)])
-        figures = [
-            word
-            for gauge in scope.gauges
-            for weight in [weights.get(gauge.dimension, 0)]
-            for word in (
-                *_figures(gauge, weight, born_us=state.born_us),
-                _told(gauge, weight, next(told)) if weight else "",
-            )
-        ]
-        rest = state.packed, turns_us, HOLD_MS, head, len(scope.gauges) + 2, *names, *figures
-        said = packed(*(word if isinstance(word, str | bytes) else str(word) for word in rest))
-        return Question(prepared, self.link.begin("rates", 5 + len(rest)), said, meters)
+        counts = turns_us, HOLD_MS, len(scope.gauges), len(scope.purses)
+        names = *(gauge.meter for gauge in scope.gauges), *(f"\0{purse}" for purse in scope.purses)
+        told = iter([b"\xa1w" + bytes([0x80 | len(meters)]), *[b""] * len(meters)])
+        figures = b""
+        for gauge in scope.gauges:
+            weight = weights.get(gauge.dimension, 0)
+            figures += b"".join(map(encode, _figures(gauge, weight, born_us=state.born_us)))
+            figures += _long(_told(gauge, weight, next(told)) if weight else b"")
+        rest = _long(state.packed) + b"".join(map(encode, counts + names)) + figures
+        return Question(prepared, head, rest, meters)
 
 
 def _figures(gauge: Gauge, weight: int, *, born_us: int) -> tuple[int, int, int, int]:
@@ -210,6 +195,10 @@ def _figures(gauge: Gauge, weight: int, *, born_us: int) -> tuple[int, int, int,
 def _told(gauge: Gauge, weight: int, begins: bytes) -> bytes:
     """Of the packed call, a meter's entry but for its total."""
     return begins + encode(gauge.meter) + b"\x92" + encode(weight)
+
+
+def _long(word: bytes) -> bytes:
+    return LONG(0xDB, len(word)) + word
 
 
 def _patience_us(request: CallRequest, now_ms: int) -> int:

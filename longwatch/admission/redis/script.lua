@@ -3,8 +3,8 @@
 -- KEYS, all of one hash slot:
 --   1 book     what is looked at together:
 --      ''      the state, packed {gen, run, ready, opens, born, rules, cal}
---      '#'     packed one after the other: the last instant that anything was decided at, how many calls were, and when the
---              first of those that are not among the due yet is; 0: all are
+--      '#'     packed one after the other: the last instant that anything was decided at, how many calls were, when the
+--              first of those that are not among the due yet is (0: all are), and how many purses there are here
 --      meters  by name: packed one after the other, free, last and total, microseconds of this server's clock
 --      purses  by a NUL and their name: packed {open = calls, w = {window = {from, to, spent, held, places, ceiling, dimension}}}; only
 --              those with windows, and those of services with a concurrency, whose calls are counted
@@ -13,61 +13,72 @@
 --   4 loose    ended calls by the instant from which anybody may write them down
 --   5 asides   by id: packed {ps = purses, cal = instant, a = amounts, u = used, o = {budget, agent}}
 -- ARGV: 1 the operation, 2 its packed arguments. The answer is packed: {k = kind, now = microseconds, ...}.
--- But for "rates", which nearly every call of a fleet without budgets is: it comes in plain words and goes in numbers.
+-- But for "rates", which nearly every call of a fleet without budgets is.
 --
 -- Numbers are doubles: whole up to 2^53. A rate is given as the fraction p / q of microseconds per unit, in lowest terms.
 
 -- A call that nothing but rates limits gets its slot, if everything is as its caller believes: the state is the one he
 -- knows, the calendar has not moved, no purse has windows or counts, its batch has nothing set aside for it, and the slot
--- is near. Else nothing happens, and he asks in the ordinary way.
---   2 id  3 now, or empty  4 the latest slot, from now on  5 what the call is of, packed  6 what it draws on if that is set
---   aside, or empty  7 the state, packed  8 when the calendar moves  9 the hold, ms  10 how the call begins, packed
---   11 how many meters, and 2
---   names: '', '#', of the meters; of the purses. Then for each meter: what its burst leaves free, what the call takes,
+-- is near. Else nothing happens, and he asks in the ordinary way. Most of what this takes is what every word costs that
+-- goes in, comes out, or is made on the way: so all are packed as one, and numbers are kept as they are.
+--   KEYS: book, calls, and asides if there is a 4
+-- ARGV[2], packed one after the other:
+--   1 id  2 the latest slot, from now on  3 now, or false  4 what it draws on if that is set aside, or false  5 how the
+--   call begins, packed  6 the state, packed  7 when the calendar moves  8 the hold, ms  9 how many meters  10 purses
+--   names: of the meters; of the purses. Then for each meter: what its burst leaves free, what the call takes,
 --   where it begins when it was forgotten, its weight, and how its weight is told of the call, packed
--- The answer: now, the slot, and each meter's total; 0 when it does not fit, 1 when the caller knows another state.
+-- The answer, numbers in one word: now, the slot, and each meter's total; else 0 when it does not fit, 1 when the caller
+-- knows another state.
 local function rates()
-  local ARGV, call, max, pack, unpacked = ARGV, redis.call, math.max, cmsgpack.pack, cmsgpack.unpack
-  local meters = tonumber(ARGV[11])
-  local figures = #ARGV - 5 * meters + 10
-  local found = call('HMGET', KEYS[1], unpack(ARGV, 12, figures))
-  if found[1] ~= ARGV[7] then return 1 end
-  local now = tonumber(ARGV[3])
+  local call, max, raw, unpacked = redis.call, math.max, struct.pack, cmsgpack.unpack
+  local a = {unpacked(ARGV[2])}
+  local meters = a[9]
+  local found = call('HMGET', KEYS[1], '', '#', unpack(a, 11, 10 + meters))
+  if found[1] ~= a[6] then return 1 end
+  local now = a[3]
   if not now then
     local time = call('TIME')
     now = time[1] * 1000000 + time[2]
   end
-  if now >= tonumber(ARGV[8]) then return 1 end
-  local last, seq, first = unpacked(found[2])
+  if now >= a[7] then return 1 end
+  local last, seq, first, purses = unpacked(found[2])
   if now < last then return 0 end
-  for place = meters + 1, #found do if found[place] then return 0 end end
-  if ARGV[6] ~= '' and call('HEXISTS', KEYS[5], ARGV[6]) == 1 then return 0 end
-  local slot, stood = now, {}
-  for place = 3, meters do
-    local at = figures + 5 * place - 15
-    local free, before, total, forgot = 0, 0, 0, true
-    if found[place] then free, before, total, forgot = unpacked(found[place]) end
-    if forgot then free = max(free, tonumber(ARGV[at + 3])) end
-    stood[place], slot = {free, before, total}, max(slot, free - ARGV[at + 1])
+  local figures = 10 + meters + a[10]
+  if purses ~= 0 then
+    for _, purse in ipairs(call('HMGET', KEYS[1], unpack(a, 11 + meters, figures))) do if purse then return 0 end end
   end
-  if slot > now + ARGV[4] then return 0 end
+  if a[4] and call('HEXISTS', KEYS[3], a[4]) == 1 then return 0 end
+  local slot = now
+  for place = 1, meters do
+    local at = figures + 5 * place - 4
+    local free, before, total, forgot = 0, 0, 0, true
+    if found[place + 2] then free, before, total, forgot = unpacked(found[place + 2]) end
+    if forgot then free = max(free, a[at + 2]) end
+    slot = max(slot, free - a[at])
+    found[place + 2], a[at], a[at + 2] = free, before, total -- how it stood, instead of what is not needed any more
+  end
+  if slot > now + a[2] then return 0 end
   local ms = (now - now % 1000) / 1000
-  local due = ms + ARGV[9]
+  local due = ms + a[8]
   seq = seq + 1
-  local kept = ARGV[10] .. ARGV[5] .. pack('sl', slot, 'at', ms, 'un', due, 'sq', seq, 'w')
-  local words, answer = {'#', pack(now, seq, first > 0 and first or due)}, {now, slot}
-  for place = 3, meters do
-    local at = figures + 5 * place - 15
-    if ARGV[at + 4] ~= '0' then
-      local free, before, total = unpack(stood[place])
-      total = total + ARGV[at + 4]
-      kept = kept .. ARGV[at + 5] .. pack(total)
-      words[#words + 1] = ARGV[11 + place]
-      words[#words + 1] = pack(max(free, slot) + ARGV[at + 2], max(before, slot), total)
-      answer[#answer + 1] = total
+  -- 203 begins a double
+  local kept = a[5] .. raw('>c3Bdc3Bdc3Bdc3Bd', '\162sl', 203, slot, '\162at', 203, ms, '\162un', 203, due, '\162sq', 203, seq)
+  local clock = raw('>BdBdBdBd', 203, now, 203, seq, 203, first > 0 and first or due, 203, purses)
+  local words, answer = {'#', clock, false, false}, raw('>i8i8', now, slot)
+  local weighed = 1
+  for place = 1, meters do
+    local at = figures + 5 * place - 4
+    if a[at + 3] > 0 then
+      local free, before, total = found[place + 2], a[at], a[at + 2]
+      total = total + a[at + 3]
+      kept = kept .. a[at + 4] .. raw('>Bd', 203, total)
+      weighed = weighed + 2
+      words[weighed] = a[10 + place]
+      words[weighed + 1] = raw('>BdBdBd', 203, max(free, slot) + a[at + 1], 203, max(before, slot), 203, total)
+      answer = answer .. raw('>i8', total)
     end
   end
-  if call('HSETNX', KEYS[2], ARGV[2], kept) == 0 then return 0 end
+  if call('HSETNX', KEYS[2], a[1], kept) == 0 then return 0 end
   call('HSET', KEYS[1], unpack(words))
   return answer
 end
@@ -75,10 +86,10 @@ if ARGV[1] == 'rates' then return rates() end
 
 local op, a = ARGV[1], cmsgpack.unpack(ARGV[2])
 local floor, ceil, max, min = math.floor, math.ceil, math.max, math.min
-local st, last, seq, first = redis.call('HGET', KEYS[1], ''), 0, 0, 0
+local st, last, seq, first, all_purses = redis.call('HGET', KEYS[1], ''), 0, 0, 0, 0
 st = st and cmsgpack.unpack(st)
 local clock = redis.call('HGET', KEYS[1], '#')
-if clock then last, seq, first = cmsgpack.unpack(clock) end
+if clock then last, seq, first, all_purses = cmsgpack.unpack(clock) end
 
 local now = a.now
 if not now then
@@ -94,7 +105,7 @@ local function say(kind, answer)
   return cmsgpack.pack(answer)
 end
 
-local function keep_clock() redis.call('HSET', KEYS[1], '#', cmsgpack.pack(max(now, last), seq, first)) end
+local function keep_clock() redis.call('HSET', KEYS[1], '#', cmsgpack.pack(max(now, last), seq, first, all_purses)) end
 local function keep_state()
   redis.call('HSET', KEYS[1], '', cmsgpack.pack(st))
   keep_clock()
@@ -105,7 +116,7 @@ if op == 'found' then
   for place = 1, 5 do redis.call('DEL', KEYS[place]) end
   st = {gen = a.gen, run = a.run, ready = false, opens = now + a.grace, born = a.fresh and 0 or now, rules = a.rules,
         cal = a.cal}
-  last, seq, first = 0, 0, 0
+  last, seq, first, all_purses = 0, 0, 0, 0
   keep_state()
   return say('ok')
 end
@@ -151,10 +162,15 @@ end
 
 local function keep_purse(name, purse)
   if purse.absent then return end
+  local more
   if purse.open or next(purse.w) then
-    redis.call('HSET', KEYS[1], '\0' .. name, cmsgpack.pack(purse))
+    more = redis.call('HSET', KEYS[1], '\0' .. name, cmsgpack.pack(purse))
   else
-    redis.call('HDEL', KEYS[1], '\0' .. name)
+    more = -redis.call('HDEL', KEYS[1], '\0' .. name)
+  end
+  if more ~= 0 then
+    all_purses = all_purses + more
+    keep_clock()
   end
 end
 

@@ -17,13 +17,14 @@ class Said:
     """A statement as SQLite is told it: with numbered parameters, whose values are picked from the named ones.
 
     make: of a row, a named tuple; None until the statement has answered with a row, which is when its columns are known.
+    timed: whether the instant is among the values.
     """
 
-    __slots__ = ("make", "pick", "sql")
+    __slots__ = ("make", "pick", "sql", "timed")
 
     def __init__(self, text: str) -> None:
         self.sql, names = statements.numbered(text, "?")
-        self.pick = _picker(names)
+        self.pick, self.timed = _picker(names), not {"now_ms", "wall_ms"}.isdisjoint(names)
         self.make: Callable[[Any], Any] | None = None
 
     def name_columns(self, cursor: apsw.Cursor) -> Callable[[Any], Any]:
@@ -43,7 +44,7 @@ def _say(text: str) -> Said:
     return made
 
 
-def _picker(names: tuple[str, ...]) -> Callable[[dict[str, Value]], tuple[Value, ...]]:
+def _picker(names: tuple[str, ...]) -> Callable[[Mapping[str, Value]], tuple[Value, ...]]:
     """Faster than SQLite's own binding by name. A value that is missing is a KeyError."""
     if len(names) > 1:
         return itemgetter(*names)
@@ -85,8 +86,10 @@ class SqliteTransaction:
     def each(self, statement: str, rows: Sequence[Mapping[str, Value]], /) -> None:
         text = self._sql[statement]
         said = _said.get(text) or _say(text)
-        instants = {"now_ms": self.now_ms, "wall_ms": self.wall_ms}
-        self._cursor.executemany(said.sql, [said.pick({**row, **instants}) for row in rows])
+        if said.timed:
+            instants = {"now_ms": self.now_ms, "wall_ms": self.wall_ms}
+            rows = [{**row, **instants} for row in rows]
+        self._cursor.executemany(said.sql, [said.pick(row) for row in rows])
 
     def plain(self, sql: str, *values: Value) -> list[tuple[Value, ...]]:
         """One statement of a copy: see db/tables.py."""

@@ -28,6 +28,7 @@ class CallRequest(msgspec.Struct, frozen=True):
     until_ms: the latest slot of use to the caller, None: any. once: the admission survives a power cut. past: the gate
     that it goes through as a probe. instead_of: the model that was asked for, where the budget had no room for it and
     `model` takes its place. turn: it has stood in line, and may ask. batch: its task's, which may have something set aside.
+    capped: its task has caps of its own.
     """
 
     id: str
@@ -50,6 +51,12 @@ class CallRequest(msgspec.Struct, frozen=True):
     turn: bool = False
     instead_of: str | None = None
     batch: str | None = None
+    capped: bool = False
+
+    @property
+    def charged_task(self) -> str | None:
+        """The task that it is charged to."""
+        return self.task if self.capped else None
 
     @property
     def aside(self) -> str | None:

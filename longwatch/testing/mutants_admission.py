@@ -39,7 +39,7 @@ def keep_reserved(self: Ledger, tx: Transaction, row: Row, used: Mapping[str, in
 
 def add_again(self: Ledger, tx: Transaction, row: Row, charge: Charge) -> None:
     amounts = {"money": charge.money, "calls": charge.calls, "tokens": charge.tokens}
-    purses = {"agent": row.agent, "service": row.service, "budget": row.budget}
+    purses = {"agent": row.agent, "service": row.service, "budget": row.budget, "task": row.task}
     tx.all("spend.charge", calendar_ms=row.calendar_ms, **purses, **amounts)
 
 
@@ -92,9 +92,17 @@ def in_every_window(found: Standing, need: int, own: Row | None) -> Purse:
     return Purse(found, need if own is None else need - min(need, int(getattr(own, found.dimension))))
 
 
+def no_caps(*_: object) -> list[Standing]:
+    return []
+
+
 def taken_for_held(found: Standing, need: int) -> Verdict:
     """As if it was about to be given back."""
     return REAL_DECIDE(found._replace(held=found.held + found.aside, aside=0), need)
+
+
+def caps(name: str, text: str, right: str, wrong: str) -> Mutant:
+    return Mutant(name, statement(text, right, wrong), "caps")
 
 
 LAST = SimpleNamespace(**(vars(policy) | {"borne": last_bears}))
@@ -155,5 +163,14 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant("a batch has to have room twice", function([standing], "_drawn", whole_need), "batches"),
     Mutant("what is set aside outlives its window", function([standing], "_drawn", in_every_window), "batches"),
     Mutant("a call waits for a batch to end", function([budget], "decide", taken_for_held), "batches"),
+    caps("what a task's calls hold is free", "task_cap.held", "sum(money)", "0 * sum(money)"),
+    caps("what another task's calls hold counts too", "task_cap.held", "= :task", "<> coalesce(:task, '')"),
+    caps("a task's purse is charged nothing", "spend.charge", "'task:' || :task", "'tusk:' || :task"),
+    caps("a task that is looked at again has spent nothing", "task_cap.open", "in ('settled', 'unknown')", "in ('')"),
+    caps("what nobody knows of costs a task nothing", "task_cap.open", "('settled', 'unknown')", "('settled')"),
+    caps("a cap that was moved counts as it was", "task_cap.move", "set amount = :amount", "set amount = amount + 0 * :amount"),
+    caps("a cap is moved of every task", "task_cap.move", "task = :task and", ":task <> '' and"),
+    caps("purses of ended tasks are kept for ever", "task_cap.over", "and task.ended_ms is null", "and 1 = 1"),
+    Mutant("a task's cap is not asked", function([standing.task_caps], "standings", no_caps), "caps"),
     calls("a meter forgets its total", "meter.keep", "total = excluded.total", "total = meter.total"),
 )  # fmt: skip

@@ -26,7 +26,7 @@ from longwatch.store.journal import NewEntry
 BATCH = 1_000  # calls of one transaction
 
 Spent = dict[tuple[tuple[str | None, ...], int], tuple[Row, Charge]]
-"""By service, budget, agent and calendar: one of the calls, and what all of them cost."""
+"""By service, budget, agent, task if it has caps of its own, and calendar: one of the calls, and what all of them cost."""
 
 
 @dataclass(frozen=True)
@@ -128,7 +128,7 @@ class Book:
         whole.told.extend(told_heard(call, move.heard) for move in call.moves if move.heard is not None)
         if call.state in COUNTED:
             who = call.who
-            place = (who.service, who.budget, who.agent), call.calendar_ms
+            place = (who.service, who.budget, who.agent, who.task if who.capped else None), call.calendar_ms
             before = spent[place][1] if place in spent else NOTHING
             told = call.told
             amounts = Charge(before.money + told.money, before.calls + told.calls, before.tokens + told.tokens)
@@ -145,7 +145,7 @@ class Book:
     def _unpark(self, tx: Transaction, call: Known) -> None:
         """It was admitted before the engine lost its memory, and counts as spent already if it was not written by then."""
         who = call.who
-        purses = encode(purses_of(service=who.service, budget=who.budget, agent=who.agent)).decode()
+        purses = encode(purses_of(service=who.service, budget=who.budget, agent=who.agent, task=who.task)).decode()
         charge = call.hold if call.state == "open" else call.told
         for row in tx.all("allotment.parked", purses=purses, at_ms=call.calendar_ms):
             back = min(int(row.parked), int(getattr(charge, row.dimension)))
@@ -163,7 +163,7 @@ class Book:
             self._tell_heard(tx, row, ends)
             adjusts += [
                 Adjust(
-                    purses_of(service=found.service, budget=found.budget, agent=found.agent),
+                    purses_of(service=found.service, budget=found.budget, agent=found.agent, task=found.task),
                     found.calendar_ms,
                     by,
                     found.aside,

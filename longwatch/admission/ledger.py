@@ -79,6 +79,7 @@ class Ledger:
             tokens=request.tokens,
             sharing=sharing,
             aside=read.aside,
+            own_task=request.charged_task,
             rules=rules,
         )
         if added and sharing == TOGETHER:

@@ -104,8 +104,8 @@ class TaskCaps:
             if dimension not in before:
                 raise uncapped(task, dimension, before)
             tx.count("task_cap.move", task=task, dimension=dimension, amount=amount)
-            facts = {"dimension": dimension, "before": before[dimension], "cap": amount}
-            self.journal.append(tx, "task.capped", task, task=task, **facts)
+            told = {"dimension": dimension, "before": before[dimension], "amount": amount}
+            self.journal.append(tx, "task.capped", task, agent=None, task=task, caps=told)
         return before
 
     def close_over(self, *, limit: int = PAGE) -> int:

@@ -198,6 +198,7 @@ class RunCore:
             step=frame.step or None,
             owner=self._owner,
             batch=self.claimed.task.batch,
+            capped=self.claimed.capped,
         )
 
     def record(self, kind: str, text: str, *, data: dict[str, Any] | None = None) -> None:

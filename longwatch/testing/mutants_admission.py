@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from types import SimpleNamespace
 
-from longwatch.admission import keys, limiter, standing
+from longwatch.admission import keys, limiter, standing, task_caps
 from longwatch.admission.calls import CallRequest, Weights, weights_of
 from longwatch.admission.in_force import InForce
 from longwatch.admission.keys import Charge
@@ -158,7 +158,7 @@ MUTANTS: tuple[Mutant, ...] = (
     batches("batches that have ended keep it", "aside.over", "ended_ms is null and not exists", "1 = 0 and not exists"),
     batches("it is given back while tasks are left", "aside.over", "and task.ended_ms is null", "and task.state = 'ready'"),
     batches("it is set aside by outdated limits", "aside.keep", "rules = :rules", ":rules >= 0"),
-    batches("a call forgets what it drew on", "call.add", ":sharing, :aside", ":sharing, null"),
+    batches("a call forgets what it drew on", "call.add", ":sharing, :aside,", ":sharing, null,"),
     Mutant("a call draws on another account", function([standing], "_own", on_any_account), "batches"),
     Mutant("a batch has to have room twice", function([standing], "_drawn", whole_need), "batches"),
     Mutant("what is set aside outlives its window", function([standing], "_drawn", in_every_window), "batches"),
@@ -171,6 +171,6 @@ MUTANTS: tuple[Mutant, ...] = (
     caps("a cap that was moved counts as it was", "task_cap.move", "set amount = :amount", "set amount = amount + 0 * :amount"),
     caps("a cap is moved of every task", "task_cap.move", "task = :task and", ":task <> '' and"),
     caps("purses of ended tasks are kept for ever", "task_cap.over", "and task.ended_ms is null", "and 1 = 1"),
-    Mutant("a task's cap is not asked", function([standing.task_caps], "standings", no_caps), "caps"),
+    Mutant("a task's cap is not asked", function([task_caps], "standings", no_caps), "caps"),
     calls("a meter forgets its total", "meter.keep", "total = excluded.total", "total = meter.total"),
 )  # fmt: skip

@@ -128,7 +128,7 @@ class Book:
         whole.told.extend(told_heard(call, move.heard) for move in call.moves if move.heard is not None)
         if call.state in COUNTED:
             who = call.who
-            place = (who.service, who.budget, who.agent, who.task if who.capped else None), call.calendar_ms
+            place = (who.service, who.budget, who.agent, who.own_task), call.calendar_ms
             before = spent[place][1] if place in spent else NOTHING
             told = call.told
             amounts = Charge(before.money + told.money, before.calls + told.calls, before.tokens + told.tokens)
@@ -309,6 +309,7 @@ class Written(msgspec.Struct, frozen=True, gc=False):
     sharing: int
     version: int
     aside: str | None
+    own_task: str | None
 
     @classmethod
     def of(cls, call: Known, sharing: int) -> "Written":
@@ -329,7 +330,7 @@ class Written(msgspec.Struct, frozen=True, gc=False):
             call.id, who.key, state, who.service, who.model, who.agent, who.budget, call.owner, who.task, who.run,
             who.step, who.lane, call.slot_us, call.admitted_ms, call.calendar_ms, call.until_ms, ended_ms,
             encode(call.weights).decode(), charge.money, charge.calls, charge.tokens, hold.money, hold.calls,
-            hold.tokens, sharing, version, call.aside,
+            hold.tokens, sharing, version, call.aside, who.own_task,
         )  # fmt: skip
 
     def values(self) -> dict[str, str | int | None]:

@@ -46,6 +46,10 @@ class Who(msgspec.Struct, array_like=True, frozen=True, gc=False):
     instead_of: str | None = None  # the model that was asked for
     capped: bool = False  # its task has caps of its own
 
+    @property
+    def own_task(self) -> str | None:
+        return self.task if self.capped else None
+
 
 _who = msgspec.json.Decoder(Who)
 

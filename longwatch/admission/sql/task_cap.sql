@@ -7,11 +7,10 @@ select dimension, amount from task_cap where task = :task order by dimension;
 -- move: another amount from now on
 update task_cap set amount = :amount where task = :task and dimension = :dimension;
 
--- held: what open calls of one task hold; from the index of open calls alone, which are few (`||`: not from that of its
--- calls, which may be many)
+-- held: what open calls of one task hold, read from their index alone
 select count(*) as places, coalesce(sum(money), 0) as money, coalesce(sum(calls), 0) as calls,
        coalesce(sum(tokens), 0) as tokens
-  from call where state = 'open' and task || '' = :task;
+  from call where state = 'open' and own_task = :task;
 
 -- open: the window of a task's purse, with what its calls have cost; it is looked at for the first time, or again
 insert into spend (purse, ends_ms, dimension, per, starts_ms, settled)

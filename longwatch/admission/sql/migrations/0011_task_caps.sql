@@ -6,7 +6,6 @@ create table task_cap (
   primary key (task, dimension)
 ) without rowid;
 
--- What open calls hold of one task is read from the same index as what they hold of anybody.
-drop index call_open;
-create index call_open on call (service, budget, agent, calendar_ms, money, calls, tokens, owner, until_ms, task)
-  where state = 'open';
+-- What open calls hold of such a task is read from an index of those calls alone: of no other task is there an entry.
+alter table call add column own_task text;  -- its task, where that has caps of its own
+create index call_capped on call (own_task, money, calls, tokens) where state = 'open' and own_task is not null;

@@ -9,7 +9,7 @@ from longwatch.db.connection import Row
 from longwatch.errors import ConfigError, nearest
 from longwatch.policy.aside import name_of
 from longwatch.policy.call import Phase, State, phase
-from longwatch.policy.limits import DIMENSIONS
+from longwatch.policy.limits import COUNT_TOKENS, DIMENSIONS
 from longwatch.policy.naming import check_name, resolve_lane
 
 HOLD_MS = 600_000  # an open call whose owner is silent for this long is charged at its hold
@@ -65,8 +65,8 @@ class CallRequest(msgspec.Struct, frozen=True):
 
     @property
     def calls(self) -> int:
-        """What it counts for quotas and budgets of calls: its requests."""
-        return self.weights.get("requests", 1)
+        """What it counts for quotas and budgets of calls: its requests; nothing, where it only counts tokens."""
+        return 0 if self.model == COUNT_TOKENS else self.weights.get("requests", 1)
 
 
 def facts_of(request: CallRequest) -> dict[str, object]:

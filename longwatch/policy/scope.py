@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from longwatch.policy.gauge import Gauge as Gauge
 from longwatch.policy.learning import Rates, with_learned
-from longwatch.policy.limits import Budget, Cap, Limits, Rate, Service
+from longwatch.policy.limits import COUNT_TOKENS, COUNTING, Budget, Cap, Limits, Rate, Service
 from longwatch.policy.naming import resolve_budget, resolve_service
 
 FLEET = "fleet"
@@ -135,7 +135,13 @@ def with_task(scope: Scope, task: str, caps: tuple[PurseCap, ...]) -> Scope:
 
 
 def gauges_of(service: Service, model: str | None) -> tuple[Gauge, ...]:
-    """The service's rates; for each dimension the narrowest model pattern that has one counts instead."""
+    """The service's rates; for each dimension the narrowest model pattern that has one counts instead.
+
+    A call that counts tokens has a rate of its own, and takes nothing from the others.
+    """
+    if model == COUNT_TOKENS:
+        rates = service.models.get(COUNT_TOKENS) or {"requests": COUNTING}
+        return tuple(Gauge(f"{service.name}/{COUNT_TOKENS}/{name}", name, rate) for name, rate in rates.items())
     found = {
         dimension: Gauge(f"{service.name}/{dimension}", dimension, rate) for dimension, rate in service.rates.items()
     }

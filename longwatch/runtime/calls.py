@@ -11,7 +11,7 @@ from longwatch.admission.limiter import Limiter
 from longwatch.errors import StoreUnavailable
 from longwatch.policy.degrade import Way, ways_down
 from longwatch.policy.estimate import check_tokens, micros_of, most_micros
-from longwatch.policy.limits import Limits
+from longwatch.policy.limits import COUNT_TOKENS, Limits
 from longwatch.policy.money import Money
 from longwatch.policy.price import Caching
 from longwatch.policy.scope import Scope
@@ -98,7 +98,7 @@ class Calls:
             once=once,
         )
         check(request)
-        if "tokens" in caller.capped:
+        if "tokens" in caller.capped and model != COUNT_TOKENS:
             service_of = self.scope(request).service
             check_tokens(service_of, prompt=weights.get("input_tokens", 0), longest=longest)
         micros = self._most(request, money, longest=longest, caching=caching)
@@ -119,7 +119,7 @@ class Calls:
 
     def _most(self, request: CallRequest, money: str | Money | None, *, longest: int, caching: Caching) -> int:
         scope, limits, prompt = self.scope(request), self.limiter.limits, request.weights.get("input_tokens", 0)
-        if any(cap.dimension == "tokens" for cap in scope.caps):
+        if request.model != COUNT_TOKENS and any(cap.dimension == "tokens" for cap in scope.caps):
             check_tokens(scope.service, prompt=prompt, longest=longest)
         if money is not None:
             return micros_of(money, limits)

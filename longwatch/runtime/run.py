@@ -111,6 +111,7 @@ class RunCore:
         lane: str = "normal",
         wait: Duration | None = None,
         retries: int | None = None,
+        count_tokens: bool = False,
     ) -> C:
         """As `lw.wrap`: a client of the same type whose every request is a call of this run. Errors: ConfigError."""
         self.check()
@@ -125,6 +126,7 @@ class RunCore:
             lane=lane,
             wait=wait,
             retries=retries,
+            count_tokens=count_tokens,
         )
         return wrapped
 

@@ -14,6 +14,7 @@ from engines_open import ENGINES, place_of
 import longwatch
 from longwatch import BudgetExceeded, ConfigError, Longwatch, Run
 from longwatch.admission.calls import Word
+from longwatch.policy.window import LAST_MS
 
 CONFIG: dict[str, Any] = {
     "fleet": {"currency": "GBP", "exchange": {"USD": "0.80 GBP"}},
@@ -162,6 +163,32 @@ def test_thresholds_of_a_task_are_told_once(lw: Longwatch) -> None:
     lw.opened.parts.calls.limiter.flush()
     told = lw.opened.parts.journal.latest(limit=50, subject=f"task:{task.id}")
     assert sorted(str(each.data["fraction"]) for each in told if each.kind == "budget.warned") == ["0.5", "0.8", "1.0"]
+
+
+def test_what_a_replaced_state_knew_to_be_spent_is_not_forgotten_with_the_task(lw: Longwatch) -> None:
+    declare(lw, [])
+    task = lw.submit("spend", {"steps": 1}, money="1 GBP")
+    lw.work(until_idle=True)
+    limiter = lw.opened.parts.calls.limiter
+    limiter.flush()
+    carried = f'[["task:{task.id}", {LAST_MS}, "money", "total", 0, 900000]]'
+    with lw.opened.parts.database.transaction() as tx:
+        tx.count("backup.carry_spend", rows=carried)
+    assert limiter.task_caps.close_over() == 0
+    assert stands(lw, task.id) == {"money": (900_000, 0, 1_000_000)}
+
+
+def test_there_are_no_more_purses_than_capped_tasks_that_go_on(lw: Longwatch) -> None:
+    declare(lw, [])
+    for steps in range(5):
+        lw.submit("spend", {"steps": steps}, money="9 GBP", calls=20)
+    lw.work(until_idle=True)
+    limiter = lw.opened.parts.calls.limiter
+    limiter.flush()
+    limiter.task_caps.close_over()
+    with lw.opened.parts.database.read() as tx:
+        purses = {str(row.purse) for row in tx.all("spend.every", minute_ms=0)}
+    assert not {purse for purse in purses if purse.startswith("task:")}
 
 
 def test_a_call_falls_back_to_a_cheaper_model_when_the_task_has_no_money_for_the_dear_one(lw: Longwatch) -> None:

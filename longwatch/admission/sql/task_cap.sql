@@ -27,12 +27,17 @@ select dimension, settled from spend where purse = :purse;
 select coalesce(sum(money), 0) as money, coalesce(sum(calls), 0) as calls, coalesce(sum(tokens), 0) as tokens
   from call where task = :task and state in ('settled', 'unknown');
 
--- over: purses of tasks that have ended. What they have spent is in their calls; but what an engine that lost its memory
--- made of it is nowhere else
+-- over: purses of tasks that have ended, where what they have spent is in their calls and can be found there again: not what
+-- an engine lost the memory of, nor what a state knew that was replaced by an older one
 select distinct purse from spend
  where purse >= 'task:' and purse < 'task;'
    and not exists (select 1 from task where task.id = substr(spend.purse, 6) and task.ended_ms is null)
-   and not exists (select 1 from allotment where allotment.purse = spend.purse and allotment.parked > 0)
+   and not exists (
+     select 1 from spend as own
+      where own.purse = spend.purse
+        and own.settled <> (
+          select coalesce(sum(case own.dimension when 'money' then money when 'tokens' then tokens else calls end), 0)
+            from call where call.task = substr(own.purse, 6) and call.state in ('settled', 'unknown')))
  order by purse limit :limit;
 
 -- close: the window is opened again when it is needed

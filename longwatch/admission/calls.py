@@ -9,7 +9,7 @@ from longwatch.db.connection import Row
 from longwatch.errors import ConfigError, nearest
 from longwatch.policy.aside import name_of
 from longwatch.policy.call import Phase, State, phase
-from longwatch.policy.limits import DIMENSIONS
+from longwatch.policy.limits import COUNT_TOKENS, DIMENSIONS
 from longwatch.policy.naming import check_name, resolve_lane
 
 HOLD_MS = 600_000  # an open call whose owner is silent for this long is charged at its hold
@@ -28,6 +28,7 @@ class CallRequest(msgspec.Struct, frozen=True):
     until_ms: the latest slot of use to the caller, None: any. once: the admission survives a power cut. past: the gate
     that it goes through as a probe. instead_of: the model that was asked for, where the budget had no room for it and
     `model` takes its place. turn: it has stood in line, and may ask. batch: its task's, which may have something set aside.
+    capped: its task has caps of its own.
     """
 
     id: str
@@ -50,6 +51,12 @@ class CallRequest(msgspec.Struct, frozen=True):
     turn: bool = False
     instead_of: str | None = None
     batch: str | None = None
+    capped: bool = False
+
+    @property
+    def charged_task(self) -> str | None:
+        """The task that it is charged to."""
+        return self.task if self.capped else None
 
     @property
     def aside(self) -> str | None:
@@ -58,8 +65,8 @@ class CallRequest(msgspec.Struct, frozen=True):
 
     @property
     def calls(self) -> int:
-        """What it counts for quotas and budgets of calls: its requests."""
-        return self.weights.get("requests", 1)
+        """What it counts for quotas and budgets of calls: its requests; nothing, where it only counts tokens."""
+        return 0 if self.model == COUNT_TOKENS else self.weights.get("requests", 1)
 
 
 def facts_of(request: CallRequest) -> dict[str, object]:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from longwatch.admission import asides, keys, standing
+from longwatch.admission import asides, keys, standing, task_caps
 from longwatch.admission.calls import CallRequest, Weights, Word, check_amount, facts_of, weights_of
 from longwatch.admission.keys import TOGETHER, Charge
 from longwatch.admission.standing import Prepared, Read
@@ -79,6 +79,7 @@ class Ledger:
             tokens=request.tokens,
             sharing=sharing,
             aside=read.aside,
+            own_task=request.charged_task,
             rules=rules,
         )
         if added and sharing == TOGETHER:
@@ -217,6 +218,7 @@ class Ledger:
             agent=row.agent,
             service=row.service,
             budget=row.budget,
+            task=row.task,
             calendar_ms=row.calendar_ms,
             money=charge.money - before.money,
             calls=charge.calls - before.calls,
@@ -224,7 +226,10 @@ class Ledger:
         )
         prepared = self.scopes(row)
         for window in changed:
-            cap, first = prepared.told.get((window.purse, window.dimension, window.per), (None, 0))
+            if task_caps.is_of_task(window.purse):
+                cap, first = task_caps.of_window(tx, window), 0
+            else:
+                cap, first = prepared.told.get((window.purse, window.dimension, window.per), (None, 0))
             if cap is not None and window.settled >= first:
                 self._warn(tx, row, cap, window)
 

@@ -31,6 +31,7 @@ from longwatch.admission.ledger import Ledger
 from longwatch.admission.lines import Lines
 from longwatch.admission.listing import Standings, standings, with_known
 from longwatch.admission.standing import Prepared
+from longwatch.admission.task_caps import TaskCaps
 from longwatch.db.connection import Database, Row, Transaction
 from longwatch.errors import LongwatchError, NotFound
 from longwatch.policy import admission
@@ -62,6 +63,7 @@ class Limiter:
         self.learned = LearnedLimits(database, journal, self.flush)
         self._learned: Rates = {}
         self.asides = Asides(database, journal, self._in_force)
+        self.task_caps: TaskCaps = TaskCaps(database, journal)
         self.adopt(limits, rules)
 
     def adopt(self, limits: Limits, rules: int) -> None:

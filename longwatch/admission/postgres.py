@@ -112,7 +112,7 @@ class PostgresLimiter(Limiter):
             request.service, request.model, request.budget, request.agent, request.past, turn=request.turn
         )
         keyed = prepared.scope.service.key_memory_ms is not None and request.key != request.id
-        if keyed or too_heavy(prepared, request) or request.instead_of is not None:
+        if keyed or request.capped or too_heavy(prepared, request) or request.instead_of is not None:
             return super().admit(request)
         told = self._told_of(prepared)
         facts = self.journal.redactor.clean(encode(facts_of(request)).decode())

@@ -6,6 +6,7 @@ from longwatch.policy.admission import Spent, TooHeavy
 from longwatch.policy.aside import Missing
 from longwatch.policy.limits import Limits
 from longwatch.policy.money import Money
+from longwatch.policy.scope import TASK
 from longwatch.policy.window import LAST_MS, describe
 
 PERIODS = {"minute": "this minute", "hour": "this hour", "day": "today", "week": "this week", "month": "this month"}
@@ -93,6 +94,8 @@ def _figures(refused: Spent, limits: Limits) -> str:
     apart = f", set aside for batches {_amount(found.aside, found.dimension, limits)}" if found.aside else ""
     text = f"spent {spent}, held {held} by {calls}{apart}, cap {cap}"
     if found.ends_ms >= LAST_MS:
+        if found.purse.startswith(TASK):
+            return f"{text}; it is for all attempts of the task together."
         return f"{text}; it has no window and never resets."
     return f"{text}; the {found.cap.window} ends {describe(found.ends_ms, limits.timezone)}."
 
@@ -107,6 +110,9 @@ def _raise_it(sort: str, name: str, dimension: str) -> str:
     if sort == "budget":
         hint = f"Wait, or raise it: [budget.{name}] {dimension} in longwatch.toml"
         return f"{hint}, or longwatch budget set {name} AMOUNT --until DATE." if dimension == "money" else f"{hint}."
+    if sort == "task":
+        amount = "AMOUNT" if dimension == "money" else f"--{dimension} N"
+        return f"Raise it: longwatch budget set {name} {amount}; if it has ended by then: longwatch task retry {name}."
     where = f"[agent.{name}]" if sort == "agent" else "[fleet]"
     return f"Wait, or raise it: {where} {dimension} in longwatch.toml."
 

@@ -12,6 +12,7 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
+from longwatch.admission import task_caps
 from longwatch.admission.calls import CallRequest
 from longwatch.db.connection import Row, Transaction
 from longwatch.policy.admission import Ask, Metered, Places, Purse
@@ -91,9 +92,14 @@ def read(tx: Transaction, prepared: Prepared, request: CallRequest) -> Read:
     """The state of every limit of this call."""
     scope = prepared.scope
     most = scope.service.concurrency
-    whose = {"agent": request.agent, "service": request.service, "budget": request.budget, "parted_ms": PARTED_MS}
-    current, groups, asides, stored = tx.several(
-        ("spend.current", whose), ("call.groups", {}), ("aside.open", {}), ("meter.several", dict(prepared.meters))
+    own_task = request.charged_task
+    whose = {"agent": request.agent, "service": request.service, "budget": request.budget, "task": own_task}
+    current, groups, asides, stored, *of_task = tx.several(
+        ("spend.current", whose | {"parted_ms": PARTED_MS}),
+        ("call.groups", {}),
+        ("aside.open", {}),
+        ("meter.several", dict(prepared.meters)),
+        *(() if own_task is None else task_caps.asked(own_task)),
     )
     calendar_ms, windows = _windows(tx, current)
     own = _own(asides, request, calendar_ms) if asides else None
@@ -104,6 +110,12 @@ def read(tx: Transaction, prepared: Prepared, request: CallRequest) -> Read:
         )
         for payer in prepared.payers
     )
+    if own_task is not None:
+        caps, (held,) = of_task
+        standings = task_caps.standings(tx, own_task, caps, held, windows)
+        purses += tuple(
+            Purse(found, needs[found.dimension]) for found in standings
+        )  # no batch sets anything aside of it
     places = None if most is None else Places(_places(groups, scope.service.name), most)
     until_us = None if request.until_ms is None else request.until_ms * 1000
     found = _meters(stored)

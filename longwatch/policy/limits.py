@@ -10,6 +10,7 @@ from longwatch.policy.price import PerToken
 DIMENSIONS = ("requests", "input_tokens", "output_tokens")
 WINDOWS = ("minute", "hour", "day", "week", "month", "total")
 LANES = ("urgent", "normal", "batch")
+COUNT_TOKENS = "count_tokens"  # as a model: a call that asks a provider what a prompt weighs, at a rate of its own
 KNOWN_SERVICES = ("anthropic", "openai", "stripe", "github")
 
 
@@ -20,6 +21,9 @@ class Rate:
     amount: int
     per_ms: int
     burst: int
+
+
+COUNTING = Rate(100, 60_000, 20)  # of such calls, where no config says: what Anthropic gives whoever begins
 
 
 @dataclass(frozen=True)

@@ -6,17 +6,19 @@ from typing import NamedTuple
 
 from longwatch.policy.gauge import Gauge as Gauge
 from longwatch.policy.learning import Rates, with_learned
-from longwatch.policy.limits import Budget, Cap, Limits, Rate, Service
+from longwatch.policy.limits import COUNT_TOKENS, COUNTING, Budget, Cap, Limits, Rate, Service
 from longwatch.policy.naming import resolve_budget, resolve_service
 
 FLEET = "fleet"
 GATE = "gate"  # as a dimension: nothing weighs on it, it only gives no slot before its instant
 LINE = "line"  # likewise: a call whose turn it is not gets no slot while others stand in line
 NO_RATE = Rate(1_000_000, 1, 1)
+TASK = "task:"  # how the purse of a task begins, which holds the caps of its own
+TASK_WARN = (0.5, 0.8, 1.0)  # of its caps: as budgets are told of when the config does not say
 
 
 class PurseCap(NamedTuple):
-    """One cap of one purse: "fleet", "budget:NAME", "agent:NAME", or "service:NAME" for a quota of calls."""
+    """One cap of one purse: "fleet", "budget:NAME", "agent:NAME", "task:ID", or "service:NAME" for a quota of calls."""
 
     purse: str
     dimension: str
@@ -114,14 +116,32 @@ def caps_of(limits: Limits) -> list[PurseCap]:
     return caps
 
 
-def purses_of(*, service: str, budget: str | None, agent: str) -> tuple[str, ...]:
-    """Every purse that a call is charged to."""
+def purses_of(*, service: str, budget: str | None, agent: str, task: str | None = None) -> tuple[str, ...]:
+    """Every purse that a call is charged to. task: its task's, where that has caps of its own."""
     named = () if budget is None else (f"budget:{budget}",)
-    return (FLEET, *named, f"agent:{agent}", f"service:{service}")
+    own = () if task is None else (f"{TASK}{task}",)
+    return (FLEET, *named, f"agent:{agent}", *own, f"service:{service}")
+
+
+def task_caps(task: str, amounts: Iterable[tuple[str, int]]) -> tuple[PurseCap, ...]:
+    """What one task may cost over its whole life. amounts: by dimension."""
+    return tuple(PurseCap(f"{TASK}{task}", dimension, Cap(most, "total"), TASK_WARN) for dimension, most in amounts)
+
+
+def with_task(scope: Scope, task: str, caps: tuple[PurseCap, ...]) -> Scope:
+    """The scope of a call of a task that has caps of its own."""
+    *purses, service = scope.purses
+    return scope._replace(caps=scope.caps + caps, purses=(*purses, f"{TASK}{task}", service))
 
 
 def gauges_of(service: Service, model: str | None) -> tuple[Gauge, ...]:
-    """The service's rates; for each dimension the narrowest model pattern that has one counts instead."""
+    """The service's rates; for each dimension the narrowest model pattern that has one counts instead.
+
+    A call that counts tokens has a rate of its own, and takes nothing from the others.
+    """
+    if model == COUNT_TOKENS:
+        rates = service.models.get(COUNT_TOKENS) or {"requests": COUNTING}
+        return tuple(Gauge(f"{service.name}/{COUNT_TOKENS}/{name}", name, rate) for name, rate in rates.items())
     found = {
         dimension: Gauge(f"{service.name}/{dimension}", dimension, rate) for dimension, rate in service.rates.items()
     }

@@ -11,7 +11,7 @@ from longwatch.admission.limiter import Limiter
 from longwatch.errors import StoreUnavailable
 from longwatch.policy.degrade import Way, ways_down
 from longwatch.policy.estimate import check_tokens, micros_of, most_micros
-from longwatch.policy.limits import Limits
+from longwatch.policy.limits import COUNT_TOKENS, Limits
 from longwatch.policy.money import Money
 from longwatch.policy.price import Caching
 from longwatch.policy.scope import Scope
@@ -37,6 +37,7 @@ class Caller:
     run: str | None = None
     step: str | None = None
     batch: str | None = None
+    capped: tuple[str, ...] = ()  # what its task has caps of its own on: money, calls, tokens
 
 
 class Calls:
@@ -90,12 +91,16 @@ class Calls:
             run=caller.run,
             step=caller.step,
             batch=caller.batch,
+            capped=bool(caller.capped),
             lane=lane,
             weights=weights,
             tokens=weights.get("input_tokens", 0) + longest,
             once=once,
         )
         check(request)
+        if "tokens" in caller.capped and model != COUNT_TOKENS:
+            service_of = self.scope(request).service
+            check_tokens(service_of, prompt=weights.get("input_tokens", 0), longest=longest)
         micros = self._most(request, money, longest=longest, caching=caching)
         check_amount("money", micros)
         ways = self._ways(request, longest, caching, micros) if money is None else ()
@@ -114,7 +119,7 @@ class Calls:
 
     def _most(self, request: CallRequest, money: str | Money | None, *, longest: int, caching: Caching) -> int:
         scope, limits, prompt = self.scope(request), self.limiter.limits, request.weights.get("input_tokens", 0)
-        if any(cap.dimension == "tokens" for cap in scope.caps):
+        if request.model != COUNT_TOKENS and any(cap.dimension == "tokens" for cap in scope.caps):
             check_tokens(scope.service, prompt=prompt, longest=longest)
         if money is not None:
             return micros_of(money, limits)
@@ -151,6 +156,15 @@ class Calls:
         """What batches that have ended had set aside and not used; of how many. Later, while an engine is away."""
         try:
             return self.limiter.asides.give_back()
+        except StoreUnavailable as error:
+            if error.waits:
+                return 0
+            raise
+
+    def close_over(self) -> int:
+        """Purses of tasks that have ended are not kept; of how many. Later, while an engine is away."""
+        try:
+            return self.limiter.task_caps.close_over()
         except StoreUnavailable as error:
             if error.waits:
                 return 0

@@ -12,6 +12,7 @@ from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, cast
 from longwatch.errors import ConfigError, nearest
 from longwatch.policy.backoff import Backoff
 from longwatch.policy.needs import Needs
+from longwatch.policy.own_caps import OwnCaps
 from longwatch.policy.task import CRASH_LIMIT
 from longwatch.runtime.storable import annotations, from_json, rebuild, result_type
 from longwatch.store.workers import Kind, Manner
@@ -23,13 +24,15 @@ R_co = TypeVar("R_co", covariant=True)
 
 @dataclass(frozen=True)
 class Options:
-    """How a kind of task is run. retries: runs beyond the first. timeout_ms: of one run; None: none. needs: of services."""
+    """How a kind of task is run. retries: runs beyond the first. timeout_ms: of one run; None: none. needs: of services.
+    caps: on what all calls of one task may cost."""
 
     retries: int = 0
     crashes: int = CRASH_LIMIT
     timeout_ms: int | None = None
     backoff: Backoff = field(default_factory=Backoff)
     needs: Needs = field(default_factory=Needs)
+    caps: OwnCaps = field(default_factory=OwnCaps)
 
 
 @dataclass(frozen=True)
@@ -53,7 +56,7 @@ def bound_by_name(kind: Kind, arguments: Mapping[str, Any]) -> Bound[Any]:
     missing = [name for name in manner.required if name not in arguments]
     if missing:
         raise ConfigError(f"{kind.name} needs {', '.join(missing)}", hint=f"It takes: {', '.join(known)}.")
-    options = Options(manner.retries, manner.crashes, manner.timeout_ms, needs=manner.needs)
+    options = Options(manner.retries, manner.crashes, manner.timeout_ms, needs=manner.needs, caps=manner.caps)
     return Bound(kind.name, dict(arguments), options)
 
 
@@ -96,6 +99,7 @@ class Handler(Generic[P, R]):
             required=tuple(one.name for one in parameters if one.default is one.empty),
             optional=tuple(one.name for one in parameters if one.default is not one.empty),
             needs=options.needs,
+            caps=options.caps,
         )
         return Kind(self.kind, self.module, manner)
 

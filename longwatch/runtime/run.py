@@ -114,6 +114,7 @@ class RunCore:
         lane: str = "normal",
         wait: Duration | None = None,
         retries: int | None = None,
+        count_tokens: bool = False,
     ) -> C:
         """As `lw.wrap`: a client of the same type whose every request is a call of this run. Errors: ConfigError."""
         self.check()
@@ -128,6 +129,7 @@ class RunCore:
             lane=lane,
             wait=wait,
             retries=retries,
+            count_tokens=count_tokens,
         )
         return wrapped
 
@@ -201,6 +203,7 @@ class RunCore:
             step=frame.step or None,
             owner=self._owner,
             batch=self.claimed.task.batch,
+            capped=self.claimed.capped,
         )
 
     def record(

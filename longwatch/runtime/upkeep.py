@@ -31,6 +31,7 @@ class Upkeep:
         parts.leases.expire(limit=LIMIT)
         parts.calls.expire()
         parts.calls.give_back()
+        parts.calls.close_over()
         parts.edits.sweep(limit=LIMIT)
         fleet.note_killings(parts.database, parts.journal)
         if parts.memories.shared:

@@ -120,10 +120,12 @@ class Anthropic:
         self._cache = PromptCache()
         self._numbered = 0
         self._buckets = buckets(_rates(settings), {}, now.ns)
+        self._counts = buckets({"requests": settings.counts}, {}, now.ns)
 
     def change(self, settings: Settings, now: Instant) -> None:
         self.settings = settings
         self._buckets = buckets(_rates(settings), self._buckets, now.ns)
+        self._counts = buckets({"requests": settings.counts}, self._counts, now.ns)
 
     def endpoint(self, method: str, path: str) -> str:
         return f"{method} {path}"
@@ -144,10 +146,16 @@ class Anthropic:
         except msgspec.DecodeError as error:
             return self._error(400, str(error))
         if endpoint == COUNT_TOKENS:
-            return self._count(call)
+            return self._count(call, now)
         return self._create(call, key, request, now)
 
-    def _count(self, call: Call) -> Reply:
+    def _count(self, call: Call, now: Instant) -> Reply:
+        """Free, at a rate of its own; a model that does not exist counts nothing."""
+        if prices.find(call.model, self.settings.prices, prices.ANTHROPIC) is None:
+            return self._error(404, f"model: {call.model}")
+        short = admit([Need("requests", bucket, 1) for bucket in self._counts.values()], now.ns)
+        if short is not None:
+            return self._error(429, MESSAGES[429], [_retry(seconds(short.wait_ns))])
         parts = call.parts(answers.flatten(call.messages, call.system))
         count = answers.tokens(sum(len(part.text) for part in parts))
         return json_reply(200, {"input_tokens": count}, [self._request_id()])

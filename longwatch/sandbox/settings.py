@@ -43,6 +43,7 @@ class Anthropic(Section, frozen=True):
     requests: Rate | None = Rate(4_000)
     input_tokens: Rate | None = Rate(2_000_000)  # cache reads do not count
     output_tokens: Rate | None = Rate(400_000)
+    counts: Rate | None = Rate(8_000)  # of count_tokens alone, apart from the others
     concurrency: Limit | None = None
     spend_cap_micros: Count | None = None  # from this bill on: 429 without retry-after. 0: at once
     cache_tokens_min: Count = 1_024  # a shorter prefix is not cached

@@ -32,7 +32,7 @@ select purse, ends_ms, dimension, per, starts_ms,
          select sum(case s.dimension when 'money' then money when 'tokens' then tokens else calls end) from call
           where state = 'open' and calendar_ms >= s.starts_ms and calendar_ms < s.ends_ms
             and (s.purse = 'fleet' or s.purse = 'budget:' || budget or s.purse = 'agent:' || agent
-                 or s.purse = 'service:' || service)), 0)
+                 or s.purse = 'service:' || service or s.purse = 'task:' || task)), 0)
   from spend s where ends_ms > (select at_ms from calendar)
 """
 

@@ -44,7 +44,7 @@ class Run(msgspec.Struct, frozen=True):
     """One attempt at a task. id: empty while it is only claimed. until_ms: end of the lease as it was taken.
 
     blank: no step of the task had been begun when it was claimed, so that only this run can have begun one since.
-    needed: some task waited for this one when it was claimed.
+    needed: some task waited for this one when it was claimed. capped: what the task has caps of its own on.
     """
 
     id: str
@@ -53,6 +53,7 @@ class Run(msgspec.Struct, frozen=True):
     until_ms: int
     blank: bool
     needed: bool = False
+    capped: tuple[str, ...] = ()
 
 
 class Step(msgspec.Struct, frozen=True):
@@ -66,7 +67,8 @@ class Step(msgspec.Struct, frozen=True):
 
 
 class NewTask(msgspec.Struct, frozen=True):
-    """A task as submitted. after: ids it needs; fate: what becomes of it when one of them does not succeed."""
+    """A task as submitted. after: ids it needs; fate: what becomes of it when one of them does not succeed. caps: on what
+    all its calls may cost, by dimension."""
 
     id: str
     kind: str
@@ -82,8 +84,10 @@ class NewTask(msgspec.Struct, frozen=True):
     timeout_ms: int | None = None
     after: tuple[str, ...] = ()
     fate: Fate = "cancel"
+    caps: tuple[tuple[str, int], ...] = ()
 
 
+CAPPED = {"money": 1, "calls": 2, "tokens": 4}  # as the statements add them up
 facts_of = attrgetter(*Task.__struct_fields__)
 
 
@@ -92,7 +96,8 @@ def task_of(row: Row) -> Task:
 
 
 def run_of(row: Row) -> Run:
-    return Run("", task_of(row), row.fence, row.until_ms, not row.begun, bool(row.needed))
+    capped = tuple(name for name, bit in CAPPED.items() if row.capped & bit)
+    return Run("", task_of(row), row.fence, row.until_ms, not row.begun, bool(row.needed), capped)
 
 
 def read_task(tx: Transaction, task: str) -> Task:

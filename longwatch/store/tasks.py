@@ -80,7 +80,7 @@ class Tasks:
         for need, row in needs.items():
             met = int(policy.fate_move(item.fate, row.state) == "need_met")
             tx.count("tasks.insert_need", task=item.id, needs=need, fate=item.fate, met=met)
-        facts = {"of": item.kind, "key": item.key, "state": state}
+        facts = {"of": item.kind, "key": item.key, "state": state} | ({"caps": dict(item.caps)} if item.caps else {})
         self.journal.append(tx, "task.submitted", item.id, agent=item.agent, task=item.id, **facts)
         for row in open_needs:
             if row.state in ("failed", "cancelled"):
@@ -104,6 +104,8 @@ class Tasks:
             crash_limit=item.crash_limit,
             timeout_ms=item.timeout_ms,
         )
+        for dimension, amount in item.caps:
+            tx.count("task_cap.keep", task=item.id, dimension=dimension, amount=amount)
 
     def _need(self, tx: Transaction, need: str) -> Row:
         row = tx.one("tasks.by_id", id=need)

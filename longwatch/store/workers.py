@@ -18,7 +18,8 @@ encode = msgspec.json.Encoder().encode
 
 
 class Manner(msgspec.Struct, frozen=True):
-    """How a kind of task is run. required, optional: the names of its arguments. needs: what a task needs of services."""
+    """How a kind of task is run. required, optional: the names of its arguments. needs: what a task needs of services.
+    caps: on what all its calls may cost."""
 
     retries: int = 0
     crashes: int = CRASH_LIMIT
@@ -26,6 +27,7 @@ class Manner(msgspec.Struct, frozen=True):
     required: tuple[str, ...] = ()
     optional: tuple[str, ...] = ()
     needs: dict[str, dict[str, Any]] = {}
+    caps: dict[str, Any] = {}
 
 
 class Kind(msgspec.Struct, frozen=True):

@@ -8,8 +8,10 @@ from typing import Any, Self, TypeVar, overload
 
 from longwatch.errors import ConfigError, NotFound, StoreUnavailable, WaitTimeout, nearest
 from longwatch.policy.duration import Duration, parse_ms
+from longwatch.policy.money import Money
 from longwatch.policy.naming import check_name
 from longwatch.policy.needs import plain
+from longwatch.policy.own_caps import OwnCaps, own_amounts, own_caps
 from longwatch.policy.task import ENDED, LANES, Fate
 from longwatch.runtime.handler import Bound, Handler, bound_by_name
 from longwatch.runtime.loop import FOREVER_MS, Retry, wait_for
@@ -92,14 +94,26 @@ class Longwatch(Pieces):
         crashes: int = 3,
         backoff: Duration = "2s",
         needs: Mapping[str, Mapping[str, Any]] | None = None,
+        money: str | Money | None = None,
+        calls: int | None = None,
+        tokens: int | None = None,
     ) -> Declares:
         """Declare the decorated function as the handler of a kind of task: its own name unless `name` is given.
 
         retries: runs beyond the first when it raises. crashes: runs in which its worker may die, before the task fails.
         timeout: of one run. backoff: the first wait before a retry; it doubles, up to five minutes.
+        money, calls, tokens: on what all calls of one task may cost, in all its runs together, unless it is submitted with
+        other caps.
         """
         return declare(
-            name, retries=retries, timeout=timeout, crashes=crashes, backoff=backoff, needs=needs, then=self.include
+            name,
+            retries=retries,
+            timeout=timeout,
+            crashes=crashes,
+            backoff=backoff,
+            needs=needs,
+            caps=own_caps(money=money, calls=calls, tokens=tokens),
+            then=self.include,
         )
 
     def include(self, *handlers: Handler[Any, Any]) -> None:
@@ -119,6 +133,9 @@ class Longwatch(Pieces):
         after_failed: Fate = "cancel",
         lane: Lane = "normal",
         at: datetime | Duration | None = None,
+        money: str | Money | None = None,
+        calls: int | None = None,
+        tokens: int | None = None,
     ) -> Task[R]: ...
     @overload
     def submit(
@@ -131,6 +148,9 @@ class Longwatch(Pieces):
         after_failed: Fate = "cancel",
         lane: Lane = "normal",
         at: datetime | Duration | None = None,
+        money: str | Money | None = None,
+        calls: int | None = None,
+        tokens: int | None = None,
     ) -> Task[Any]: ...
     def submit(
         self,
@@ -142,17 +162,22 @@ class Longwatch(Pieces):
         after_failed: Fate = "cancel",
         lane: Lane = "normal",
         at: datetime | Duration | None = None,
+        money: str | Money | None = None,
+        calls: int | None = None,
+        tokens: int | None = None,
     ) -> Task[Any]:
         """Write a task down. The same key with the same arguments is the same task.
 
         after: tasks it needs; after_failed: what becomes of it when one of them does not succeed. at: not before.
+        money, calls, tokens: caps of its own, on what all its calls may cost in all its runs; those of its kind where left out.
         Errors: KeyConflict, NotFound, NotStorable, ConfigError.
         """
         spawned.refuse_while_importing("lw.submit")
         self._learn()
         bound = task if isinstance(task, Bound) else self._by_name(task, arguments or {})
         needs = tuple(need if isinstance(need, str) else need.id for need in after)
-        new = self._new(bound, key=key, after=needs, fate=after_failed, lane=lane, ready_ms=self._ready_ms(at))
+        own, ready_ms = own_caps(money=money, calls=calls, tokens=tokens), self._ready_ms(at)
+        new = self._new(bound, key=key, after=needs, fate=after_failed, lane=lane, ready_ms=ready_ms, own=own)
         submitted = persist(lambda: self._parts.tasks.submit([new]))
         self._parts.ring(submitted.fresh)
         return view(submitted.tasks[0], self._result_type(bound.kind))
@@ -291,6 +316,7 @@ class Longwatch(Pieces):
         after: tuple[str, ...] = (),
         fate: Fate = "cancel",
         ready_ms: int | None = None,
+        own: OwnCaps | None = None,
     ) -> NewTask:
         if key is not None:
             check_name("the key", key)
@@ -313,6 +339,7 @@ class Longwatch(Pieces):
             timeout_ms=options.timeout_ms,
             after=after,
             fate=fate,
+            caps=own_amounts(options.caps, own or {}, self._parts.calls.limiter.limits),
         )
 
     def _ready_ms(self, at: datetime | Duration | None) -> int | None:

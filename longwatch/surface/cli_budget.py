@@ -14,6 +14,7 @@ from longwatch.policy.window import describe, instant_of
 from longwatch.store import fleet
 from longwatch.surface.cli_base import BadUse, Group, pass_session
 from longwatch.surface.cli_look import cap_rows, cap_table
+from longwatch.surface.own_caps import move_caps, refuse_counts, task_named
 from longwatch.surface.session import Session
 from longwatch.surface.wire import Json, at, listing
 
@@ -38,14 +39,38 @@ def list_budgets(session: Session) -> None:
 @click.argument("money", nargs=-1)
 @click.option("--until", metavar="DATE", help="Until then: 2026-12-01, 2026-12-01T18:00; left out: until --clear.")
 @click.option("--clear", is_flag=True, help="The config's caps count again.")
+@click.option(
+    "--calls", type=click.IntRange(0), metavar="N", help="Of a task: how many calls it may make in all its runs."
+)
+@click.option("--tokens", type=click.IntRange(0), metavar="N", help="Of a task: the tokens of all its calls.")
 @pass_session
-def set_budget(session: Session, name: str, money: tuple[str, ...], until: str | None, clear: bool) -> None:
+def set_budget(
+    session: Session,
+    name: str,
+    money: tuple[str, ...],
+    until: str | None,
+    clear: bool,
+    calls: int | None,
+    tokens: int | None,
+) -> None:
     """Put a cap in place of the config's for a while, for everybody.
 
     budget set growth "60 GBP/month" --until 2026-12-01. It stands in for the config's cap of the same window, is kept
     in the state, and counts at once. The file stays as it is, and counts again when the date has come.
+
+    budget set task_ID "3 GBP" moves the cap that a task was submitted with, for good; --calls and --tokens likewise.
     """
     _refuse_the_governed()
+    task = task_named(name, session.limits)
+    if task is not None and not (until or clear):
+        move_caps(session, task, money, calls, tokens)
+        return
+    if task is not None:
+        raise BadUse(
+            "the caps of a task are moved for good",
+            hint=f'longwatch budget set {task} "3 USD", without --until, --clear',
+        )
+    refuse_counts(calls, tokens)
     if clear == bool(money) or (clear and until):
         raise BadUse(
             "give an amount, or --clear", hint=f'longwatch budget set {name} "60 USD/month" [--until DATE], or --clear'

@@ -18,6 +18,7 @@ from longwatch.surface.cli_base import Command, pass_session
 from longwatch.surface.cli_look import entry_words, first_line
 from longwatch.surface.cli_memory import show_record
 from longwatch.surface.output import ago, facts, heading, table
+from longwatch.surface.own_caps import own_json, own_words
 from longwatch.surface.session import Session
 from longwatch.surface.wire import (
     at,
@@ -39,8 +40,10 @@ def show_task(session: Session, id: str) -> None:
     calls = session.parts.calls.limiter.of_task(id, limit=CALLS)
     entries = session.parts.journal.latest(limit=ENTRIES, subject=id)
     currency = session.limits.currency
+    caps = session.parts.calls.limiter.task_caps.all(id)
     data = {
         **task_json(story.task),
+        "caps": own_json(caps, currency),
         "needs": [{"id": need.id, "kind": need.kind, "state": need.state, "fate": need.fate} for need in story.needs],
         "needed_by": [{"id": need.id, "kind": need.kind, "state": need.state} for need in story.needed_by],
         "runs": [run_json(run) for run in story.runs],
@@ -48,12 +51,14 @@ def show_task(session: Session, id: str) -> None:
         "calls": [call_json(call, currency=currency) for call in calls],
         "journal": [entry_json(entry) for entry in entries],
     }
-    session.out.answer(data, *_task_words(story, calls, entries, session))
+    session.out.answer(data, *_task_words(story, calls, entries, own_words(caps, currency), session))
 
 
-def _task_words(story: Story, calls: list[Call], entries: list[Entry], session: Session) -> list[RenderableType]:
+def _task_words(
+    story: Story, calls: list[Call], entries: list[Entry], caps: str, session: Session
+) -> list[RenderableType]:
     now_ms, currency = session.now_ms(), session.limits.currency
-    words: list[RenderableType] = [facts(task_facts(story.task, now_ms))]
+    words: list[RenderableType] = [facts([*task_facts(story.task, now_ms), ("of its own caps", caps or None)])]
     if story.needs:
         rows = [(need.id, need.kind, need.state, need.fate) for need in story.needs]
         words += [heading("needs"), table(("task", "kind", "state", "else"), rows, empty="")]

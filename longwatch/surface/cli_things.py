@@ -17,6 +17,7 @@ from longwatch.surface import cli_show
 from longwatch.surface.cli_base import BadUse, Group, pass_session
 from longwatch.surface.cli_look import first_line
 from longwatch.surface.output import ago, table
+from longwatch.surface.own_caps import own_json, own_words
 from longwatch.surface.pieces import Lane
 from longwatch.surface.session import Session
 from longwatch.surface.wire import lease_json, listing, task_json
@@ -42,6 +43,9 @@ def task() -> None:
 @click.option("--after", metavar="ID", multiple=True, help="A task that it needs; may be given several times.")
 @click.option("--lane", type=click.Choice(LANES), default="normal", show_default=True, help="Who goes first.")
 @click.option("--at", "at_text", metavar="WHEN", help="Not before: 10m from now, or 2026-12-01T09:00:00Z.")
+@click.option("--money", metavar="AMOUNT", help="On what all its calls may cost, in all its runs: 2 GBP.")
+@click.option("--calls", type=click.IntRange(0), metavar="N", help="On how many calls it may make, in all its runs.")
+@click.option("--tokens", type=click.IntRange(0), metavar="N", help="On the tokens of all its calls.")
 @pass_session
 def submit(
     session: Session,
@@ -51,6 +55,9 @@ def submit(
     after: tuple[str, ...],
     lane: str,
     at_text: str | None,
+    money: str | None,
+    calls: int | None,
+    tokens: int | None,
 ) -> None:
     """Write a task down, for the next free worker.
 
@@ -59,9 +66,21 @@ def submit(
     """
     given = read_arguments(arguments)
     handle = session.lw
-    made = handle.submit(kind, given, key=key, after=after, lane=cast("Lane", lane), at=_instant(at_text))
+    made = handle.submit(
+        kind,
+        given,
+        key=key,
+        after=after,
+        lane=cast("Lane", lane),
+        at=_instant(at_text),
+        money=money,
+        calls=calls,
+        tokens=tokens,
+    )
     stored = session.parts.tasks.get(made.id)
-    session.out.answer(task_json(stored), f"{stored.id} is {stored.state}")
+    caps = session.parts.calls.limiter.task_caps.all(stored.id)
+    data = task_json(stored) | {"caps": own_json(caps, session.limits.currency)}
+    session.out.answer(data, f"{stored.id} is {stored.state}{own_words(caps, session.limits.currency, begin=', ')}")
     if not any(not session.parts.is_dead(worker) for worker in session.parts.workers.all()):
         session.out.note("No worker is alive; longwatch work MODULE starts one.")
 

@@ -5,7 +5,9 @@ from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar, cast, overloa
 
 from longwatch.policy.backoff import Backoff
 from longwatch.policy.duration import Duration, parse_ms
+from longwatch.policy.money import Money
 from longwatch.policy.needs import plain
+from longwatch.policy.own_caps import OwnCaps, own_caps
 from longwatch.runtime.handler import Handler, Options
 from longwatch.runtime.run import Run
 from longwatch.surface.aio import AsyncRun
@@ -31,6 +33,7 @@ def declare(
     crashes: int,
     backoff: Duration,
     needs: Mapping[str, Mapping[str, Any]] | None,
+    caps: OwnCaps,
     then: Callable[[Handler[Any, Any]], None] | None = None,
 ) -> Declares:
     options = Options(
@@ -39,6 +42,7 @@ def declare(
         timeout_ms=None if timeout is None else parse_ms(timeout),
         backoff=Backoff(first_ms=parse_ms(backoff)),
         needs=plain(needs or {}),
+        caps=caps,
     )
 
     def decorate(function: Callable[..., Any], /) -> Handler[..., Any]:
@@ -58,6 +62,10 @@ def task(
     crashes: int = 3,
     backoff: Duration = "2s",
     needs: Mapping[str, Mapping[str, Any]] | None = None,
+    money: str | Money | None = None,
+    calls: int | None = None,
+    tokens: int | None = None,
 ) -> Declares:
     """Declare a handler without a fleet; `lw.include(handler)` adds it to one. Options: see `Longwatch.task`."""
-    return declare(name, retries=retries, timeout=timeout, crashes=crashes, backoff=backoff, needs=needs)
+    caps = own_caps(money=money, calls=calls, tokens=tokens)
+    return declare(name, retries=retries, timeout=timeout, crashes=crashes, backoff=backoff, needs=needs, caps=caps)

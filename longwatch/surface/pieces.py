@@ -110,13 +110,16 @@ class Pieces:
         lane: Lane = "normal",
         wait: Duration | None = None,
         retries: int | None = None,
+        count_tokens: bool = False,
     ) -> C:
         """A client of the same type whose every request is a call: it waits its turn, its money is held before, and it is
         settled by the answer. Anthropic and OpenAI (sync and async), Stripe's StripeClient, githubkit's GitHub.
 
         service: when it is not the client's own. money: the most one request costs; left out, models are priced by their
         requests, Stripe's writes by the service's price. max_tokens: the longest answer to requests that set none. retries:
-        after the first try, left out: as the client is set. Errors: ConfigError for other clients, unknown names; UnknownPrice.
+        after the first try, left out: as the client is set. count_tokens: Anthropic is asked what a prompt weighs before it
+        is held, by calls of a rate of their own; else it is estimated.
+        Errors: ConfigError for other clients, unknown names; UnknownPrice.
         """
         run, who = self._run(), agent or self._agent
         if run is not None:
@@ -129,6 +132,7 @@ class Pieces:
                 lane=lane,
                 wait=wait,
                 retries=retries,
+                count_tokens=count_tokens,
             )
         terms = wrapping.Terms(
             parts=self._parts,
@@ -143,6 +147,7 @@ class Pieces:
             max_tokens=max_tokens,
             wait=wait,
             retries=retries,
+            count_tokens=count_tokens,
         )
         return wrapping.wrap(client, terms)
 

@@ -20,6 +20,7 @@ from longwatch.testing import (
     acts_leases,
     acts_limiter,
     acts_lines,
+    acts_task_caps,
 )
 from longwatch.testing.acts import Act
 from longwatch.testing.invariants import Broken
@@ -44,6 +45,12 @@ FAMILIES: dict[str, dict[Act, int]] = {
 }
 FAMILIES["batches"] = {acts.again: 6} | acts_limiter.ACTS | {act: 5 * often for act, often in acts_asides.ACTS.items()}
 FAMILIES["gates"] = SHARED | acts_limiter.ACTS | {act: 3 * often for act, often in acts_gates.ACTS.items()}
+FAMILIES["caps"] = (
+    {acts.again: 6}
+    | acts_limiter.ACTS
+    | acts_asides.ACTS
+    | {act: 5 * often for act, often in acts_task_caps.ACTS.items()}
+)
 FAMILIES["all"] = FAMILIES["ledger"] | FAMILIES["leases"] | FAMILIES["calls"]
 
 Line = tuple[Act, tuple[int, ...]]

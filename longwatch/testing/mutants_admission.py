@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from types import SimpleNamespace
 
-from longwatch.admission import keys, limiter, standing
+from longwatch.admission import keys, limiter, standing, task_caps
 from longwatch.admission.calls import CallRequest, Weights, weights_of
 from longwatch.admission.in_force import InForce
 from longwatch.admission.keys import Charge
@@ -38,7 +38,7 @@ def keep_reserved(self: Ledger, tx: Transaction, row: Row, used: Mapping[str, in
 
 def add_again(self: Ledger, tx: Transaction, row: Row, charge: Charge) -> None:
     amounts = {"money": charge.money, "calls": charge.calls, "tokens": charge.tokens}
-    purses = {"agent": row.agent, "service": row.service, "budget": row.budget}
+    purses = {"agent": row.agent, "service": row.service, "budget": row.budget, "task": row.task}
     tx.all("spend.charge", calendar_ms=row.calendar_ms, **purses, **amounts)
 
 
@@ -95,6 +95,14 @@ def in_every_window(found: Standing, need: int, own: Row | None) -> Purse:
     return Purse(found, need if own is None else need - min(need, int(getattr(own, found.dimension))))
 
 
+def no_caps(*_: object) -> list[Standing]:
+    return []
+
+
+def caps(name: str, text: str, right: str, wrong: str) -> Mutant:
+    return Mutant(name, statement(text, right, wrong), "caps")
+
+
 LAST = SimpleNamespace(**(vars(policy) | {"borne": last_bears}))
 
 MUTANTS: tuple[Mutant, ...] = (
@@ -148,9 +156,18 @@ MUTANTS: tuple[Mutant, ...] = (
     batches("batches that have ended keep it", "aside.over", "ended_ms is null and not exists", "1 = 0 and not exists"),
     batches("it is given back while tasks are left", "aside.over", "and task.ended_ms is null", "and task.state = 'ready'"),
     batches("it is set aside by outdated limits", "aside.keep", "rules = :rules", ":rules >= 0"),
-    batches("a call forgets what it drew on", "call.add", ":sharing, :aside", ":sharing, null"),
+    batches("a call forgets what it drew on", "call.add", ":sharing, :aside,", ":sharing, null,"),
     Mutant("a call draws on another account", function([standing], "_own", on_any_account), "batches"),
     Mutant("a batch has to have room twice", function([standing], "_drawn", whole_need), "batches"),
     Mutant("what is set aside outlives its window", function([standing], "_drawn", in_every_window), "batches"),
+    caps("what a task's calls hold is free", "task_cap.held", "sum(money)", "0 * sum(money)"),
+    caps("what another task's calls hold counts too", "task_cap.held", "= :task", "<> coalesce(:task, '')"),
+    caps("a task's purse is charged nothing", "spend.charge", "'task:' || :task", "'tusk:' || :task"),
+    caps("a task that is looked at again has spent nothing", "task_cap.open", "in ('settled', 'unknown')", "in ('')"),
+    caps("what nobody knows of costs a task nothing", "task_cap.open", "('settled', 'unknown')", "('settled')"),
+    caps("a cap that was moved counts as it was", "task_cap.move", "set amount = :amount", "set amount = amount + 0 * :amount"),
+    caps("a cap is moved of every task", "task_cap.move", "task = :task and", ":task <> '' and"),
+    caps("purses of ended tasks are kept for ever", "task_cap.over", "and task.ended_ms is null", "and 1 = 1"),
+    Mutant("a task's cap is not asked", function([task_caps], "standings", no_caps), "caps"),
     calls("a meter forgets its total", "meter.keep", "total = excluded.total", "total = meter.total"),
 )  # fmt: skip

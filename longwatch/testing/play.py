@@ -123,6 +123,7 @@ class Play:
     standing: dict[str, CallRequest] = field(default_factory=dict[str, CallRequest])  # in line, or once were
     batches: dict[str, tuple[NewTask, ...]] = field(default_factory=dict[str, tuple[NewTask, ...]])
     wants: dict[str, list[Want]] = field(default_factory=dict[str, list[Want]])  # by batch
+    capped: list[str] = field(default_factory=list[str])  # tasks with caps of their own
     last: Callable[[], object] | None = None
     made: int = 0
 
@@ -257,7 +258,7 @@ def plain(value: Any, now_ms: int) -> object:
             facts["error"] = value.error is not None
             return {name: fact for name, fact in facts.items() if name not in ("seq", "fence")}
         case Run():
-            return (value.id, value.task.id, value.until_ms, value.blank)
+            return (value.id, value.task.id, value.until_ms, value.blank, value.capped)
         case Step():
             return (value.name, value.sort, value.state, value.result)
         case runs.Concluded():

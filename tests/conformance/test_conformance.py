@@ -31,7 +31,7 @@ PAIRS = [
     (engine, family)
     for engine in ENGINES
     for family in conformance.FAMILIES
-    if family == "batches"
+    if family in ("batches", "caps")
     or (engine == "redis")
     == (family == "decisions")  # it only decides about calls; for the others these are in "calls"
 ]

@@ -36,7 +36,7 @@ FAULTS: dict[str, tuple[str, str]] = {
 ASIDES: dict[str, tuple[str, str]] = {
     "what is set aside is anybody's": ("local held = 0", "if true then return 0 end local held = 0"),
     "a batch has to have room twice": ("need = need - min(need, left(own, w[7]))", "need = need"),
-    "it outlives its window": ("if own and w[1] <= own.cal and own.cal < w[2] then", "if own then"),
+    "it outlives its window": ("if own and w[1] <= own.cal and own.cal < w[2] and", "if own and"),
     "a call draws nothing": ("if own then use(a.as, c.h) end", ""),
     "what is left over never comes back": ("use(c.as, less(told, was_open", "less(c.h, less(told, was_open"),
     "a call draws on another account": ("own.o ~= a.acc", "false"),
@@ -45,13 +45,19 @@ ASIDES: dict[str, tuple[str, str]] = {
     "batches that have ended keep it": ("redis.call('HDEL', KEYS[5], id)", "redis.call('HDEL', KEYS[5], '')"),
 }  # fmt: skip
 
+CAPS: dict[str, tuple[str, str]] = {
+    "a batch pays for its task": (" and pays(own.ps, cap.n) then", " then"),
+    "what is opened again has spent nothing": ("{wanted.from, wanted.to, wanted.spent, 0,", "{wanted.from, wanted.to, 0, 0,"),
+    "what is opened again holds nothing": ("if c.s == 'open' then w[4], w[5] =", "if false then w[4], w[5] ="),
+}  # fmt: skip
 
-@pytest.mark.parametrize("name", FAULTS | ASIDES)
+
+@pytest.mark.parametrize("name", FAULTS | ASIDES | CAPS)
 def test_a_planted_fault_of_the_script_is_found(name: str) -> None:
-    right, wrong = (FAULTS | ASIDES)[name]
+    right, wrong = (FAULTS | ASIDES | CAPS)[name]
     text = SCRIPT.decode()
     assert text.count(right) >= 1, name
     make = partial(beside_redis, script=text.replace(right, wrong).encode())
-    family = "batches" if name in ASIDES else "decisions"
+    family = "batches" if name in ASIDES else "caps" if name in CAPS else "decisions"
     found = conformance.search(make, range(ENOUGH), LENGTH, family)
     assert found is not None, f"{name}: not found in {ENOUGH} programs of {LENGTH} acts"

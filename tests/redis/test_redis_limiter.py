@@ -250,6 +250,67 @@ def test_money_of_calls_that_nobody_wrote_down_counts_as_spent(frail: Opened) ->
     assert other.journal.latest(kind="budget.parked")
 
 
+# -- a task's own caps ---------------------------------------------------------------------------------------------------
+
+
+def of_task(made: Opened, amount: int) -> str:
+    task = f"task_{next(NUMBERS):06}"
+    with made.database.transaction() as tx:
+        tx.count("task_cap.keep", task=task, dimension="money", amount=amount)
+    return task
+
+
+def capped(task: str, money: int) -> CallRequest:
+    call = f"call_{next(NUMBERS):06}"
+    return CallRequest(call, call, "free", "agent", "me", task=task, money=money, capped=True)
+
+
+def test_what_a_task_had_and_nobody_wrote_down_counts_as_spent_and_stays_so(frail: Opened) -> None:
+    task, lost = of_task(frail, 1_000), frail.limiter()
+    for _ in range(3):
+        assert isinstance(lost.admit(capped(task, 300)), Admitted)
+    restarted_empty(frail)
+    other = frail.limiter()
+    other.admit(capped(task, 300))
+    frail.advance(GRACE_MS)
+    with pytest.raises(BudgetExceeded):
+        other.admit(capped(task, 300))
+    other.task_caps.close_over()  # the task is known to nobody any more, but its purse is not in its calls
+    (standing,) = other.task_caps.all(task)
+    assert 900 <= standing.spent <= 1_000
+
+
+def test_a_cap_that_another_process_lowers_or_raises_counts_here_at_once(shop: Opened) -> None:
+    here, there, task = shop.limiter(), shop.limiter(), of_task(shop, 5_000)
+    assert isinstance(here.admit(capped(task, 100)), Admitted)
+    there.task_caps.move(task, {"money": 250})
+    assert isinstance(here.admit(capped(task, 100)), Admitted)
+    held_up = here.admit(capped(task, 100))
+    assert isinstance(held_up, Later), "what others hold may come back"
+    with pytest.raises(BudgetExceeded) as refused:
+        here.admit(capped(task, 300))
+    assert refused.value.cap == 250
+    there.task_caps.move(task, {"money": 600})
+    assert isinstance(here.admit(capped(task, 300)), Admitted)
+    assert isinstance(here.admit(capped(task, 200)), Later)
+
+
+def test_a_purse_that_is_closed_while_calls_of_it_go_on_is_opened_as_it_was(shop: Opened) -> None:
+    here, there, task = shop.limiter(), shop.limiter(), of_task(shop, 500)
+    kept, open_one = capped(task, 200), capped(task, 200)
+    assert isinstance(here.admit(kept), Admitted)
+    here.settle(kept.id, owner="me", money=150)  # not written down yet
+    assert isinstance(here.admit(open_one), Admitted)
+    assert there.task_caps.close_over() in (0, 1)
+    assert isinstance(there.admit(capped(task, 200)), Later)
+    assert isinstance(there.admit(capped(task, 150)), Admitted)
+    here.settle(open_one.id, owner="me", money=200)
+    here.flush()
+    there.flush()
+    (standing,) = here.task_caps.all(task)
+    assert (standing.spent, standing.held) == (350, 150)
+
+
 def test_what_every_process_wrote_down_is_not_parked_beyond_its_allotment(frail: Opened) -> None:
     limiter = frail.limiter()
     each = request(money=10)

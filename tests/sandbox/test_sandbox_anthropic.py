@@ -81,6 +81,17 @@ def test_tokens_are_counted_without_a_bill(sandbox: Sandbox) -> None:
     assert sandbox.bill()["anthropic"]["micros"] == 0
 
 
+def test_counting_has_a_rate_of_its_own_and_knows_no_unknown_model(sandbox: Sandbox) -> None:
+    sandbox.limits(anthropic={"counts": {"amount": 1, "per_ms": 3_600_000}})
+    counter = client(sandbox)
+    counter.messages.count_tokens(model=MODEL, messages=HELLO)
+    with pytest.raises(anthropic.RateLimitError):
+        counter.messages.count_tokens(model=MODEL, messages=HELLO)
+    with pytest.raises(anthropic.NotFoundError):
+        counter.messages.count_tokens(model="claude-of-nowhere", messages=HELLO)
+    counter.messages.create(model=MODEL, max_tokens=10, messages=HELLO)
+
+
 def test_max_tokens_cuts_the_answer_and_says_so(sandbox: Sandbox) -> None:
     message = client(sandbox).messages.create(model=MODEL, max_tokens=2, messages=HELLO)
     block = message.content[0]

@@ -29,6 +29,7 @@ def misuse(lw: Longwatch, run: Run) -> None:
     invoice.bind()  # refused
     invoice.bind("acme", pences=1)  # refused
     lw.submit(invoice.bind("acme"), lane="slow")  # refused
+    lw.submit(invoice.bind("acme"), money=0.2)  # refused
     lw.submit(invoice.bind("acme"), after_failed="explode")  # refused
     task = lw.submit(invoice.bind("acme"))
     number: int = lw.wait(task).result  # refused

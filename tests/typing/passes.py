@@ -62,7 +62,7 @@ def invoice(run: Run, customer: str, pence: int = 1200) -> Booking:
 
 
 def submitted(lw: Longwatch) -> None:
-    task = lw.submit(invoice.bind("acme"), key="acme-2026-11")
+    task = lw.submit(invoice.bind("acme"), key="acme-2026-11", money="2 GBP", calls=50)
     assert_type(task, longwatch.Task[Booking])
     again = lw.submit(crawl.bind("https://x"), after=[task], after_failed="cancel")
     assert_type(again, longwatch.Task[int])
@@ -93,7 +93,7 @@ def without_tasks(lw: Longwatch) -> None:
 
 
 def wrapped(lw: Longwatch) -> None:
-    assert_type(lw.wrap(AsyncAnthropic(api_key="none"), budget="growth"), AsyncAnthropic)
+    assert_type(lw.wrap(AsyncAnthropic(api_key="none"), budget="growth", count_tokens=True), AsyncAnthropic)
     assert_type(lw.wrap(Anthropic(api_key="none"), lane="urgent", wait="30s", max_tokens=4096, retries=3), Anthropic)
 
 

@@ -27,7 +27,7 @@ BATCH = 1_000  # calls of one transaction
 Values = dict[str, Any]
 
 Spent = dict[tuple[tuple[str | None, ...], int], tuple[Row, Charge]]
-"""By service, budget, agent and calendar: one of the calls, and what all of them cost."""
+"""By service, budget, agent, task if it has caps of its own, and calendar: one of the calls, and what all of them cost."""
 
 
 @dataclass(frozen=True)
@@ -132,7 +132,7 @@ class Book:
             whole.told.extend(told_heard(call, move.heard) for move in call.moves if move.heard is not None)
         if call.state in COUNTED:
             who = call.who
-            place = (who.service, who.budget, who.agent), call.calendar_ms
+            place = (who.service, who.budget, who.agent, who.own_task), call.calendar_ms
             first, before = spent.get(place) or (opened(row), NOTHING)
             told = call.told
             amounts = Charge(before.money + told.money, before.calls + told.calls, before.tokens + told.tokens)
@@ -149,7 +149,7 @@ class Book:
     def _unpark(self, tx: Transaction, call: Known) -> None:
         """It was admitted before the engine lost its memory, and counts as spent already if it was not written by then."""
         who = call.who
-        purses = encode(purses_of(service=who.service, budget=who.budget, agent=who.agent)).decode()
+        purses = encode(purses_of(service=who.service, budget=who.budget, agent=who.agent, task=who.task)).decode()
         charge = call.hold if call.state == "open" else call.told
         for row in tx.all("allotment.parked", purses=purses, at_ms=call.calendar_ms):
             back = min(int(row.parked), int(getattr(charge, row.dimension)))
@@ -167,7 +167,7 @@ class Book:
             self._tell_heard(tx, row, ends)
             adjusts += [
                 Adjust(
-                    purses_of(service=found.service, budget=found.budget, agent=found.agent),
+                    purses_of(service=found.service, budget=found.budget, agent=found.agent, task=found.task),
                     found.calendar_ms,
                     by,
                     found.aside,
@@ -313,6 +313,7 @@ class Written(msgspec.Struct, frozen=True, gc=False):
     sharing: int
     version: int
     aside: str | None
+    own_task: str | None
 
 
 def opened(row: Values) -> Written:
@@ -331,5 +332,5 @@ def row_of(call: Known, state: str, charge: Charge, ended_ms: int | None, *, sha
         "until_ms": call.until_ms, "ended_ms": ended_ms, "weights": encode(call.weights).decode(),
         "money": charge.money, "calls": charge.calls, "tokens": charge.tokens, "held_money": hold.money,
         "held_calls": hold.calls, "held_tokens": hold.tokens, "sharing": sharing, "version": version,
-        "aside": call.aside,
+        "aside": call.aside, "own_task": who.own_task,
     }  # fmt: skip

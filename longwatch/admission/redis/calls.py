@@ -18,6 +18,7 @@ from longwatch.admission.redis.link import Link
 from longwatch.admission.redis.memory import Memory, forgot
 from longwatch.admission.redis.rates import Rates
 from longwatch.admission.redis.records import Records
+from longwatch.admission.redis.task_caps import RedisTaskCaps
 from longwatch.admission.redis.values import (
     Caps,
     Heard,
@@ -65,6 +66,7 @@ class CallsInRedis(Limiter):
         self._records = Records(database, Book(self._ledger), self._run, lambda: self.pending())
         self._memory = Memory(database, journal, link, new_token, self._now)
         self.asides = RedisAsides(database, journal, self._in_force, self._memory, self._run, self._records.flush)
+        self.task_caps = self._of_tasks = RedisTaskCaps(database, journal, self._memory, self._records.flush)
         self._rates = Rates(link, clock, self._fleet_ms, given)
         self._recent: OrderedDict[str, Known] = OrderedDict()  # calls of this process, as they were admitted
         link.greet = self._memory.greet

@@ -51,7 +51,7 @@ class RedisLimiter(CallsInRedis):
     def admit(self, request: CallRequest) -> Admitted | Later:
         check(request)
         force = self._force
-        prepared = scope_asked(force, request)
+        prepared = self._asked(force, request)
         refused = self._forgotten(prepared, request) if is_keyed(prepared, request) else None
         if request.id in self._recent and (before := self._before(request, refused)) is not None:
             return before
@@ -61,7 +61,7 @@ class RedisLimiter(CallsInRedis):
         expired = isinstance(answer, Later) and answer.reason != "rate" and self.expire()
         if expired or (lacks_money(answer) and self.asides.give_back()):
             answer = self._decided(request)
-        if held_up(answer) and self._refresh(force):
+        if held_up(answer) and (self._refresh(force) or self._caps_moved(request)):
             return self.admit(request)
         if isinstance(answer, Admitted | Later):
             return answer
@@ -93,7 +93,7 @@ class RedisLimiter(CallsInRedis):
     ) -> Admitted | Later | Shut | Spent | TooHeavy | LongwatchError | None:
         """dry: as it would be were it not admitted already; None, where it would be."""
         force = self._force
-        prepared = scope_asked(force, request)
+        prepared = self._asked(force, request)
         asked = asked_of(force, prepared, request, dry=dry)
         needs = {"money": request.money, "calls": request.calls, "tokens": request.tokens}
         for _ in range(ROUNDS):
@@ -120,6 +120,8 @@ class RedisLimiter(CallsInRedis):
                     self._memory.open(caps)
                 case "raise":
                     self._memory.allot(caps, said["low"], [cap["need"] for cap in asked["caps"]])
+                    if self._caps_moved(request):
+                        return self._decided(request, dry=dry)
                 case "rebuild":
                     self._records.flush()
                     self._memory.fill()
@@ -129,6 +131,15 @@ class RedisLimiter(CallsInRedis):
                             return refusals.overruled()
                         return self._decided(request, dry=dry)
         raise undecided(self.link, ROUNDS)
+
+    def _asked(self, force: InForce, request: CallRequest) -> Prepared:
+        """Every limit and purse of such a call, with its task's."""
+        prepared, task = scope_asked(force, request), request.charged_task
+        return prepared if task is None else self._of_tasks.scope(prepared, task)
+
+    def _caps_moved(self, request: CallRequest) -> bool:
+        """Whether a person has moved the caps of the call's task since this process read them."""
+        return request.charged_task is not None and self._of_tasks.learn(request.charged_task)
 
     def _caps_of(self, prepared: Prepared) -> Caps:
         found = self._caps.get(id(prepared))

@@ -5,15 +5,15 @@ what it was allotted. Each holds the state's lock for as long as it takes, and n
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from longwatch.admission import asides
+from longwatch.admission import asides, task_caps
 from longwatch.admission.redis.link import Link
 from longwatch.admission.redis.values import Caps, Said, cap_of, said_aside, said_of, text
 from longwatch.admission.standing import encode, held_by, holding
 from longwatch.db.connection import Database, Row, Transaction
 from longwatch.errors import StoreUnavailable
 from longwatch.policy.admission import HORIZON_US
-from longwatch.policy.scope import PurseCap
-from longwatch.policy.window import Window
+from longwatch.policy.scope import TASK, PurseCap
+from longwatch.policy.window import LAST_MS, Window
 from longwatch.store.journal import Journal
 
 GRACE_MS = 2_000  # after a loss of memory, for every process to write down what it has
@@ -109,7 +109,7 @@ class Memory:
         was drawn."""
         groups = tx.all("call.groups")
         for row in tx.all("allotment.current", at_ms=self._calendar(tx)):
-            held, _ = held_by(groups, holding(row.purse, row.dimension), starts_ms=row.starts_ms, ends_ms=row.ends_ms)
+            held = self._held(tx, groups, row.purse, row.dimension, Window(row.starts_ms, row.ends_ms))
             missing = row.amount - row.settled - held
             if missing > 0:
                 window = {"purse": row.purse, "ends_ms": row.ends_ms, "dimension": row.dimension, "per": row.per}
@@ -143,16 +143,28 @@ class Memory:
             "dimension": cap.dimension,
             "per": cap.cap.window,
         }
-        row = tx.one("spend.open", starts_ms=window.starts_ms, **place) or tx.one("allotment.standing", **place)
+        if task_caps.is_of_task(cap.purse):
+            row = task_caps.opened(tx, cap)
+        else:
+            row = tx.one("spend.open", starts_ms=window.starts_ms, **place) or tx.one("allotment.standing", **place)
         assert row is not None
-        held = sum(
-            held_by(rows, holding(cap.purse, cap.dimension), starts_ms=window.starts_ms, ends_ms=window.ends_ms)[0]
-            for rows in (groups, tx.all("aside.open"))
-        )
-        base = int(row.settled) + held
+        base = int(row.settled) + self._held(tx, groups, cap.purse, cap.dimension, window)
+        if not task_caps.is_of_task(cap.purse):
+            base += self._held(tx, tx.all("aside.open"), cap.purse, cap.dimension, window)
         return {"spent": row.settled, "ceiling": self._raise(tx, cap, window, base + cap.cap.amount // SHARE)}
 
+    def _held(self, tx: Transaction, groups: Sequence[Row], purse: str, dimension: str, window: Window) -> int:
+        """groups: of open calls, or of what batches have set aside."""
+        if task_caps.is_of_task(purse):
+            of_task = tx.one("task_cap.held", task=task_caps.task_of(purse))
+            return 0 if of_task is None else int(getattr(of_task, dimension))
+        return held_by(groups, holding(purse, dimension), starts_ms=window.starts_ms, ends_ms=window.ends_ms)[0]
+
     def _raise(self, tx: Transaction, cap: PurseCap, window: Window, wanted: int) -> int:
+        """A task's cap is that of the state, which a person may have moved since it was read."""
+        most = cap.cap.amount
+        if task_caps.is_of_task(cap.purse) and (kept := task_caps.of_window(tx, cap)) is not None:
+            most = kept.cap.amount
         row = tx.one(
             "allotment.raise",
             purse=cap.purse,
@@ -160,7 +172,7 @@ class Memory:
             dimension=cap.dimension,
             per=cap.cap.window,
             starts_ms=window.starts_ms,
-            amount=min(cap.cap.amount, wanted),
+            amount=min(most, wanted),
         )
         assert row is not None
         return int(row.amount)
@@ -175,8 +187,29 @@ class Memory:
             for place, reached in low:
                 cap, window = caps.windows[place - 1]
                 more = max(cap.cap.amount // SHARE, times * needs[place - 1])
-                raised.append(cap_of(cap, window) | {"ceiling": self._raise(tx, cap, window, reached + more)})
-        self._run("raise", {"windows": raised})
+                ceiling = self._raise(tx, cap, window, reached + more)
+                if not task_caps.is_of_task(cap.purse):
+                    raised.append(cap_of(cap, window) | {"ceiling": ceiling})
+        if raised:
+            self._run("raise", {"windows": raised})
+        for task in {task_caps.task_of(caps.windows[place - 1][0].purse) for place, _ in low} & of_tasks(caps):
+            self.level(task)
+
+    def level(self, task: str) -> None:
+        """What the engine may give out of the task's caps is what the state has of it: told while the state is held, so
+        that whoever tells last tells of what was decided last."""
+        with self.link.pin(), self.database.transaction(part="calls", durable=False) as tx:
+            allotted = {row.dimension: row.amount for row in tx.all("task_cap.allotted", purse=f"{TASK}{task}")}
+            windows = [
+                cap_of(cap, Window(0, LAST_MS)) | {"ceiling": allotted[cap.dimension]}
+                for cap in task_caps.caps_of(tx, task)
+                if cap.dimension in allotted
+            ]
+            self._run("level", {"windows": windows})
+
+    def close(self, purses: Sequence[str]) -> None:
+        """Nothing is asked of these any more; the ledger opens them again."""
+        self._run("close", {"purses": purses})
 
     def adopt(self, rules: int) -> bool:
         """Whether these limits are those in force, which Redis then goes by."""
@@ -193,6 +226,10 @@ class Memory:
             self.generation = ""
             raise forgot(self.link)
         return said
+
+
+def of_tasks(caps: Caps) -> set[str]:
+    return {task_caps.task_of(cap.purse) for cap, _ in caps.windows if task_caps.is_of_task(cap.purse)}
 
 
 def forgot(link: Link) -> StoreUnavailable:

@@ -209,6 +209,11 @@ local function all_asides()
 end
 local function left(aside, d) return max(0, aside.a[d] - aside.u[d]) end
 
+local function pays(names, name)
+  for _, each in ipairs(names) do if each == name then return true end end
+  return false
+end
+
 -- what is left of everything that is set aside in the window
 local function held_aside(asides, name, w)
   local held = 0
@@ -289,7 +294,7 @@ local function decide_purses(purses, asides, own)
   for place, cap in ipairs(a.caps) do
     local w = purses[cap.n].w[cap.w]
     local aside, need = held_aside(asides, cap.n, w), cap.need
-    if own and w[1] <= own.cal and own.cal < w[2] then need = need - min(need, left(own, w[7])) end
+    if own and w[1] <= own.cal and own.cal < w[2] and pays(own.ps, cap.n) then need = need - min(need, left(own, w[7])) end
     windows[place], apart[place], needs[place] = w, aside, need
     if need > 0 and w[3] + aside + w[4] + need > cap.cap then
       if w[3] + aside + need > cap.cap then
@@ -583,15 +588,22 @@ local function open()
   return say('ok')
 end
 
-local function raise()
+-- level: also downwards
+local function raise(level)
   for _, wanted in ipairs(a.windows) do
     local purse = purses_of({wanted.n})[wanted.n]
     local w = purse.w[wanted.w]
     if w then
-      w[6] = max(w[6], wanted.ceiling)
+      w[6] = level and wanted.ceiling or max(w[6], wanted.ceiling)
       keep_purse(wanted.n, purse)
     end
   end
+  return say('ok')
+end
+
+-- purses that nothing is asked of any more; the ledger opens them again
+local function close()
+  for _, name in ipairs(a.purses) do redis.call('HDEL', KEYS[1], '\0' .. name) end
   return say('ok')
 end
 
@@ -640,7 +652,9 @@ if op == 'recorded' then return recorded() end
 if op == 'fill' then return fill() end
 if op == 'load' then return load() end
 if op == 'open' then return open() end
-if op == 'raise' then return raise() end
+if op == 'raise' then return raise(false) end
+if op == 'level' then return raise(true) end
+if op == 'close' then return close() end
 if op == 'look' then return look() end
 if op == 'rules' then
   st.rules = max(st.rules, a.rules)

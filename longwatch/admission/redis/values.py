@@ -44,6 +44,11 @@ class Who(msgspec.Struct, array_like=True, frozen=True, gc=False):
     lane: str
     keyed: bool  # its service remembers its key, as the limits were when it was admitted
     instead_of: str | None = None  # the model that was asked for
+    capped: bool = False  # its task has caps of its own
+
+    @property
+    def own_task(self) -> str | None:
+        return self.task if self.capped else None
 
 
 _who = msgspec.json.Decoder(Who)
@@ -62,6 +67,7 @@ def who_of(asked: CallRequest, *, keyed: bool) -> Who:
         asked.lane,
         keyed,
         asked.instead_of,
+        asked.capped,
     )
 
 
@@ -202,7 +208,7 @@ def said_of(row: Row, shift_us: int) -> Said:
         "h": [row.held_money, row.held_calls, row.held_tokens],
         "ch": [row.money, row.calls, row.tokens],
         "w": weights_of(row),
-        "ps": purses_of(service=row.service, budget=row.budget, agent=row.agent),
+        "ps": purses_of(service=row.service, budget=row.budget, agent=row.agent, task=row.task),
         "row": pack(who),
         "as": row.aside,
     }

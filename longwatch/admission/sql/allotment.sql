@@ -55,10 +55,10 @@ select id, key, state, service, model, agent, budget, owner, task, run, step, la
 -- write: a call that the engine admitted, as it stands
 insert into call (id, key, state, service, model, agent, budget, owner, task, run, step, lane, slot_us, admitted_ms,
                   calendar_ms, until_ms, ended_ms, weights, money, calls, tokens, held_money, held_calls, held_tokens,
-                  sharing, version, aside)
+                  sharing, version, aside, own_task)
 values (:id, :key, :state, :service, :model, :agent, :budget, :owner, :task, :run, :step, :lane, :slot_us, :admitted_ms,
         :calendar_ms, :until_ms, :ended_ms, :weights, :money, :calls, :tokens, :held_money, :held_calls, :held_tokens,
-        :sharing, :version, :aside);
+        :sharing, :version, :aside, :own_task);
 
 -- seen: how far the engine has changed a call
 update call set slot_us = :slot_us, until_ms = :until_ms, ended_ms = :ended_ms, weights = :weights, version = :version

@@ -1,10 +1,10 @@
 -- add: an admitted call; a repetition under the same id changes nothing, nor does a decision by limits no longer in force
 insert into call (id, key, state, service, model, agent, budget, owner, task, run, step, lane, slot_us, admitted_ms,
                   calendar_ms, until_ms, weights, money, calls, tokens, held_money, held_calls,
-                  held_tokens, sharing, aside)
+                  held_tokens, sharing, aside, own_task)
 select :id, :key, 'open', :service, :model, :agent, :budget, :owner, :task, :run, :step, :lane, :slot_us, :now_ms,
        :calendar_ms, :now_ms + :hold_ms, :weights, :money, :calls, :tokens,
-       :money, :calls, :tokens, :sharing, :aside
+       :money, :calls, :tokens, :sharing, :aside, :own_task
   from fleet where rules = :rules
 on conflict (id) do nothing;
 

@@ -16,7 +16,7 @@ select c.at_ms, s.purse, s.dimension, s.per, s.starts_ms, s.ends_ms, s.settled, 
   from (select at_ms, greatest(at_ms, case when abs(:wall_ms - :now_ms) < :parted_ms
                                            then :wall_ms - :wall_ms % 60000 else 0 end) as moved_ms from calendar) as c
   left join spend s
-    on s.purse in ('fleet', 'agent:' || :agent, 'service:' || :service, 'budget:' || :budget)
+    on s.purse in ('fleet', 'agent:' || :agent, 'service:' || :service, 'budget:' || :budget, 'task:' || :task)
    and s.ends_ms > c.moved_ms and s.starts_ms <= c.moved_ms;
 
 -- spend.turn: the same

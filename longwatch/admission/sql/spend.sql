@@ -4,7 +4,7 @@ select c.at_ms, s.purse, s.dimension, s.per, s.starts_ms, s.ends_ms, s.settled, 
   from (select at_ms, max(at_ms, case when abs(:wall_ms - :now_ms) < :parted_ms
                                       then :wall_ms - :wall_ms % 60000 else 0 end) as moved_ms from calendar) as c
   left join spend s
-    on s.purse in ('fleet', 'agent:' || :agent, 'service:' || :service, 'budget:' || :budget)
+    on s.purse in ('fleet', 'agent:' || :agent, 'service:' || :service, 'budget:' || :budget, 'task:' || :task)
    and s.ends_ms > c.moved_ms and s.starts_ms <= c.moved_ms;
 
 -- calendar: how far the budgets' calendar has got
@@ -28,7 +28,7 @@ returning settled;
 -- charge: add to every window that holds the call's instant; amounts may be negative
 update spend
    set settled = settled + case dimension when 'money' then :money when 'tokens' then :tokens else :calls end
- where purse in ('fleet', 'agent:' || :agent, 'service:' || :service, 'budget:' || :budget)
+ where purse in ('fleet', 'agent:' || :agent, 'service:' || :service, 'budget:' || :budget, 'task:' || :task)
    and ends_ms > :calendar_ms and starts_ms <= :calendar_ms
 returning purse, dimension, per, ends_ms, settled, warned;
 

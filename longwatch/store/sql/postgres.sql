@@ -42,13 +42,17 @@ returning task.id, task.kind, task.args, task.state, task.key, task.batch, task.
           task.crash_limit, task.timeout_ms, task.result, task.error, task.cause, task.owner, task.fence,
           task.until_ms,
           exists (select 1 from step where step.task = task.id) as begun,
-          exists (select 1 from need where need.needs = task.id and need.met < 1) as needed;
+          exists (select 1 from need where need.needs = task.id and need.met < 1) as needed,
+       (select coalesce(sum(case dimension when 'money' then 1 when 'calls' then 2 else 4 end), 0)
+          from task_cap where task_cap.task = task.id) as capped;
 
 -- tasks.owned: as `< 1` no index of all open needs fits: those of the task are found by it, however many there are
 select id, kind, args, state, key, batch, agent, budget, lane, seq, ready_ms, submitted_ms, ended_ms, retries, failures,
        crashes, crash_limit, timeout_ms, result, error, cause, owner, fence, until_ms,
        exists (select 1 from step where step.task = task.id) as begun,
-       exists (select 1 from need where need.needs = task.id and need.met < 1) as needed
+       exists (select 1 from need where need.needs = task.id and need.met < 1) as needed,
+       (select coalesce(sum(case dimension when 'money' then 1 when 'calls' then 2 else 4 end), 0)
+          from task_cap where task_cap.task = task.id) as capped
   from task
  where state in ('claimed', 'running') and until_ms >= 0 and owner = :owner;
 

@@ -33,7 +33,9 @@ update task set state = 'claimed', owner = :owner, fence = :fence + listed.key, 
 returning id, kind, args, state, key, batch, agent, budget, lane, seq, ready_ms, submitted_ms, ended_ms, retries, failures,
           crashes, crash_limit, timeout_ms, result, error, cause, owner, fence, until_ms,
           exists (select 1 from step where step.task = task.id) as begun,
-          exists (select 1 from need where need.needs = task.id and need.met = 0) as needed;
+          exists (select 1 from need where need.needs = task.id and need.met = 0) as needed,
+       (select coalesce(sum(case dimension when 'money' then 1 when 'calls' then 2 else 4 end), 0)
+          from task_cap where task_cap.task = task.id) as capped;
 
 -- start: the run begins; the guard is the fence
 update task set state = 'running', until_ms = :now_ms + :lease_ms
@@ -89,7 +91,9 @@ select id, kind, args, state, key, batch, agent, budget, lane, seq, ready_ms, su
 select id, kind, args, state, key, batch, agent, budget, lane, seq, ready_ms, submitted_ms, ended_ms, retries, failures,
        crashes, crash_limit, timeout_ms, result, error, cause, owner, fence, until_ms,
        exists (select 1 from step where step.task = task.id) as begun,
-       exists (select 1 from need where need.needs = task.id and need.met = 0) as needed
+       exists (select 1 from need where need.needs = task.id and need.met = 0) as needed,
+       (select coalesce(sum(case dimension when 'money' then 1 when 'calls' then 2 else 4 end), 0)
+          from task_cap where task_cap.task = task.id) as capped
   from task
  where state in ('claimed', 'running') and until_ms >= 0 and owner = :owner;
 

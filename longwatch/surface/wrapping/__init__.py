@@ -13,6 +13,7 @@ from longwatch.policy.estimate import has_prices
 from longwatch.policy.money import Money
 from longwatch.policy.naming import resolve_lane
 from longwatch.surface.wrapping import github, models, stripe
+from longwatch.surface.wrapping.counting import refuse
 from longwatch.surface.wrapping.pacer import Pacer, Terms
 
 __all__ = ["Terms", "wrap"]
@@ -39,6 +40,8 @@ def wrap(client: C, terms: Terms) -> C:
     for kind in type(client).__mro__:
         service, wrapped = WRAPPERS.get(kind.__name__, ("", None))
         if wrapped is not None and kind.__module__.partition(".")[0] == LIBRARIES[service]:
+            if terms.count_tokens and service != "anthropic":
+                raise refuse(kind.__name__)
             check(terms, service)
             made: Any = wrapped(client, Pacer(service, terms))
             made.longwatch_wrapped = True

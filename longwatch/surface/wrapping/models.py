@@ -19,6 +19,7 @@ from longwatch.policy.price import Usage
 from longwatch.policy.request import needs_of
 from longwatch.policy.usage import Streamed, model_of, usage_of
 from longwatch.runtime.call import Call
+from longwatch.surface.wrapping.counting import Counting, answer_type
 from longwatch.surface.wrapping.pacer import Ending, Pacer, Request, kept, kind_of
 
 ANSWERED: ContextVar[list[Any] | None] = ContextVar("longwatch_answered", default=None)
@@ -72,34 +73,46 @@ class Pacing:
         self._pacer, self._own = pacer, own
         self._plain: Callable[..., Any] = partial(kind.request, made)
         self._answers = Answers(pacer.profile)
+        self._counting = Counting(pacer) if pacer.terms.count_tokens else None
 
     def request(self, cast_to: Any, options: Any, **how: Any) -> Any:
         told = once(options)
+        asked = self._asked(options, told)
+        if self._counting is not None:
+            asked = self._counting.counted(asked, told, body_of(told), self._count)
 
         def attempt(call: Call) -> Any:
             ANSWERED.set([])
             return self._plain(cast_to, affordable(told, call), **how)
 
-        return self._pacer.send(self._asked(options, told), attempt, self._answers)
+        return self._pacer.send(asked, attempt, self._answers)
 
     async def arequest(self, cast_to: Any, options: Any, **how: Any) -> Any:
         told = once(options)
+        asked = self._asked(options, told)
+        if self._counting is not None:
+            asked = await self._counting.acounted(asked, told, body_of(told), self._count)
 
         async def attempt(call: Call) -> Any:
             ANSWERED.set([])
             return await self._plain(cast_to, affordable(told, call), **how)
 
-        return await self._pacer.asend(self._asked(options, told), attempt, self._answers)
+        return await self._pacer.asend(asked, attempt, self._answers)
+
+    def _count(self, question: Any) -> Any:
+        return self._plain(answer_type(), question)
 
     def _asked(self, options: Any, told: Any) -> Request:
         """told: what will be sent."""
-        body: Any = told.json_data
-        beside: Any = getattr(told, "extra_json", None)
-        if beside:
-            body = cast("dict[str, Any]", body or {}) | cast("dict[str, Any]", beside)
-        needs = needs_of(self._pacer.profile, options.method, options.url, body)
+        needs = needs_of(self._pacer.profile, options.method, options.url, body_of(told))
         retries = self._pacer.retries(options.get_max_retries(self._own))
         return Request(needs, retries, options.method.upper() == "GET")
+
+
+def body_of(told: Any) -> Any:
+    """The JSON of what will be sent."""
+    beside: Any = getattr(told, "extra_json", None)
+    return cast("dict[str, Any]", told.json_data or {}) | cast("dict[str, Any]", beside) if beside else told.json_data
 
 
 def once(options: Any) -> Any:

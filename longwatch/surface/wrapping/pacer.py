@@ -51,6 +51,7 @@ class Terms:
     max_tokens: int | None
     wait: Duration | None
     retries: int | None
+    count_tokens: bool = False
 
     def open(self, service: str, **options: Any) -> Block[Call]:
         found = self.opens(service, **options)

@@ -54,6 +54,7 @@ class Tasks:
             self.ledger.needs[item.id, needed] = Need(item.fate, met)
         self.ledger.tasks[item.id] = self._new(item)
         self.ledger.epochs[item.id] = self.ledger.epoch
+        self.ledger.caps[item.id] = item.caps
         self.ledger.tell()
         return self.ledger.tasks[item.id]
 
@@ -161,7 +162,9 @@ class Runs:
 
     def _run(self, id: str, task: Task) -> Run:
         blank = not any(begun == task.id for begun, _ in self.ledger.steps)
-        return Run(id, task, task.fence, task.until_ms or 0, blank)
+        capped = {dimension for dimension, _ in self.ledger.caps.get(task.id, ())}
+        in_order = tuple(name for name in ("money", "calls", "tokens") if name in capped)
+        return Run(id, task, task.fence, task.until_ms or 0, blank, capped=in_order)
 
     def _start(self, claimed: Run, run: str, lease_ms: int) -> Run | None:
         task = self.ledger.tasks[claimed.task.id]

@@ -35,6 +35,7 @@ from longwatch.testing.model.gates import Gates
 from longwatch.testing.model.learned import LearnedLimits, held_back
 from longwatch.testing.model.lines import Lines
 from longwatch.testing.model.refusals import refusal
+from longwatch.testing.model.task_caps import TaskCaps
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,8 @@ class Kept:
 
     @property
     def purses(self) -> tuple[str, ...]:
-        return purses_of(service=self.asked.service, budget=self.asked.budget, agent=self.asked.agent)
+        asked = self.asked
+        return purses_of(service=asked.service, budget=asked.budget, agent=asked.agent, task=asked.task)
 
 
 @dataclass
@@ -79,6 +81,7 @@ class Limiter:
         self.learned = LearnedLimits(self.now_ms, self._left)
         self.heeded: Rates = {}
         self.asides = Asides(self)
+        self.task_caps = TaskCaps(self)
 
     def adopt(self, limits: Limits, rules: int) -> None:
         self.limits, self.rules = limits, rules
@@ -178,7 +181,8 @@ class Limiter:
                 None if request.until_ms is None else request.until_ms * 1000,
                 self._metered(scope, request.weights),
                 None if most is None else Places(len(here), most),
-                tuple(self._purse(request, cap, needs[cap.dimension]) for cap in scope.caps),
+                tuple(self._purse(request, cap, needs[cap.dimension]) for cap in scope.caps)
+                + self.task_caps.purses(request, needs),
             )
         )
 

@@ -55,6 +55,9 @@ class Ledger:
     steps: dict[tuple[str, str], Part] = field(default_factory=dict[tuple[str, str], Part])  # (task, name)
     batches: dict[str, tuple[str, str]] = field(default_factory=dict[str, tuple[str, str]])  # name -> (id, digest)
     epochs: dict[str, int] = field(default_factory=dict[str, int])  # of each task, when it was submitted or retried
+    caps: dict[str, tuple[tuple[str, int], ...]] = field(
+        default_factory=dict[str, tuple[tuple[str, int], ...]]
+    )  # of each task, as it was submitted
     workers: dict[str, Enrolled] = field(default_factory=dict[str, Enrolled])
     kinds: dict[str, Kind] = field(default_factory=dict[str, Kind])
 

@@ -20,7 +20,7 @@ check: setup
 	@$(RUN) ruff format --check .
 	@$(RUN) ruff check .
 	@$(RUN) mypy longwatch bench docs
-	@for folder in tests/*/; do $(RUN) mypy $$folder || exit 1; done
+	@for folder in $(sort $(dir $(wildcard tests/*/*.py))); do $(RUN) mypy $$folder || exit 1; done
 	@$(RUN) pyright
 	@$(RUN) pytest tests/tidy
 

@@ -157,7 +157,7 @@ def _failures(gate: Gate, now_ms: int) -> int:
 def _delay_ms(failures: int, age_ms: int) -> int:
     if age_ms >= LONG_MS:
         return LONGEST_MS
-    return min(MOST_MS, FIRST_MS * TIMES ** min(failures - 1, 10))
+    return min(MOST_MS, FIRST_MS * int(TIMES ** min(failures - 1, 10)))
 
 
 def _moved(gate: Gate, state: State, now_ms: int, *, reason: str, until_ms: int | None, failures: int = 0) -> Gate:

@@ -55,7 +55,7 @@ def counts(sandbox: Sandbox) -> dict[str, int]:
 def test_a_prompt_is_held_at_what_the_provider_counts(lw: Longwatch, sandbox: Sandbox) -> None:
     exact = claude(sandbox).messages.count_tokens(model=MODEL, messages=LONG).input_tokens
     client = lw.wrap(claude(sandbox), budget="research", count_tokens=True)
-    answer = client.messages.create(**ASK)
+    answer = client.messages.create(model=MODEL, max_tokens=100, messages=LONG)
     (counting, held), estimated = asked(lw), lw.wrap(claude(sandbox), budget="research")
     assert counting == ("count_tokens", 0)
     assert held == (MODEL, price(lw, exact))
@@ -69,8 +69,8 @@ def test_a_prompt_is_held_at_what_the_provider_counts(lw: Longwatch, sandbox: Sa
 
 def test_every_way_of_asking_is_counted_once_a_request(lw: Longwatch, sandbox: Sandbox) -> None:
     client = lw.wrap(claude(sandbox), budget="research", count_tokens=True)
-    client.messages.with_raw_response.create(**ASK).parse()
-    with client.messages.with_streaming_response.create(**ASK) as reply:
+    client.messages.with_raw_response.create(model=MODEL, max_tokens=100, messages=LONG).parse()
+    with client.messages.with_streaming_response.create(model=MODEL, max_tokens=100, messages=LONG) as reply:
         reply.parse()
     with client.messages.stream(**ASK) as stream:
         stream.until_done()
@@ -94,7 +94,9 @@ def test_an_asyncio_client_counts_too(lw: Longwatch, sandbox: Sandbox) -> None:
     async def program() -> int:
         plain = anthropic.AsyncAnthropic(base_url=sandbox.base_urls["anthropic"], api_key="key")
         client = lw.wrap(plain, budget="research", count_tokens=True)
-        answers = await asyncio.gather(*(client.messages.create(**ASK) for _ in range(4)))
+        answers = await asyncio.gather(
+            *(client.messages.create(model=MODEL, max_tokens=100, messages=LONG) for _ in range(4))
+        )
         return int(answers[0].usage.input_tokens)
 
     exact = asyncio.run(program())
@@ -169,7 +171,7 @@ def test_a_stored_step_is_not_counted_again(lw: Longwatch, sandbox: Sandbox) -> 
         client = run.wrap(claude(sandbox), budget="research", count_tokens=counts)
 
         def ask() -> int:
-            answer = client.messages.create(**ASK)
+            answer = client.messages.create(model=MODEL, max_tokens=100, messages=LONG)
             with run.call("github") as call:
                 keys.append(call.key.partition(run.task)[2])
             return int(answer.usage.input_tokens)
@@ -191,7 +193,11 @@ def test_a_stored_step_is_not_counted_again(lw: Longwatch, sandbox: Sandbox) -> 
 def test_a_task_with_a_cap_on_tokens_and_calls_counts_for_nothing(lw: Longwatch, sandbox: Sandbox) -> None:
     @lw.task("letter")
     def letter(run: Run) -> int:
-        return int(run.wrap(claude(sandbox), count_tokens=True).messages.create(**ASK).usage.input_tokens)
+        return int(
+            run.wrap(claude(sandbox), count_tokens=True)
+            .messages.create(model=MODEL, max_tokens=100, messages=LONG)
+            .usage.input_tokens
+        )
 
     task = lw.submit("letter", calls=1, tokens=100_000)
     lw.work(until_idle=True)

@@ -42,7 +42,7 @@ class LearnedLimits:
     def lowered(
         self, service: str, model: str, *, left_ms: int, most: Rate | None, call: str, evidence: str
     ) -> Learned | None:
-        """A call was refused that left at this instant, and nobody says what the limit is. The rate, if that was news.
+        """A call was refused that left at this instant. The rate that is tried from now on; None: the provider says it.
 
         most: the configured rate of requests.
         """
@@ -65,7 +65,7 @@ class LearnedLimits:
                 now_ms=tx.now_ms,
             )
             self._keep(tx, before, found, call)
-        return None if found is before else found
+        return found
 
     def raised(self, service: str, model: str, *, left_ms: int, most: Rate | None, call: str) -> bool:
         """A call that had to wait for the rate was answered; whether the rate is another one now."""

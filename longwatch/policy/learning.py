@@ -6,9 +6,10 @@ one for a minute, so that two keys with different limits do not take turns.
 found: nobody says it. The first call that is refused sets a rate of half of what left in the last second. From then on a
 refusal lowers the rate to a half, or to nine tenths of what got through since the one before if that was more: between two
 refusals a provider's bucket was empty twice, so that no more than its limit can have got through. Each clean second in
-which calls had to wait for the rate raises it: by half while no second refusal has come, then by a twentieth of what got
-through up to that, and by a five-hundredth from there, so that the limit is asked for only now and then. What
-calls say that left before the last lowering is old news: fifteen processes that are refused at one instant lower it once.
+which calls had to wait for the rate raises it: to double while no second refusal has come, then by a twentieth of the
+ceiling up to that, and by a five-hundredth from there, so that the limit is asked for only now and then. The ceiling is
+half-way between the rate that was refused and what is believed to get through. What calls say that left before everybody
+went by the last lowering is old news: fifteen processes that are refused at one instant lower it once.
 
 A learned rate never raises what is allowed: it counts where it is slower than the configured one, or where there is none. It
 is an ordinary gauge of the call, of the same meter whatever the rate is.
@@ -32,14 +33,18 @@ MINUTE_MS = 60_000
 SEEN_MS = 30_000  # evidence that repeats what is known is written down this often
 STEADY_MS = 60_000  # a faster limit is believed once the slower one was not repeated for so long
 LATELY_MS = 1_000  # what left in this time before the first refusal is the first measure
+HEARD_MS = 1_000  # after a lowering, until every process goes by it
 MEASURED_MS = 2_000  # two refusals nearer to each other than that measure nothing
 NOTHING = 1  # calls since the refusal before: none got through, which a lower rate would not change
 CLEAN = "calls had to wait, and none was refused"
 CLEAN_MS, CLEAN_CALLS = 1_000, 5  # a rate is raised at most this often, and after so many calls at it
+SEARCH_CALLS = (
+    2  # the same while the limit was never met: what a fleet's first calls were refused at may be far below it
+)
 
 
 class Learned(NamedTuple):
-    """amount per per_ms, burst at once. ceiling: what got through between two refusals, per minute; 0: not known.
+    """amount per per_ms, burst at once. ceiling: half-way to the rate that was refused last, per minute; 0: only once refused.
 
     since_ms: this rate since; lowered_ms: last refusal that lowered it; seen_ms: last time that it was said. told: the amount
     that the journal told of last. version: how often it was written.
@@ -106,7 +111,7 @@ def lowered(
         if most is not None:
             amount = min(amount, per_minute(most) // 2)
         found = Learned(*key, "found", max(1, amount), MINUTE_MS, 1)
-    elif before.source == "published" or left_ms <= before.lowered_ms:
+    elif before.source == "published" or left_ms <= before.lowered_ms + HEARD_MS:
         return before
     else:
         found = _lowered(before, passed, now_ms - before.lowered_ms)
@@ -121,9 +126,9 @@ def _lowered(before: Learned, passed: int, took_ms: int) -> Learned:
         return before  # the service takes nothing at all for a while
     measured = min(before.amount, passed * MINUTE_MS // max(1, took_ms)) if took_ms >= MEASURED_MS else 0
     half = max(1, before.amount // 2)
-    far = took_ms >= MEASURED_MS and measured < half // 2
+    far = before.ceiling > 0 and took_ms >= MEASURED_MS and measured < half // 2  # else the rate has just been doubled
     amount = max(1, measured, half // 8) if far else max(half, measured * 9 // 10)
-    return before._replace(amount=amount, ceiling=max(amount, (measured + before.amount) // 2))
+    return before._replace(amount=amount, ceiling=max(amount, (max(measured, amount) + before.amount) // 2))
 
 
 def raised(before: Learned, *, most: Rate | None, left_ms: int, now_ms: int) -> Learned:
@@ -139,12 +144,13 @@ def raised(before: Learned, *, most: Rate | None, left_ms: int, now_ms: int) -> 
 
 
 def clean_ms(found: Learned) -> int:
-    return max(CLEAN_MS, CLEAN_CALLS * found.per_ms // found.amount)
+    calls = CLEAN_CALLS if found.ceiling else SEARCH_CALLS
+    return max(CLEAN_MS, calls * found.per_ms // found.amount)
 
 
 def _step(found: Learned) -> int:
     if found.ceiling == 0:
-        return max(1, found.amount // 2)
+        return found.amount
     if found.amount < found.ceiling:
         return min(max(1, found.ceiling // 20), found.ceiling - found.amount)
     return max(1, found.ceiling // 500)

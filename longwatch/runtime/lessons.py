@@ -80,7 +80,7 @@ class Lessons:
             self._quietly(lambda: self._limiter.hold_back(floors))
 
     def refused(self, request: CallRequest, told: Sequence[Told], *, left_ms: int, reason: str) -> bool:
-        """The service has refused it as one of too many; whether that made a rate slower, or nobody had known any.
+        """The service has refused it as one of too many; whether the fleet comes more slowly from now on.
 
         left_ms: when it left, by the fleet's clock.
         """

@@ -42,7 +42,7 @@ def requests(lw: Longwatch, service: str, url: str, ends: float, answers: Answer
 def models(lw: Longwatch, service: str, url: str, ends: float, answers: Answers) -> None:
     """With a wrapped client: the program knows nothing of limits."""
     client = lw.wrap(anthropic.Anthropic(base_url=url, api_key="sk-ant-sandbox"), retries=0)
-    while time.monotonic() < ends:
+    while not answers or time.monotonic() < ends:
         status = 200
         try:
             message = {"role": "user", "content": f"process {os.getpid()}"}

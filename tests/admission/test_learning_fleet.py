@@ -52,9 +52,9 @@ def test_a_limit_that_nobody_publishes_is_found(tmp_path: Path, engine: str, lim
     settings = Settings(stripe=Stripe(requests=Rate(limit, 1_000, burst), endpoint=None, concurrency=None))
     with started(settings) as sandbox:
         state = shared().new_database() if engine == "postgres" else str(tmp_path / "s.db")
-        answers = called(state, engine, "stripe", sandbox.base_urls["stripe"] + "/v1/customers", 26)
+        answers = called(state, engine, "stripe", sandbox.base_urls["stripe"] + "/v1/customers", 40)
     first = next(at for at, status in answers if status == 429)
-    begun, later = statuses(answers, after=0, before=first + 3), statuses(answers, after=first + 3, before=first + 23)
+    begun, later = statuses(answers, after=0, before=first + 9), statuses(answers, after=first + 9, before=first + 29)
     refused, passed = later.count(429), later.count(200)
     share = passed / 20 / limit
     print(f"{engine}, {limit}/s, burst {burst}: {begun.count(429)} refused at first, then {refused}, {share:.0%}")  # noqa: T201

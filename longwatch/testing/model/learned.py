@@ -50,7 +50,8 @@ class LearnedLimits:
             evidence=evidence,
             now_ms=self.now_ms(),
         )
-        return found if self._keep(before, found) else None
+        self._keep(before, found)
+        return found
 
     def raised(self, service: str, model: str, *, left_ms: int, most: Rate | None, call: str) -> bool:
         before = self.known.get((service, model, "requests"))

@@ -24,13 +24,13 @@ from longwatch.admission.calls import (
     weights_of,
 )
 from longwatch.admission.gates import Gates, shut
-from longwatch.admission.in_force import InForce, Outdated
+from longwatch.admission.in_force import InForce, Outdated, Part
 from longwatch.admission.keys import Charge
 from longwatch.admission.learned import LearnedLimits
 from longwatch.admission.ledger import Ledger
 from longwatch.admission.lines import Lines
 from longwatch.admission.listing import Standings, standings, with_known
-from longwatch.admission.standing import Prepared
+from longwatch.admission.standing import Prepared, Read
 from longwatch.db.connection import Database, Row, Transaction
 from longwatch.errors import LongwatchError, NotFound
 from longwatch.policy import admission
@@ -52,8 +52,11 @@ Answer = Decision | Admitted | Outdated | LongwatchError
 class Limiter:
     """Admission under `limits`, kept in `database`. Safe in threads."""
 
+    part: Part = "whole"
+    away = False  # an engine beside the state cannot be reached, and calls go by the share kept for that
+
     def __init__(self, database: Database, journal: Journal, limits: Limits, *, rules: int = 0) -> None:
-        """rules: how often the fleet's limits had been changed when these were in force; others are not decided by."""
+        """rules: how often the fleet's limits had been changed by then; others are not decided by."""
         self.database, self.journal = database, journal
         self.pending: Callable[[], None] = _nothing  # is told that there is something to `flush`
         self._ledger = Ledger(journal, self._scope_of_row)
@@ -66,7 +69,7 @@ class Limiter:
 
     def adopt(self, limits: Limits, rules: int) -> None:
         """From now on decide by these limits; what is reserved, held and spent stays."""
-        self._force = InForce.of(limits, rules, at_ms=0, learned=self._learned)
+        self._force = InForce.of(limits, rules, at_ms=0, learned=self._learned, part=self.part)
         self.rules, self.limits = rules, limits
 
     def heed(self, learned: Rates) -> None:
@@ -98,7 +101,7 @@ class Limiter:
         """
         check(request)
         force = self._force
-        prepared = scope_asked(force, request)
+        prepared = force.asked(request)
         answer, wall_ms = self.database.hopefully(
             lambda tx: (self._admit(tx, force, prepared, request), tx.wall_ms), part="calls", durable=request.once
         )
@@ -125,10 +128,10 @@ class Limiter:
         return bool(expired or ended)
 
     def _decide(self, tx: Transaction, force: InForce, request: CallRequest, used: Row | None) -> Answer:
-        read = standing.read(tx, scope_asked(force, request), request)
+        read = self._read(tx, force.asked(request), request)
         if read.calendar_ms >= force.turns_ms:
             force = self._turn(force, read.calendar_ms)
-            read = standing.read(tx, scope_asked(force, request), request)
+            read = self._read(tx, force.asked(request), request)
         decision = admission.decide(read.ask)
         if not isinstance(decision, Slot):
             return decision
@@ -138,6 +141,9 @@ class Limiter:
             return Admitted(request.id, request.key, slot_ms, request.money, request.tokens)
         before = tx.one("call.by_id", id=request.id)
         return Outdated() if before is None else admitted(before)
+
+    def _read(self, tx: Transaction, prepared: Prepared, request: CallRequest) -> Read:
+        return standing.read(tx, prepared, request)
 
     def _turn(self, force: InForce, calendar_ms: int) -> InForce:
         """An override has ended: without it."""
@@ -347,6 +353,9 @@ class Limiter:
         """Write down what is not written yet; whether there was anything. Here every method writes at once."""
         return False
 
+    def ask_again(self) -> None:
+        """Find out whether an engine that is away is back, if it is time to."""
+
     def close(self) -> None:
         """What an engine beside the state has open; the state is closed by whoever opened it."""
 
@@ -382,10 +391,6 @@ def held_up(answer: object) -> bool:
 def lacks_money(answer: object) -> bool:
     """Whether a cap stands in the way, of which something may be set aside."""
     return isinstance(answer, Spent) or (isinstance(answer, Later) and answer.reason == "budget")
-
-
-def scope_asked(force: InForce, request: CallRequest) -> Prepared:
-    return force.scope(request.service, request.model, request.budget, request.agent, request.past, turn=request.turn)
 
 
 def _nothing() -> None:

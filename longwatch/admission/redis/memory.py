@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from longwatch.admission import asides
 from longwatch.admission.redis.link import Link
 from longwatch.admission.redis.values import Caps, Said, cap_of, said_aside, said_of, text
+from longwatch.admission.share import untold
 from longwatch.admission.standing import encode, held_by, holding
 from longwatch.db.connection import Database, Row, Transaction
 from longwatch.errors import StoreUnavailable
 from longwatch.policy.admission import HORIZON_US
+from longwatch.policy.away import is_of_share
 from longwatch.policy.scope import PurseCap
 from longwatch.policy.window import Window
 from longwatch.store.journal import Journal
@@ -95,7 +97,9 @@ class Memory:
         shift_us = self.shift_us(tx, self.link.run("state", self.now())["now"])
         calls = [{"id": row.id, "c": said_of(row, shift_us)} for row in tx.all("allotment.open")]
         meters = {
-            row.name: [row.free_us - shift_us, row.last_us - shift_us, row.total, 1] for row in tx.all("meter.every")
+            row.name: [row.free_us - shift_us, row.last_us - shift_us, row.total, 1]
+            for row in tx.all("meter.every")
+            if not is_of_share(row.name)
         }
         kept = [said_aside(asides.of_row(row)) for row in tx.all("aside.every")]
         self._run("fill", {"calls": calls, "meters": meters, "asides": kept, "horizon": HORIZON_US})
@@ -107,10 +111,13 @@ class Memory:
     def _park(self, tx: Transaction) -> None:
         """What was allotted and is not in the ledger counts as spent: also what was set aside, of which nobody knows how much
         was drawn."""
-        groups = tx.all("call.groups")
+        groups, own = tx.several(("call.groups", {}), ("away.groups", {}))
         for row in tx.all("allotment.current", at_ms=self._calendar(tx)):
-            held, _ = held_by(groups, holding(row.purse, row.dimension), starts_ms=row.starts_ms, ends_ms=row.ends_ms)
-            missing = row.amount - row.settled - held
+            held, others = (
+                held_by(rows, holding(row.purse, row.dimension), starts_ms=row.starts_ms, ends_ms=row.ends_ms)[0]
+                for rows in (groups, own)
+            )
+            missing = row.amount - row.settled - (held - others)
             if missing > 0:
                 window = {"purse": row.purse, "ends_ms": row.ends_ms, "dimension": row.dimension, "per": row.per}
                 tx.count("allotment.park", amount=missing, **window)
@@ -133,7 +140,11 @@ class Memory:
             windows = [cap_of(*each) | self._opened(tx, groups, *each) for each in caps.windows]
             here = [text(id) for id in self._run("look", {"ids": True})["ids"] or ()]
             rows = tx.all("allotment.several", ids=encode(here).decode()) if here else []
-            ended = {row.id: (row.money, row.calls, row.tokens) for row in rows if row.state in ("settled", "unknown")}
+            ended = {
+                row.id: (row.money, row.calls, row.tokens)
+                for row in rows
+                if row.state in ("settled", "unknown") and not row.away
+            }
             self._run("open", {"windows": windows, "known": ended})
 
     def _opened(self, tx: Transaction, groups: Sequence[Row], cap: PurseCap, window: Window) -> Said:
@@ -149,10 +160,13 @@ class Memory:
             held_by(rows, holding(cap.purse, cap.dimension), starts_ms=window.starts_ms, ends_ms=window.ends_ms)[0]
             for rows in (groups, tx.all("aside.open"))
         )
-        base = int(row.settled) + held
-        return {"spent": row.settled, "ceiling": self._raise(tx, cap, window, base + cap.cap.amount // SHARE)}
+        spent, holds = _untold(tx, cap, window)
+        base = int(row.settled) + held - spent - holds
+        raised = self._raise(tx, cap, window, base + cap.cap.amount // SHARE)
+        return {"spent": row.settled - spent, "ceiling": raised, "beside": (spent, holds)}
 
     def _raise(self, tx: Transaction, cap: PurseCap, window: Window, wanted: int) -> int:
+        """The new ceiling: it leaves room for what was held beside the engine."""
         row = tx.one(
             "allotment.raise",
             purse=cap.purse,
@@ -160,7 +174,7 @@ class Memory:
             dimension=cap.dimension,
             per=cap.cap.window,
             starts_ms=window.starts_ms,
-            amount=min(cap.cap.amount, wanted),
+            amount=max(0, min(cap.cap.amount - sum(_untold(tx, cap, window)), wanted)),
         )
         assert row is not None
         return int(row.amount)
@@ -175,8 +189,15 @@ class Memory:
             for place, reached in low:
                 cap, window = caps.windows[place - 1]
                 more = max(cap.cap.amount // SHARE, times * needs[place - 1])
-                raised.append(cap_of(cap, window) | {"ceiling": self._raise(tx, cap, window, reached + more)})
+                ceiling = self._raise(tx, cap, window, reached + more)
+                raised.append(cap_of(cap, window) | {"ceiling": ceiling, "beside": _untold(tx, cap, window)})
         self._run("raise", {"windows": raised})
+
+    def tell_untold(self, caps: Caps) -> bool:
+        """The engine is told what was held and spent beside it; whether that is anything else than it was."""
+        with self.database.read() as tx:
+            windows = [cap_of(*each) | {"beside": _untold(tx, *each)} for each in caps.windows]
+        return bool(self._run("beside", {"windows": windows})["changed"])
 
     def adopt(self, rules: int) -> bool:
         """Whether these limits are those in force, which Redis then goes by."""
@@ -193,6 +214,10 @@ class Memory:
             self.generation = ""
             raise forgot(self.link)
         return said
+
+
+def _untold(tx: Transaction, cap: PurseCap, window: Window) -> tuple[int, int]:
+    return untold(tx, cap.purse, cap.dimension, cap.cap.window, starts_ms=window.starts_ms, ends_ms=window.ends_ms)
 
 
 def forgot(link: Link) -> StoreUnavailable:

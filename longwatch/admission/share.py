@@ -10,6 +10,7 @@ the mark. They do not draw on what their batch has set aside, because the engine
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 from msgspec.structs import replace
 
@@ -29,8 +30,20 @@ from longwatch.policy.meter import NEW
 from longwatch.policy.scope import LINE
 from longwatch.store.journal import Journal
 
+SILENT_MS = 60_000  # a process that has not said for so long that it goes by the share does not
+
 Refuse = Callable[[str], StoreUnavailable]
 """The error of whoever has to wait for the engine. Told why the share is of no use to it."""
+
+
+@dataclass(frozen=True)
+class CutOff:
+    """A process that goes by the share. owner, agent: of the first call that was decided so. since_ms: the fleet's clock."""
+
+    owner: str
+    agent: str
+    since_ms: int
+    reason: str
 
 
 class ShareLimiter(Limiter):
@@ -167,3 +180,10 @@ def untold(tx: Transaction, purse: str, dimension: str, per: str, *, starts_ms: 
     groups = tx.all("away.groups")
     held, _ = held_by(groups, holding(purse, dimension), starts_ms=starts_ms, ends_ms=ends_ms)
     return 0 if row is None else int(row.away), int(held)
+
+
+def cut_off(database: Database) -> list[CutOff]:
+    """Every process of the fleet that goes by the share."""
+    with database.read() as tx:
+        rows = tx.all("away.every", silent_ms=SILENT_MS)
+    return [CutOff(row.owner, row.agent, row.since_ms, row.reason) for row in rows]

@@ -11,9 +11,9 @@ from collections.abc import Mapping
 from longwatch.admission.calls import Admitted, CallRequest, Word, whole_ms
 from longwatch.admission.gates import meter_of
 from longwatch.admission.redis.calls import CallsInRedis
-from longwatch.admission.redis.cut import CutOff
 from longwatch.admission.redis.link import EngineAway
 from longwatch.admission.redis.values import Known, Said, text
+from longwatch.admission.share import cut_off
 from longwatch.admission.standing import Prepared
 from longwatch.errors import LongwatchError, StoreUnavailable
 from longwatch.policy.admission import Later
@@ -44,10 +44,6 @@ class GoingOn(CallsInRedis):
     def scope(self, service: str, model: str | None, budget: str | None, agent: str) -> Prepared:
         part = self.share if self.cut.holds else super()
         return part.scope(service, model, budget, agent)
-
-    def cut_off(self) -> list[CutOff]:
-        """Processes of the fleet that go by the share."""
-        return self.cut.all()
 
     # -- by the share ------------------------------------------------------------------------------------------------------
 
@@ -180,7 +176,7 @@ class GoingOn(CallsInRedis):
         now_ms = self._fleet_ms()
         if now_ms - self._met_ms >= MEET_MS:
             self._met_ms = now_ms
-            if self.cut.all():
+            if cut_off(self.database):
                 self._meet({})
 
     def _meet(self, slowed: dict[str, int]) -> None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from longwatch.admission.calls import CallRequest
 from longwatch.admission.redis.link import EngineAway
+from longwatch.admission.share import SILENT_MS, cut_off
 from longwatch.db.connection import Database
 from longwatch.policy.backoff import Backoff
 from longwatch.store.journal import Journal
@@ -19,17 +20,6 @@ WAITS = Backoff(first_ms=100, most_ms=500)
 STEADY_MS = 10_000  # who fails again within so long waits as if he had never been back
 LEFT_MS = 1_500  # after its time nobody else has tried: whoever asks does it
 SEEN_MS = 5_000  # how often the state is told that this process is still cut off
-SILENT_MS = 60_000  # who has not said so for so long is not
-
-
-@dataclass(frozen=True)
-class CutOff:
-    """A process that goes by the share. owner, agent: of the first call that was decided so. since_ms: the fleet's clock."""
-
-    owner: str
-    agent: str
-    since_ms: int
-    reason: str
 
 
 @dataclass
@@ -130,14 +120,7 @@ class Cut:
             self.journal.append(tx, "engine.back", "redis", place=self.place, took_ms=took_ms)
 
     def bury(self, owner: str) -> None:
-        with self.database.read() as tx:
-            if all(row.owner != owner for row in tx.all("away.every", silent_ms=SILENT_MS)):
-                return
+        if all(each.owner != owner for each in cut_off(self.database)):
+            return
         with self.database.transaction(part="calls", durable=False) as tx:
             tx.count("away.buried", owner=owner)
-
-    def all(self) -> list[CutOff]:
-        """Every process of the fleet that goes by the share."""
-        with self.database.read() as tx:
-            rows = tx.all("away.every", silent_ms=SILENT_MS)
-        return [CutOff(row.owner, row.agent, row.since_ms, row.reason) for row in rows]

@@ -60,8 +60,7 @@ class Limiter:
         self.database, self.journal = database, journal
         self.pending: Callable[[], None] = _nothing  # is told that there is something to `flush`
         self._ledger = Ledger(journal, self._scope_of_row)
-        self.gates = Gates(database, journal, self._slow)
-        self.lines = Lines(database, self._slow)
+        self.gates, self.lines = Gates(database, journal, self._slow), Lines(database, self._slow)
         self.learned = LearnedLimits(database, journal, self.flush)
         self._learned: Rates = {}
         self.asides = Asides(database, journal, self._in_force)
@@ -354,7 +353,7 @@ class Limiter:
         return False
 
     def ask_again(self) -> None:
-        """Find out whether an engine that is away is back, if it is time to."""
+        """Find out whether an engine that is away is back."""
 
     def close(self) -> None:
         """What an engine beside the state has open; the state is closed by whoever opened it."""

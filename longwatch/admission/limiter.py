@@ -1,7 +1,6 @@
 """May this call leave now? Rates, concurrency, quota and budgets of a call in one transaction, shared by all processes.
 
-`admit` reserves the slot and holds the money; `settle`, `release` and `unknown` end the call. Each method is one
-transaction and may be repeated when its reply was lost: the id decides.
+`admit` reserves slot and money; `settle`, `release` and `unknown` end the call. Each is one transaction, repeatable by id.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -30,9 +29,10 @@ from longwatch.admission.learned import LearnedLimits
 from longwatch.admission.ledger import Ledger
 from longwatch.admission.lines import Lines
 from longwatch.admission.listing import Standings, standings, with_known
+from longwatch.admission.refusals import no_such_call as no_such_call
 from longwatch.admission.standing import Prepared, Read
 from longwatch.db.connection import Database, Row, Transaction
-from longwatch.errors import LongwatchError, NotFound
+from longwatch.errors import LongwatchError
 from longwatch.policy import admission
 from longwatch.policy.admission import Ask, Decision, Later, Metered, Shut, Slot, Spent, TooHeavy
 from longwatch.policy.call import MOST_SHARING, Reconciling, State, burial
@@ -53,7 +53,6 @@ class Limiter:
     """Admission under `limits`, kept in `database`. Safe in threads."""
 
     part: Part = "whole"
-    away = False  # an engine beside the state cannot be reached, and calls go by the share kept for that
 
     def __init__(self, database: Database, journal: Journal, limits: Limits, *, rules: int = 0) -> None:
         """rules: how often the fleet's limits had been changed by then; others are not decided by."""
@@ -352,6 +351,11 @@ class Limiter:
         """Write down what is not written yet; whether there was anything. Here every method writes at once."""
         return False
 
+    @property
+    def away(self) -> bool:
+        """Whether an engine beside the state cannot be reached, and calls go by the share that is kept for that."""
+        return False
+
     def ask_again(self) -> None:
         """Find out whether an engine that is away is back."""
 
@@ -394,7 +398,3 @@ def lacks_money(answer: object) -> bool:
 
 def _nothing() -> None:
     """Nobody waits to be told."""
-
-
-def no_such_call(call: str) -> NotFound:
-    return NotFound(f"there is no call {call} of this process", hint="longwatch show ID opens any call that exists.")

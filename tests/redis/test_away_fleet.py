@@ -90,19 +90,22 @@ class Fleet:
         assert {worker.returncode for worker in self.workers} == {0}
         self.ends = [json.loads(text) for text in said]
         with longwatch.open(config=str(self.folder / "longwatch.toml")) as lw, lw.opened.parts.database.read() as tx:
-            rows = {id: tx.one("away.by_id", id=id) for end in self.ends for id, _ in end["paid"]}
-        assert all(rows.values())
-        return sorted((at, bool(rows[id].away)) for end in self.ends for id, at in end["paid"])
+            paid: list[tuple[str, float]] = [each for end in self.ends for each in end["paid"]]
+            rows = [tx.one("away.by_id", id=id) for id, _ in paid]
+        marks = [bool(row.away) for row in rows if row is not None]
+        return sorted((at, mark) for (_, at), mark in zip(paid, marks, strict=True))
 
     def judge(self) -> None:
         """Every call is settled, as it was billed."""
         statuses, bill = self.sandbox.counts()["stripe"]["statuses"], self.sandbox.bill()["stripe"]["micros"]
-        came = sum((Counter(end["came"]) for end in self.ends), Counter[str]())
+        came = Counter[str]()
+        for end in self.ends:
+            came.update(end["came"])
         with longwatch.open(config=str(self.folder / "longwatch.toml")) as lw:
             limiter = lw.opened.parts.calls.limiter
             cap = next(cap for cap in limiter.peek().caps if cap.purse == "budget:growth")
             doubts = limiter.doubts()
-            states = Counter(row.state for row in limiter.doubts(state="settled", limit=9_999))
+            states = Counter(str(row.state) for row in limiter.doubts(state="settled", limit=9_999))
             kinds = Counter(each.kind for each in lw.opened.parts.journal.after(0, limit=99_999))
         print("statuses", statuses, "came", came, "bill", bill, "recorded", cap.spent, "held", cap.held)  # noqa: T201
         print({kind: kinds[kind] for kind in ("engine.away", "engine.back", "engine.forgot", "budget.parked")})  # noqa: T201

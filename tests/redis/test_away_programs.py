@@ -131,18 +131,17 @@ class Shop:
             return
         call, limiter = self.chance.choice(mine), self.sides[side]
         how = self.chance.choice(("settle", "settle", "cheap", "release", "lose"))
-        who = {"owner": call.request.owner}
         try:
             if how == "settle":
-                limiter.settle(call.request.id, **who)
+                limiter.settle(call.request.id, owner=call.request.owner)
             elif how == "cheap":
-                limiter.settle(call.request.id, money=call.request.money // 2, **who)
+                limiter.settle(call.request.id, money=call.request.money // 2, owner=call.request.owner)
                 call.charge //= 2
             elif how == "release":
-                limiter.release(call.request.id, **who)
+                limiter.release(call.request.id, owner=call.request.owner)
                 call.charge = 0
             else:
-                limiter.unknown(call.request.id, **who)
+                limiter.unknown(call.request.id, owner=call.request.owner)
         except StoreUnavailable as error:
             if not error.waits:
                 raise

@@ -42,8 +42,8 @@ class GoingOn(CallsInRedis):
         self.cut.failed(error)
 
     def scope(self, service: str, model: str | None, budget: str | None, agent: str) -> Prepared:
-        part = self.share if self.cut.holds else super()
-        return part.scope(service, model, budget, agent)
+        scope = self.share.scope if self.cut.holds else super().scope
+        return scope(service, model, budget, agent)
 
     # -- by the share ------------------------------------------------------------------------------------------------------
 

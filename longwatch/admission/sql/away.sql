@@ -43,9 +43,6 @@ insert into cut (process, owner, agent, since_ms, seen_ms, reason)
 values (:process, :owner, :agent, :now_ms, :now_ms, :reason)
 on conflict (process) do update set seen_ms = excluded.seen_ms, reason = excluded.reason;
 
--- seen: it still does
-update cut set seen_ms = :now_ms where process = :process;
-
 -- back: it does not any more
 delete from cut where process = :process returning since_ms;
 

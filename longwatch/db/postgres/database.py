@@ -32,7 +32,7 @@ from longwatch.db.connection import Clock, Part, Row, Transaction, Unmet, Value
 from longwatch.db.postgres import dialect, functions
 from longwatch.db.postgres.bells import ListenBells
 from longwatch.db.postgres.clock import GivenInstants, Instants, ServerInstants
-from longwatch.db.postgres.fate import landed
+from longwatch.db.postgres.fate import Given, landed
 from longwatch.db.postgres.link import SYNC, WAIT_MS, WAIT_WRITING_MS, Answer, Link, Lost, Request, ServerError
 from longwatch.db.postgres.opening import NO_NUMBER, NUMBER, Locks, locks_of, opening_text
 from longwatch.db.postgres.pool import Pool
@@ -298,7 +298,8 @@ class PostgresDatabase:
         try:
             begun.link.ask(*tx.take_queued(), COMMIT, *((FLUSH,) if flushes else ()))
         except Lost as error:
-            if not landed(self._pool, begun.number, begun.link.life, error):
+            given = Given(begun.number, begun.link.life, self.server.history)
+            if not landed(self._pool, given, error):
                 raise lost(self.place, error) from error
 
     def _roll_back(self, link: Link) -> None:

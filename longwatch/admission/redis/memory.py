@@ -113,10 +113,10 @@ class Memory:
         was drawn."""
         groups, own = tx.several(("call.groups", {}), ("away.groups", {}))
         for row in tx.all("allotment.current", at_ms=self._calendar(tx)):
-            window = Window(row.starts_ms, row.ends_ms)
-            held = self._held(tx, groups, row.purse, row.dimension, window)
+            lasts = Window(row.starts_ms, row.ends_ms)
+            held = self._held(tx, groups, row.purse, row.dimension, lasts)
             if not task_caps.is_of_task(row.purse):
-                held -= self._held(tx, own, row.purse, row.dimension, window)
+                held -= self._held(tx, own, row.purse, row.dimension, lasts)
             missing = row.amount - row.settled - held
             if missing > 0:
                 window = {"purse": row.purse, "ends_ms": row.ends_ms, "dimension": row.dimension, "per": row.per}

@@ -171,6 +171,7 @@ class Asides:
         """
         force = self.force()
         force.scoped(wants)
+        self.give_back()  # also for whoever waits for it, should there be no room for this batch
         return lambda tx, batch: self._set_aside(tx, force, batch, wants, later=later)
 
     def _set_aside(

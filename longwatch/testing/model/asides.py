@@ -70,10 +70,10 @@ class Asides:
     def earmark(self, wants: Sequence[Want], *, later: bool) -> Callable[[object, str], int | None]:
         for want in wants:
             self._scope(want, self.limiter.calendar_ms)
+        self.give_back()
         return lambda _, batch: self._set_aside(batch, wants, later=later)
 
     def _set_aside(self, batch: str, wants: Sequence[Want], *, later: bool) -> int | None:
-        self.give_back()
         before_ms = self.limiter.calendar_ms
         self.limiter.turn()
         try:

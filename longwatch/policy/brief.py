@@ -22,13 +22,9 @@ LONGEST = 300  # characters of one statement
 SHARES = {"lessons": 15, "snapshots": 40, "goals": 15, "commitments": 45, "decisions": 50, "latest": 100}
 """In hundredths of the room that is left where the part begins."""
 
-SLOTS = (
-    4,
-    8,
-    16,
-    32,
-    64,
-)  # snapshots between which their share is divided; in steps, so that one more changes no other
+SLOTS = (4, 8, 16, 32, 64)
+"""Snapshots between which their share is divided; in steps, so that one more changes no other."""
+
 READ = {"lessons": 100, "goals": 40, "commitments": 150, "decisions": 120, "result": 40, "failure": 15, "fact": 20}
 """Records that are read at most for each part: a brief costs the same however long the history is."""
 

@@ -192,9 +192,7 @@ class Memories:
         store = self.store
         before = store.fed()
         epoch, end = self._end()
-        after = (
-            before[1] if before[0] == epoch else 0
-        )  # another history of the state: what is known already is passed over
+        after = before[1] if before[0] == epoch else 0  # in another history what is known already is passed over
         if after >= end:
             return None
         upto = min(end, after + AT_ONCE)

@@ -3,6 +3,7 @@
 import os
 import signal
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import count
 from pathlib import Path
 
@@ -121,6 +122,15 @@ def test_a_limit_that_is_too_small_waits_for_redis_and_says_so(shop: Shop, servi
     assert limit in str(caught.value)
     assert caught.value.waits
     assert isinstance(shop.ask(shop.near, service), Admitted)
+
+
+def test_a_call_of_a_task_with_caps_of_its_own_waits_for_redis(shop: Shop) -> None:
+    shop.cut()
+    request = CallRequest("call_t", "call_t", "free", "ann", "far", task="task_1", capped=True)
+    with pytest.raises(StoreUnavailable, match="its task has caps of its own") as caught:
+        shop.far.admit(request)
+    assert caught.value.waits
+    assert isinstance(shop.far.admit(replace(request, id="call_u", key="call_u", capped=False)), Admitted)
 
 
 def test_a_call_heavier_than_the_share_waits_for_redis(shop: Shop) -> None:

@@ -37,6 +37,8 @@ MEANINGS = {
     "config.changed": "other limits and budgets are in force from here on",
     "edit.applied": "every file of the commit is in its place",
     "edit.committed": "the instant at which the edit happened; the files follow, by this process or the next one",
+    "engine.away": "a process cannot reach the admission engine, and goes by the share of every limit kept in the state",
+    "engine.back": "the process can: the engine decides about its calls again",
     "engine.forgot": "the admission engine has lost its memory, and is filled again from the state",
     "fleet.overtaken": "the server has another history (from a dump, or of a standby): every fence given before is overtaken",
     "lease.expired": "it ran out, or its owner was confirmed dead (`reason`)",

@@ -44,7 +44,7 @@ class Gates:
             if found is None:
                 before = self._mended(tx, before)
         if found is None and before.version:
-            self._tell({gate_gauge(gate).meter: _meter(before)}, {})
+            self._tell({gate_gauge(gate).meter: meter_of(before)}, {})
         return found
 
     def unprobe(self, gate: str, call: str) -> None:
@@ -137,19 +137,19 @@ class Gates:
     def _told(self, before: Gate, found: Gate, slowed: dict[str, int]) -> None:
         """Also where nothing moved and the gate is not closed: whoever moved it may have died before the engine was told."""
         if found.version != before.version or found.state != "closed":
-            self._tell({gate_gauge(found.name).meter: _meter(found)}, slowed)
+            self._tell({gate_gauge(found.name).meter: meter_of(found)}, slowed)
 
 
 def gate_of_row(row: Row) -> Gate:
     return Gate(*row)
 
 
-def _meter(gate: Gate) -> Meter:
+def meter_of(gate: Gate) -> Meter:
     return Meter(gate_us(gate), 0, gate.version)
 
 
 def _bar(gate: Gate) -> dict[str, str | int]:
-    meter = _meter(gate)
+    meter = meter_of(gate)
     return {"name": gate_gauge(gate.name).meter, "free_us": meter.free_us, "total": meter.total}
 
 

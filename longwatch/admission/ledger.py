@@ -42,8 +42,11 @@ def tokens_known(row: Row) -> int:
 
 @dataclass(frozen=True)
 class Ledger:
+    """away: of calls that the state decides about while an engine beside it is away, and of which that is not told."""
+
     journal: Journal
     scopes: Scopes
+    away: bool = False
 
     def add(
         self, tx: Transaction, request: CallRequest, read: Read, slot: Slot, *, rules: int, hold_ms: int, sharing: int
@@ -86,6 +89,8 @@ class Ledger:
             keys.join(tx, request)
         if added and read.aside is not None:
             asides.use(tx, read.aside, Charge(request.money, request.calls, request.tokens))
+        if added and self.away:
+            tx.count("away.mark", id=request.id)
         if added:
             standing.keep_meters(tx, slot.meters)
             self._tell_admitted(tx, request, slot)
@@ -202,6 +207,8 @@ class Ledger:
             if row.id == ended.id or row.state in COUNTED:
                 asides.recharge(tx, row, charge)
                 self._spend(tx, row, charge)
+                if row.away and not self.away:
+                    self._spend_untold(tx, row, charge)
 
     # -- purses ----------------------------------------------------------------------------------------------------------
 
@@ -224,6 +231,8 @@ class Ledger:
             calls=charge.calls - before.calls,
             tokens=charge.tokens - before.tokens,
         )
+        if self.away:
+            self._spend_untold(tx, row, charge)
         prepared = self.scopes(row)
         for window in changed:
             if task_caps.is_of_task(window.purse):
@@ -232,6 +241,20 @@ class Ledger:
                 cap, first = prepared.told.get((window.purse, window.dimension, window.per), (None, 0))
             if cap is not None and window.settled >= first:
                 self._warn(tx, row, cap, window)
+
+    def _spend_untold(self, tx: Transaction, row: Row, charge: Charge) -> None:
+        """The engine beside the state does not count it."""
+        before = spent_on(row)
+        tx.count(
+            "away.charge",
+            agent=row.agent,
+            service=row.service,
+            budget=row.budget,
+            calendar_ms=row.calendar_ms,
+            money=charge.money - before.money,
+            calls=charge.calls - before.calls,
+            tokens=charge.tokens - before.tokens,
+        )
 
     def _warn(self, tx: Transaction, row: Row, cap: PurseCap, window: Row) -> None:
         amount = cap.cap.amount

@@ -1,7 +1,6 @@
 """May this call leave now? Rates, concurrency, quota and budgets of a call in one transaction, shared by all processes.
 
-`admit` reserves the slot and holds the money; `settle`, `release` and `unknown` end the call. Each method is one
-transaction and may be repeated when its reply was lost: the id decides.
+`admit` reserves slot and money; `settle`, `release` and `unknown` end the call. Each is one transaction, repeatable by id.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -24,16 +23,16 @@ from longwatch.admission.calls import (
     weights_of,
 )
 from longwatch.admission.gates import Gates, shut
-from longwatch.admission.in_force import InForce, Outdated
+from longwatch.admission.in_force import InForce, Outdated, Part
 from longwatch.admission.keys import Charge
 from longwatch.admission.learned import LearnedLimits
 from longwatch.admission.ledger import Ledger
 from longwatch.admission.lines import Lines
 from longwatch.admission.listing import Standings, standings, with_known
-from longwatch.admission.standing import Prepared
+from longwatch.admission.standing import Prepared, Read
 from longwatch.admission.task_caps import TaskCaps
 from longwatch.db.connection import Database, Row, Transaction
-from longwatch.errors import LongwatchError, NotFound
+from longwatch.errors import LongwatchError
 from longwatch.policy import admission
 from longwatch.policy.admission import Ask, Decision, Later, Metered, Shut, Slot, Spent, TooHeavy
 from longwatch.policy.call import MOST_SHARING, Reconciling, State, burial
@@ -53,13 +52,14 @@ Answer = Decision | Admitted | Outdated | LongwatchError
 class Limiter:
     """Admission under `limits`, kept in `database`. Safe in threads."""
 
+    part: Part = "whole"
+
     def __init__(self, database: Database, journal: Journal, limits: Limits, *, rules: int = 0) -> None:
-        """rules: how often the fleet's limits had been changed when these were in force; others are not decided by."""
+        """rules: how often the fleet's limits had been changed by then; others are not decided by."""
         self.database, self.journal = database, journal
-        self.pending: Callable[[], None] = _nothing  # is told that there is something to `flush`
+        self.pending: Callable[[], None] = lambda: None  # is told that there is something to `flush`
         self._ledger = Ledger(journal, self._scope_of_row)
-        self.gates = Gates(database, journal, self._slow)
-        self.lines = Lines(database, self._slow)
+        self.gates, self.lines = Gates(database, journal, self._slow), Lines(database, self._slow)
         self.learned = LearnedLimits(database, journal, self.flush)
         self._learned: Rates = {}
         self.asides = Asides(database, journal, self._in_force)
@@ -68,7 +68,7 @@ class Limiter:
 
     def adopt(self, limits: Limits, rules: int) -> None:
         """From now on decide by these limits; what is reserved, held and spent stays."""
-        self._force = InForce.of(limits, rules, at_ms=0, learned=self._learned)
+        self._force = InForce.of(limits, rules, at_ms=0, learned=self._learned, part=self.part)
         self.rules, self.limits = rules, limits
 
     def heed(self, learned: Rates) -> None:
@@ -100,7 +100,7 @@ class Limiter:
         """
         check(request)
         force = self._force
-        prepared = scope_asked(force, request)
+        prepared = force.asked(request)
         answer, wall_ms = self.database.hopefully(
             lambda tx: (self._admit(tx, force, prepared, request), tx.wall_ms), part="calls", durable=request.once
         )
@@ -127,10 +127,10 @@ class Limiter:
         return bool(expired or ended)
 
     def _decide(self, tx: Transaction, force: InForce, request: CallRequest, used: Row | None) -> Answer:
-        read = standing.read(tx, scope_asked(force, request), request)
+        read = self._read(tx, force.asked(request), request)
         if read.calendar_ms >= force.turns_ms:
             force = self._turn(force, read.calendar_ms)
-            read = standing.read(tx, scope_asked(force, request), request)
+            read = self._read(tx, force.asked(request), request)
         decision = admission.decide(read.ask)
         if not isinstance(decision, Slot):
             return decision
@@ -140,6 +140,9 @@ class Limiter:
             return Admitted(request.id, request.key, slot_ms, request.money, request.tokens)
         before = tx.one("call.by_id", id=request.id)
         return Outdated() if before is None else admitted(before)
+
+    def _read(self, tx: Transaction, prepared: Prepared, request: CallRequest) -> Read:
+        return standing.read(tx, prepared, request)
 
     def _turn(self, force: InForce, calendar_ms: int) -> InForce:
         """An override has ended: without it."""
@@ -254,7 +257,7 @@ class Limiter:
         with self.database.transaction(part="calls") as tx:
             row = tx.one("call.doubt", id=call)
             if row is None:
-                raise no_such_call(call)
+                raise refusals.no_such_call(call)
             return self._ledger.hear(tx, row, word)
 
     def doubts(self, *, state: State = "unknown", limit: int = PAGE) -> list[Doubt]:
@@ -321,7 +324,7 @@ class Limiter:
         with self.database.read() as tx:
             row = tx.one("call.by_id", id=call)
             if row is None:
-                raise no_such_call(call)
+                raise refusals.no_such_call(call)
             return call_of(row, tx.now_ms)
 
     def open_calls(self, *, service: str | None = None, limit: int = PAGE) -> list[Call]:
@@ -349,6 +352,14 @@ class Limiter:
         """Write down what is not written yet; whether there was anything. Here every method writes at once."""
         return False
 
+    @property
+    def away(self) -> bool:
+        """Whether an engine beside the state cannot be reached, and calls go by the share that is kept for that."""
+        return False
+
+    def ask_again(self) -> None:
+        """Find out whether an engine that is away is back."""
+
     def close(self) -> None:
         """What an engine beside the state has open; the state is closed by whoever opened it."""
 
@@ -372,7 +383,7 @@ class Limiter:
     def _own(self, tx: Transaction, call: str, owner: str) -> Row:
         row = tx.one("call.by_id", id=call)
         if row is None or row.owner != owner:
-            raise no_such_call(call)
+            raise refusals.no_such_call(call)
         return row
 
 
@@ -384,15 +395,3 @@ def held_up(answer: object) -> bool:
 def lacks_money(answer: object) -> bool:
     """Whether a cap stands in the way, of which something may be set aside."""
     return isinstance(answer, Spent) or (isinstance(answer, Later) and answer.reason == "budget")
-
-
-def scope_asked(force: InForce, request: CallRequest) -> Prepared:
-    return force.scope(request.service, request.model, request.budget, request.agent, request.past, turn=request.turn)
-
-
-def _nothing() -> None:
-    """Nobody waits to be told."""
-
-
-def no_such_call(call: str) -> NotFound:
-    return NotFound(f"there is no call {call} of this process", hint="longwatch show ID opens any call that exists.")

@@ -1,11 +1,12 @@
 """Every limit and budget as it stands, for people to look at: `longwatch limit list` and `budget list`."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from longwatch.admission.standing import held_by, holding
 from longwatch.db.connection import Row, Transaction
 from longwatch.policy import meter, override
+from longwatch.policy.away import meter_of_share, parts_of
 from longwatch.policy.learning import Learned, quota_meter, rates_of, with_learned
 from longwatch.policy.limits import Limits, Override, Service
 from longwatch.policy.meter import NEW, Meter
@@ -67,12 +68,16 @@ class CapState:
 
 @dataclass(frozen=True)
 class Standings:
-    """All of it as of one instant. clocks_parted: the wall clock is not believed, and no budget's window will open."""
+    """All of it as of one instant. clocks_parted: the wall clock is not believed, and no budget's window will open.
+
+    shares: of the rates, what the state decides by while the engine beside it is away. They are no part of `rates`.
+    """
 
     rates: list[RateState]
     places: list[PlaceState]
     caps: list[CapState]
     clocks_parted: bool
+    shares: list[RateState] = field(default_factory=list[RateState])
 
 
 def with_known(limits: Limits, services: Iterable[str]) -> Limits:
@@ -84,15 +89,17 @@ def with_known(limits: Limits, services: Iterable[str]) -> Limits:
 def standings(tx: Transaction, limits: Limits, *, meters: dict[str, Meter] | None = None) -> Standings:
     """Reads only. meters: where another engine keeps them."""
     groups = tx.all("call.groups")
-    if meters is None:
-        meters = {row.name: Meter(row.free_us, row.last_us, row.total) for row in tx.all("meter.every")}
+    kept = {row.name: Meter(row.free_us, row.last_us, row.total) for row in tx.all("meter.every")}
+    meters = kept if meters is None else meters
     services, learned = list(limits.services.values()), [Learned(*row) for row in tx.all("learned.every")]
+    rates = [
+        (replace(_rate(service, rest, meters.get(rest.meter, NEW), tx.now_ms), learned=by, model=model), share)
+        for service in services
+        for gauge, by, model in _gauges(service, [each for each in learned if each.service == service.name])
+        for rest, share in [_parts(gauge, limits.away)]
+    ]
     return Standings(
-        rates=[
-            replace(_rate(service, gauge, meters.get(gauge.meter, NEW), tx.now_ms), learned=by, model=model)
-            for service in services
-            for gauge, by, model in _gauges(service, [each for each in learned if each.service == service.name])
-        ],
+        rates=[rate for rate, _ in rates],
         places=[
             PlaceState(service.name, sum(group.places for group in groups if group.service == service.name), most)
             for service in services
@@ -100,7 +107,19 @@ def standings(tx: Transaction, limits: Limits, *, meters: dict[str, Meter] | Non
         ],
         caps=_caps(tx, limits, groups),
         clocks_parted=parted(tx.wall_ms, steady_ms=tx.now_ms),
+        shares=[
+            _rate(limits.services[rate.service], share, kept.get(share.meter, NEW), tx.now_ms)
+            for rate, share in rates
+            if share is not None
+        ],
     )
+
+
+def _parts(gauge: Gauge, percent: int) -> tuple[Gauge, Gauge | None]:
+    """What is decided by, and the share of it that is kept for when the engine beside the state is away."""
+    rest, share = parts_of(gauge.rate, percent)
+    own = None if share is None else Gauge(meter_of_share(gauge.meter), gauge.dimension, share)
+    return gauge._replace(rate=rest), own
 
 
 def _gauges(service: Service, learned: Sequence[Learned]) -> list[tuple[Gauge, Learned | None, str]]:

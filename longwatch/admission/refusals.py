@@ -1,7 +1,7 @@
 """Decisions that are refusals, as errors: what happened, why with figures, what to do."""
 
 from longwatch.admission.calls import CallRequest
-from longwatch.errors import BudgetExceeded, ConfigError, LimitRefused, LongwatchError, Refused
+from longwatch.errors import BudgetExceeded, ConfigError, LimitRefused, LongwatchError, NotFound, Refused
 from longwatch.policy.admission import Spent, TooHeavy
 from longwatch.policy.aside import Missing
 from longwatch.policy.limits import Limits
@@ -17,6 +17,10 @@ class KeyForgotten(LongwatchError):
     became of its first use. Nothing was sent."""
 
     code = "key_forgotten"
+
+
+def no_such_call(call: str) -> NotFound:
+    return NotFound(f"there is no call {call} of this process", hint="longwatch show ID opens any call that exists.")
 
 
 def too_heavy(refused: TooHeavy) -> LimitRefused:

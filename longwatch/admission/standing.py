@@ -62,22 +62,23 @@ class Payer(NamedTuple):
 
 class Prepared(NamedTuple):
     """A scope with what is made from it once. meters: by the parameters of meter.several. told: by window, the cap and the
-    least amount spent in it that there is anything to tell of."""
+    least amount spent in it that there is anything to tell of. lacking: the limit of which there is no share, in words."""
 
     scope: Scope
     zone: ZoneInfo
     meters: dict[str, str | None]
     payers: tuple[Payer, ...]
     told: dict[tuple[str, str, str], tuple[PurseCap, int]]
+    lacking: str = ""
 
 
-def prepare(scope: Scope, zone: ZoneInfo) -> Prepared:
+def prepare(scope: Scope, zone: ZoneInfo, lacking: str = "") -> Prepared:
     names = [gauge.meter for gauge in scope.gauges]
     payers = tuple(
         Payer(cap, (cap.purse, cap.dimension, cap.cap.window), holding(cap.purse, cap.dimension)) for cap in scope.caps
     )
     told = {payer.window: (payer.cap, first_told(payer.cap.warn, payer.cap.cap.amount)) for payer in payers}
-    return Prepared(scope, zone, dict(zip_longest(METERS, names)), payers, told)
+    return Prepared(scope, zone, dict(zip_longest(METERS, names)), payers, told, lacking)
 
 
 class Read(NamedTuple):

@@ -26,7 +26,14 @@ def limits_of(reader: Reader, read: FileSettings) -> Limits:
         budgets={name: _budget(reader, budget) for name, budget in read.budgets.items()},
         agents=dict(_agent_caps(read)),
         admission="redis" if read.fleet.admission else "",
+        away=read.fleet.away or 0,
     )
+    if limits.away and not limits.admission:
+        raise reader.refuse(
+            ("fleet", "away"),
+            f"{limits.away}% of every limit is kept for when the admission engine is away, and none is named",
+            hint="Leave it out, or name the engine: [fleet] admission.",
+        )
     for budget in read.budgets.values():
         _check_models(reader, budget, limits)
     for agent in read.agents.values():

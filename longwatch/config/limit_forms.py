@@ -1,9 +1,11 @@
 """How rates, bursts, caps and prices are written. Money becomes micro-units of the fleet's currency."""
 
+import re
 from typing import cast
 
 from longwatch.config.forms import Context, Form, Schema, as_table, as_text, inside, known, pattern, whole
 from longwatch.errors import ConfigError
+from longwatch.policy.away import MOST_PERCENT
 from longwatch.policy.limits import DIMENSIONS, Cap, ModelPrice, Rate
 from longwatch.policy.money import Money
 from longwatch.policy.price import PerToken
@@ -64,6 +66,17 @@ def _caps(one: Form[Cap]) -> Form[tuple[Cap, ...]]:
         return tuple(caps.values())
 
     return Form(parse, {"anyOf": [one.schema, {"type": "array", "items": one.schema}]})
+
+
+def _parse_away(raw: object, context: Context) -> int:
+    """Whole percents."""
+    found = re.fullmatch(r"\s*(\d{1,3})\s*%\s*", raw, re.ASCII) if isinstance(raw, str) else None
+    if found is None or not 1 <= int(found[1]) <= MOST_PERCENT:
+        raise ConfigError(
+            f"{raw!r} is not a part of a limit, 1% to {MOST_PERCENT}%",
+            hint='Write "10%"; left out, calls wait while the admission engine is away.',
+        )
+    return int(found[1])
 
 
 def _parse_price(raw: object, context: Context) -> int:
@@ -139,6 +152,7 @@ def _by_dimension(one: Schema) -> Schema:
     return {"anyOf": [one, {"type": "object", "properties": properties, "additionalProperties": False}]}
 
 
+AWAY = Form(_parse_away, {"type": "string", "pattern": r"^\s*(?:[1-9]|[1-4]\d|50)\s*%\s*$"})
 RATES = Form(_parse_rates, _by_dimension({"type": "string", "pattern": r"^\s*\d+\s*/\s*[a-z]+\s*$"}))
 BURSTS = Form(_parse_bursts, _by_dimension(BURST.schema))
 COUNT_CAP = Form(_parse_count_cap, {"type": "string", "pattern": rf"^\s*\d+{WINDOW_PATTERN}\s*$"})

@@ -29,6 +29,7 @@ from longwatch.config.agent_forms import (
 from longwatch.config.forms import FRACTIONS, NAME, TEXT, ZONE, choice, duration, list_of, size, whole
 from longwatch.config.keys import Key, Table, Tables
 from longwatch.config.limit_forms import (
+    AWAY,
     BURSTS,
     COUNT_CAP,
     COUNT_CAPS,
@@ -56,6 +57,9 @@ class FleetSettings:
         str, Key("state", STATE, ".longwatch/longwatch.db", "a file, or { env } of a postgresql:// address")
     ]
     admission: Annotated[str, Key("admission", ADMISSION, "", "a redis:// address; empty: the state's own engine")]
+    away: Annotated[
+        int | None, Key("away", AWAY, None, "part of every limit, for processes that cannot reach the admission engine")
+    ]
     currency: Annotated[str, Key("currency", CURRENCY, "USD", "in which everything is counted")]
     exchange: Annotated[dict[str, int], Key("exchange", EXCHANGE, {}, "what one unit of another currency costs")]
     timezone: Annotated[str, Key("timezone", ZONE, "UTC", "in which days, weeks and months begin")]

@@ -34,6 +34,7 @@ class FleetConfig(TypedDict, total=False):
     root: str | Path
     state: str | Path | SecretPlace
     admission: str | SecretPlace
+    away: str
     currency: str
     exchange: dict[str, str]
     timezone: str

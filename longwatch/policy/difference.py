@@ -41,6 +41,7 @@ def difference(old: Limits, new: Limits) -> list[str]:
         *_changed("fleet currency", old.currency, new.currency),
         *_changed("fleet timezone", old.timezone, new.timezone),
         *_changed("fleet admission", old.admission or "by the state", new.admission or "by the state"),
+        *_changed("fleet away", _percent(old.away), _percent(new.away)),
         *_exchange(old, new),
         *_money("fleet", old.fleet_money, new.fleet_money, old.currency, new.currency),
         *_services(old, new),
@@ -224,6 +225,10 @@ def _amount(micros: int | None, currency: str) -> str:
 
 def _length(milliseconds: int | None) -> str:
     return "none" if milliseconds is None else format_ms(milliseconds)
+
+
+def _percent(share: int) -> str:
+    return f"{share}%" if share else "none"
 
 
 def _list(fractions: tuple[float, ...]) -> str:

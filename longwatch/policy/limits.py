@@ -91,3 +91,4 @@ class Limits:
     agents: dict[str, Budget] = field(default_factory=dict[str, Budget])  # caps of single agents
     admission: str = ""  # the engine that decides, "redis"; empty: the state's own
     overrides: tuple[Override, ...] = ()
+    away: int = 0  # percent of every limit that the state keeps for processes that cannot reach the engine

@@ -35,8 +35,12 @@ NEW = Meter()
 
 def usable_burst(rate: Rate) -> int:
     """Units that may leave at once: the burst without its headroom, at least one."""
-    jitter = -(-rate.amount * JITTER_MS // rate.per_ms)
-    return max(1, rate.burst - max(LEAST_HEADROOM, jitter))
+    return max(1, rate.burst - headroom(rate))
+
+
+def headroom(rate: Rate) -> int:
+    """Units that are left out of the burst, because processes wake late."""
+    return max(LEAST_HEADROOM, -(-rate.amount * JITTER_MS // rate.per_ms))
 
 
 def ceiling(rate: Rate) -> int:

@@ -66,6 +66,9 @@ class Asking:
 
     def not_yet(self) -> int | None:
         """When to look again, steady. None: it may ask: it stands in no line, or it is its turn and there may be a slot."""
+        if self.place.taken and self.place.line != self._calls.scope(self.request).line:
+            self.place.leave(self.request, served=False)  # others decide now, and it waits among those who ask them
+            self._ask_ms = 0
         if not self.place.is_turn(self.request):
             return self._look_ms()
         now_ms = self._calls.world.steady_ms()

@@ -74,7 +74,7 @@ class Call:
         self._admitted: Admitted | None = None
         self._asked = self._over = self._told = self._ended = False  # may be admitted; may not be entered any more
         self._guard = threading.Lock()
-        self._dropped: weakref.finalize[[Callable[[], None]], Call] | None = None
+        self._dropped: weakref.finalize[[str, Callable[[], None]], Call] | None = None
         self._attempts = self._reslots = self._start_ms = 0  # it started at: by the calendar
         self._slept = False  # for its slot
         self._passage = self._asking.passage
@@ -118,7 +118,7 @@ class Call:
     def _ask(self) -> Admitted | Later:
         self._asked = True
         try:
-            self._calls.owed.pay()
+            self._calls.owed.pay_first()
             answer = self._asking.ask(None if self._wait_ms is None else self._until_ms() + self._offset_ms())
             self._asked = isinstance(answer, Admitted)
         except LongwatchError as error:
@@ -135,7 +135,9 @@ class Call:
         self._admitted = admitted
         self._asking.admitted()
         self._calls.beats.opened(self.id, self.owner)
-        self._dropped = weakref.finalize(self, self._calls.owed.later, partial(self._calls.drop, self.id, self.owner))
+        self._dropped = weakref.finalize(
+            self, self._calls.owed.later, self.id, partial(self._calls.drop, self.id, self.owner)
+        )
         self._dropped.atexit = False
         self._calls.world.reach("call.admitted")
 
@@ -292,7 +294,7 @@ class Call:
 
     def _end(self, write: Callable[[], None]) -> None:
         try:
-            self._calls.owed.end(write)
+            self._calls.owed.end(self.id, write)
         except StoreUnavailable:
             self._ended = True  # it is owed: what comes after it, an estimate or a doubt, may not replace it
             raise

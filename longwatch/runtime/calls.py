@@ -46,7 +46,7 @@ class Calls:
     def __init__(self, world: World, sleeper: Sleeper, limiter: Limiter) -> None:
         self.world, self.sleeper, self.limiter = world, sleeper, limiter
         self.beats = Beats(world, sleeper, limiter)
-        self.owed = Owed()
+        self.owed = Owed(lambda: limiter.away)
         self.seen, self.looks, self.lessons = Seen(world, limiter), Looks(world, limiter), Lessons(world, limiter)
         self.wrapper: Callable[..., Any] | None = None  # of clients; the surface brings it
         self.limiter.pending = Writing(world, sleeper, limiter, self.owed).wake
@@ -139,7 +139,7 @@ class Calls:
 
     def beat(self, owner: str) -> None:
         """The owner is alive: its open calls keep their holds. A worker calls it; else a thread does while calls are open."""
-        self.owed.pay()
+        self.owed.pay_first()
         self.beats.beat(owner)
 
     def drop(self, call: str, owner: str) -> None:

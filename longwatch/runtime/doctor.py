@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from longwatch.admission.share import cut_off
 from longwatch.db import statements
 from longwatch.db.statements import Migration
 from longwatch.errors import StoreUnavailable
@@ -150,13 +151,26 @@ def _mode(state: Path) -> Finding:
 
 def _admission(parts: Parts) -> Iterator[Finding]:
     """The engine that decides about calls, where the state does not. An opened fleet has one that is fit."""
+    limiter, cut = parts.calls.limiter, cut_off(parts.database)
+    kept = f"{limiter.limits.away}% of every limit, kept in the state"
     try:
-        engine = parts.calls.limiter.engine()
+        engine = limiter.engine()
     except StoreUnavailable as error:
-        yield Finding("admission", "wrong", error.message, error.hint)
+        if limiter.away:
+            yield Finding("admission", "notice", f"{error.message}; calls go by {kept}", error.hint)
+        else:
+            yield Finding("admission", "wrong", error.message, error.hint)
         return
     if engine:
-        yield Finding("admission", "ok", engine)
+        yield Finding(
+            "admission", "ok", engine + (f"; while it is away calls go by {kept}" if limiter.limits.away else "")
+        )
+    if cut:
+        who = ", ".join(f"{each.owner} (agent {each.agent})" for each in cut[:10])
+        hint = "See what is between them and it; longwatch journal --kind engine. says since when."
+        yield Finding(
+            "admission reach", "notice", f"{len(cut)} processes cannot reach it from where they are: {who}", hint
+        )
 
 
 def _clock(parts: Parts) -> Finding:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from longwatch.admission.calls import CallRequest
 from longwatch.admission.learned import key_of
-from longwatch.errors import ConfigError, StoreUnavailable
+from longwatch.errors import StoreUnavailable
 from longwatch.policy import learning
 from longwatch.policy.learning import Key, Learned
 from longwatch.policy.limits import DIMENSIONS, Rate
@@ -123,14 +123,11 @@ class Lessons:
         """By meter, where it has to stand at least: of those that were not told lately."""
         if all(each.remaining is None for each in told):
             return {}
-        try:
-            scope = self._limiter.scope(request.service, request.model, request.budget, request.agent).scope
-        except ConfigError:
-            return {}  # the limits have changed, and do not know it any more
+        rates = self._limiter.rates_of(request.service, request.model)
         floors: dict[str, int] = {}
         now_ms = self._world.steady_ms()
         for each in told:
-            gauge = learning.gauge_for(each, scope.rates, request.service)
+            gauge = learning.gauge_for(each, rates, request.service)
             if gauge is None:
                 continue
             found_us = floor_us(each, gauge.rate, now_us=self._fleet_ms() * 1000)

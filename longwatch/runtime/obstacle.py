@@ -3,6 +3,7 @@
 from longwatch.admission.limiter import Limiter
 from longwatch.errors import WaitTimeout
 from longwatch.policy.admission import Later
+from longwatch.policy.away import is_of_share
 from longwatch.policy.scope import gate_of_meter
 
 SHOWN = 3
@@ -13,6 +14,8 @@ def obstacle(limiter: Limiter, service: str, later: Later, *, now_ms: int) -> st
     gate = gate_of_meter(later.what)
     if gate is not None:
         return f"{gate} to be called again: {_kept_back(limiter, gate)}"
+    if is_of_share(later.what):
+        return f"its turn at {later.what}: the admission engine is away, and calls go by a share of every limit"
     if later.reason == "rate":
         return f"its turn at the rate {later.what}"
     place = later.reason == "concurrency"

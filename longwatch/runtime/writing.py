@@ -1,7 +1,7 @@
 """Writes down, a few times a second, what an engine beside the state has decided for this process.
 
 A thread is started when there is something to write, and ends when there was nothing for a while. It also pays what is
-owed, so that calls which ended while the engine was away are settled as soon as it is back.
+owed, so that calls which ended while the engine was away are settled as soon as it is back; and finds out when it is.
 """
 
 import logging
@@ -40,6 +40,7 @@ class Writing:
         told = False
         while not self._over():
             self._sleeper.sleep_until(self._world.steady_ms() + FLUSH_MS)
+            self._limiter.ask_again()
             try:
                 self._owed.pay()
             except StoreUnavailable as error:
@@ -51,7 +52,7 @@ class Writing:
 
     def _over(self) -> bool:
         with self._guard:
-            if self._idle < IDLE or self._limiter.unwritten or self._owed:
+            if self._idle < IDLE or self._limiter.unwritten or self._limiter.away or self._owed:
                 return False
             self._running, self._idle = False, 0
             return True

@@ -4,13 +4,23 @@ import click
 from rich.console import RenderableType
 
 from longwatch.admission.listing import with_known
+from longwatch.admission.share import cut_off
 from longwatch.errors import ConfigError, nearest
 from longwatch.policy.limits import KNOWN_SERVICES, Service
 from longwatch.policy.money import Money
 from longwatch.policy.rate import format_rate, format_window
 from longwatch.surface.cli_base import Group, pass_session
 from longwatch.surface.cli_look import lesson_json, rate_rows, rate_table
-from longwatch.surface.kept_back import gate_json, gate_lines, gate_rows, line_lines, line_rows, shut_gates
+from longwatch.surface.kept_back import (
+    away_json,
+    away_lines,
+    gate_json,
+    gate_lines,
+    gate_rows,
+    line_lines,
+    line_rows,
+    shut_gates,
+)
 from longwatch.surface.output import table
 from longwatch.surface.session import Session
 from longwatch.surface.wire import Json, listing
@@ -26,10 +36,14 @@ def limit() -> None:
 def list_limits(session: Session) -> None:
     """Every rate in force, and which services take no calls now."""
     limiter, now_ms, gates = session.parts.calls.limiter, session.now_ms(), shut_gates(session)
-    rates = limiter.peek(services_learned(session)).rates
-    lines = limiter.lines.all()
+    stand = limiter.peek(services_learned(session))
+    rates, lines = stand.rates, limiter.lines.all()
+    percent, cut = session.limits.away, cut_off(session.parts.database)
     data = {**listing("limits", rate_rows(rates)), "gates": gate_rows(gates), "lines": line_rows(lines)}
-    session.out.answer(data, rate_table(rates, now_ms), *line_lines(lines, now_ms), *gate_lines(gates, now_ms))
+    data["away"] = away_json(percent, cut, rate_rows(stand.shares))
+    shares = away_lines(percent, cut, rate_table(stand.shares, now_ms), now_ms)
+    kept_back = [*line_lines(lines, now_ms), *gate_lines(gates, now_ms), *shares]
+    session.out.answer(data, rate_table(rates, now_ms), *kept_back)
 
 
 @click.group(cls=Group, section="things")

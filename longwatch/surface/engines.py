@@ -12,7 +12,7 @@ from longwatch.config.secret import without_password
 from longwatch.db.connection import Clock, Database
 from longwatch.db.migrate import migrate
 from longwatch.db.sqlite import SqliteDatabase
-from longwatch.errors import ConfigError
+from longwatch.errors import ConfigError, StoreUnavailable
 from longwatch.runtime.loop import Bells, Fifos
 from longwatch.runtime.world import World
 from longwatch.store.fleet import Fleet
@@ -80,16 +80,20 @@ def open_limiter(settings: Settings, database: Database, journal: Journal, joine
     if not settings.admission:
         return _own_limiter(settings, database, journal)
     try:
-        from longwatch.admission.redis import Link, RedisLimiter
+        from longwatch.admission.redis import SHORT_S, TIMEOUT_S, Link, RedisLimiter
     except ImportError as error:
         hint = "pip install 'longwatch[redis]'"
         raise ConfigError(f"the driver of Redis is not installed ({error})", hint=hint) from error
     own = hashlib.sha256(joined.redaction_key.encode()).hexdigest()[:12]  # fleets of one name may share a server
-    link = Link(settings.admission, f"{joined.name}:{own}")
+    timeout_s = SHORT_S if settings.limits.away else TIMEOUT_S
+    link = Link(settings.admission, f"{joined.name}:{own}", timeout_s=timeout_s)
     limiter = RedisLimiter(
         database, journal, settings.limits, link=link, clock=world, new_token=lambda: world.new_id("engine")
     )
-    link.renew()
+    try:
+        link.renew()
+    except StoreUnavailable as error:
+        limiter.failed(error)
     return limiter
 
 

@@ -6,6 +6,7 @@ from rich.console import Group as Lines
 from rich.console import RenderableType
 
 from longwatch.admission.lines import LineState
+from longwatch.admission.share import CutOff
 from longwatch.policy.breaker import Gate, keeps_back
 from longwatch.policy.duration import format_ms
 from longwatch.surface.output import ago, heading, table
@@ -52,6 +53,26 @@ def _until(gate: Gate, now_ms: int) -> str:
         return f"{gate.probe} is answered"
     left_ms = max(0, (gate.until_ms or now_ms) - now_ms)
     return f"in {format_ms(left_ms)}" if gate.state == "cooling" else f"a probe in {format_ms(left_ms)}"
+
+
+# -- while the admission engine is away ------------------------------------------------------------------------------------
+
+
+def away_json(percent: int, cut: Sequence[CutOff], shares: Sequence[Json]) -> Json | None:
+    """What is kept for processes that cannot reach the engine, and who goes by it; None: nothing is."""
+    processes = [
+        {"owner": each.owner, "agent": each.agent, "since_at": at(each.since_ms), "reason": each.reason} for each in cut
+    ]
+    return {"percent": percent, "limits": list(shares), "processes": processes} if percent or cut else None
+
+
+def away_lines(percent: int, cut: Sequence[CutOff], shares: RenderableType, now_ms: int) -> list[RenderableType]:
+    if not percent and not cut:
+        return []
+    kept = Lines(heading(f"kept in the state for when the admission engine is away: {percent}%"), shares)
+    rows = [(each.agent, each.owner, ago(each.since_ms, now_ms), each.reason) for each in cut]
+    goes = Lines(heading("go by it"), table(("agent", "owner", "since", "why"), rows, empty=""))
+    return [kept, goes] if cut else [kept]
 
 
 # -- lines -----------------------------------------------------------------------------------------------------------------

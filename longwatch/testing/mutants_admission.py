@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from types import SimpleNamespace
 
-from longwatch.admission import keys, limiter, standing, task_caps
+from longwatch.admission import keys, limiter, refusals, standing, task_caps
 from longwatch.admission.calls import CallRequest, Weights, weights_of
 from longwatch.admission.in_force import InForce
 from longwatch.admission.keys import Charge
@@ -45,7 +45,7 @@ def add_again(self: Ledger, tx: Transaction, row: Row, charge: Charge) -> None:
 def of_anybody(self: Limiter, tx: Transaction, call: str, owner: str) -> Row:
     row = tx.one("call.by_id", id=call)
     if row is None:
-        raise limiter.no_such_call(call)
+        raise refusals.no_such_call(call)
     return row
 
 

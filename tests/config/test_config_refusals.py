@@ -86,6 +86,13 @@ def refusal(tmp_path: Path, text: str) -> ConfigError:
         ("[fleet]\nstate = ''", "fleet.state: '' is not a state"),
         ("[fleet]\nstate = { env = 'DATABASE_URL' }", "fleet.state: the environment variable DATABASE_URL is not set"),
         ("[fleet]\nadmission = 'redis.example.com'", "fleet.admission: unknown engine"),
+        ("[fleet]\nadmission = 'redis://db'\naway = '60%'", "fleet.away: '60%' is not a part of a limit, 1% to 50%"),
+        ("[fleet]\nadmission = 'redis://db'\naway = '0%'", "fleet.away: '0%' is not a part of a limit"),
+        ("[fleet]\nadmission = 'redis://db'\naway = 0.1", "fleet.away: 0.1 is not a part of a limit"),
+        (
+            "[fleet]\naway = '10%'",
+            "fleet.away: 10% of every limit is kept for when the admission engine is away, and none",
+        ),
         ("[agent.a]\nrestart = '5 in 10m'", "agent.a.restart: '5 in 10m' is not a limit of restarts"),
         ("[agent.a]\nrestart = '5/0s'", "agent.a.restart: '5/0s': a window of no length limits nothing"),
         ("[agent.a]\ncron = '0 3 * *'", "agent.a.cron: '0 3 * *' has 4 fields, not 5"),

@@ -11,8 +11,8 @@ from longwatch.testing import conformance
 ENOUGH, LENGTH = 1_500, 30
 
 FAULTS: dict[str, tuple[str, str]] = {
-    "a cap is passed by the held": ("w[3] + aside + w[4] + need > cap.cap", "w[3] + aside + need > cap.cap"),
-    "what is spent waits": ("if w[3] + aside + need > cap.cap then", "if w[3] > cap.cap then"),
+    "a cap is passed by the held": ("aside + w[4] + paid + kept + need > cap.cap", "aside + paid + kept + need > cap.cap"),
+    "what is spent waits": ("if w[3] + aside + paid + need > cap.cap then", "if w[3] > cap.cap then"),
     "one place more": (".open >= a.most", ".open > a.most"),
     "a place is not given back": ("was_open and -1 or 0", "0"),
     "a hold is not given back": ("was_open and less(NONE, c.h) or NONE", "NONE"),

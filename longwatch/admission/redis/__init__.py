@@ -12,10 +12,11 @@ What is lost, when:
   spent: calls that nobody wrote down cannot cost more.
 - A process dies: nothing. Its calls are in Redis; whoever buries it, or finds its silence, writes them down.
 - Both at one instant: the records of the calls of the last FLUSH_MS. Their money is in the allotment, and counts as spent.
-- Redis is away: calls wait for as long as they may. Calls already made are settled when it is back.
+- Redis is away: calls go by the share of every limit that is kept in the state, or wait for as long as they may where
+  there is none. Calls that Redis has admitted are settled when it is back.
 """
 
 from longwatch.admission.redis.limiter import RedisLimiter
-from longwatch.admission.redis.link import Link
+from longwatch.admission.redis.link import SHORT_S, TIMEOUT_S, Link
 
-__all__ = ["Link", "RedisLimiter"]
+__all__ = ["SHORT_S", "TIMEOUT_S", "Link", "RedisLimiter"]

@@ -69,11 +69,15 @@ class RedisAsides(Asides):
         return found
 
     def _decided(self, force: InForce, wants: Sequence[Want], *, at_ms: int) -> Answer:
-        calendar_ms = self.calendar_ms()
+        calendar_ms, is_told = self.calendar_ms(), not force.kept.away
         for _ in range(ROUNDS):
             question = ask(force, wants, at_ms, calendar_ms)
             kind, said, _ = self.run("aside", question.said() | {"dry": True})
             calendar_ms = said.get("cal", calendar_ms)
+            if kind == "spent" and not is_told:
+                is_told = True
+                if self.memory.tell_untold(question.caps):
+                    continue
             match kind:
                 case "kept":
                     return Placed(said["at"], said["cal"], question.force.rules)

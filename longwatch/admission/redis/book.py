@@ -79,10 +79,18 @@ class Book:
 
     # -- writing ---------------------------------------------------------------------------------------------------------
 
-    def write(self, tx: Transaction, calls: Sequence[Known], meters: dict[str, Meter]) -> list[Adjust]:
-        """Bring the ledger to these versions of the calls."""
+    def write(
+        self, tx: Transaction, calls: Sequence[Known], meters: dict[str, Meter]
+    ) -> tuple[list[Adjust], list[str]]:
+        """Bring the ledger to these versions of the calls. Beside what the engine has to be told of charges: the calls that
+        are not its own. The state has decided about those, because nobody heard the engine's answer.
+        """
         rows = {row.id: row for row in tx.all("allotment.several", ids=encode([call.id for call in calls]).decode())}
         adjusts: list[Adjust] = []
+        others = [row.id for row in rows.values() if row.away]
+        calls = [call for call in calls if call.id not in others]
+        if not calls:
+            return [], others
         spent: Spent = {}
         tx.count("spend.turn", at_ms=max(call.calendar_ms for call in calls))
         engine = tx.one("allotment.generation")
@@ -102,7 +110,7 @@ class Book:
         for row, charge in spent.values():
             self._ledger.spend(tx, row, charge)
         keep_meters_later(tx, meters)
-        return adjusts
+        return adjusts, others
 
     def _add(self, tx: Transaction, call: Known, spent: Spent) -> Row | None:
         """Write a new call whose key is remembered. None: it is written as it stands. A row: its end is still to be
@@ -173,6 +181,7 @@ class Book:
                     found.aside,
                 )
                 for found, charge in changed
+                if not found.away
                 for by in [difference(charge, believed if found.id == row.id else spent_on(found))]
                 if by != NOTHING
             ]

@@ -10,11 +10,13 @@ from longwatch.admission.calls import (
     check_weights,
     whole_ms,
 )
+from longwatch.admission.in_force import Part
 from longwatch.admission.ledger import tokens_known
-from longwatch.admission.limiter import Limiter, no_such_call
+from longwatch.admission.limiter import Limiter
 from longwatch.admission.redis.asides import RedisAsides
 from longwatch.admission.redis.book import Book
-from longwatch.admission.redis.link import Link
+from longwatch.admission.redis.cut import Cut
+from longwatch.admission.redis.link import EngineAway, Link
 from longwatch.admission.redis.memory import Memory, forgot
 from longwatch.admission.redis.rates import Rates
 from longwatch.admission.redis.records import Records
@@ -31,11 +33,15 @@ from longwatch.admission.redis.values import (
     said_of,
     text,
 )
+from longwatch.admission.refusals import no_such_call
+from longwatch.admission.share import ShareLimiter
 from longwatch.admission.standing import Prepared
 from longwatch.db.connection import Clock, Database
-from longwatch.errors import ConfigError
+from longwatch.errors import ConfigError, StoreUnavailable
 from longwatch.policy.admission import HORIZON_US
+from longwatch.policy.away import is_of_share
 from longwatch.policy.call import MOVES, Reconciling, reconciling
+from longwatch.policy.learning import Rates as Learned
 from longwatch.policy.limits import DIMENSIONS, Limits
 from longwatch.policy.meter import Meter
 from longwatch.policy.window import PARTED_MS
@@ -46,6 +52,8 @@ LOOSE_MS = 30_000  # an ended call that its process has not written down by then
 
 class CallsInRedis(Limiter):
     """Admitted in Redis, written down in `database`. Safe in threads."""
+
+    part: Part = "rest"
 
     def __init__(
         self,
@@ -60,9 +68,15 @@ class CallsInRedis(Limiter):
         given: bool = False,
     ) -> None:
         """clock: of the machine. given: decide by it, not by the server's."""
+        self.share = ShareLimiter(database, journal, limits, rules=rules, refuse=self._unshared)
         super().__init__(database, journal, limits, rules=rules)
         self.link = link
         self._clock, self._given = clock, given
+        self.cut = Cut(database, journal, link.place, self._fleet_ms, new_token, lambda: self.limits.away)
+        self._beside: OrderedDict[str, None] = OrderedDict()  # calls that the state was asked about
+        self._vain: OrderedDict[str, None] = OrderedDict()  # calls that Redis was asked about, and did not answer
+        self._disowned: dict[str, int] = {}  # calls that are not Redis's, and how often it is to be told so
+        self._owed: dict[str, int] = {}  # meters that Redis has to be told of
         self._records = Records(database, Book(self._ledger), self._run, lambda: self.pending())
         self._memory = Memory(database, journal, link, new_token, self._now)
         self.asides = RedisAsides(database, journal, self._in_force, self._memory, self._run, self._records.flush)
@@ -75,7 +89,12 @@ class CallsInRedis(Limiter):
 
     def adopt(self, limits: Limits, rules: int) -> None:
         super().adopt(limits, rules)
+        self.share.adopt(limits, rules)
         self._caps = {}
+
+    def heed(self, learned: Learned) -> None:
+        super().heed(learned)
+        self.share.heed(learned)
 
     # -- asking ------------------------------------------------------------------------------------------------------------
 
@@ -89,7 +108,18 @@ class CallsInRedis(Limiter):
         return {"steady": steady_ms, "parted": PARTED_MS, "now": steady_ms * 1000, "wall": self._clock.wall_ms()}
 
     def _run(self, operation: str, arguments: Said) -> tuple[str, Said, int]:
-        """(kind, answer, what the engine's clock needs added to read as the fleet's). Errors: StoreUnavailable."""
+        """(kind, answer, what the engine's clock needs added to read as the fleet's). Errors: StoreUnavailable.
+
+        While it is away, and there is a share to go by, it is not asked.
+        """
+        self.cut.check()
+        try:
+            return self._asked(operation, arguments)
+        except EngineAway as error:
+            self.cut.failed(error)
+            raise
+
+    def _asked(self, operation: str, arguments: Said) -> tuple[str, Said, int]:
         for _ in range(3):
             if not self._memory.generation:
                 self.link.renew()
@@ -107,6 +137,14 @@ class CallsInRedis(Limiter):
         moved = known(call, said["c"], shift_us, Move("late", "open", said["late"]))
         self._records.write(moved, durable=False)
         return Admitted(call, moved.who.key, whole_ms(moved.slot_us), moved.hold.money, moved.hold.tokens)
+
+    def _unshared(self, why: str) -> StoreUnavailable:
+        error = self.cut.error
+        said = f"the admission engine at {self.link.place} is away" if error is None else error.message
+        return EngineAway(
+            f"{said}\n  calls go by {self.limits.away}% of every limit meanwhile, and {why}.",
+            hint="Start it, or check [fleet] admission; this call waits for it as long as it may.",
+        )
 
     # -- out ---------------------------------------------------------------------------------------------------------------
 
@@ -200,7 +238,17 @@ class CallsInRedis(Limiter):
         return found
 
     def _slow(self, gates: dict[str, Meter], slowed: dict[str, int]) -> None:
-        """Errors: StoreUnavailable; what is told then has to be told again."""
+        """Errors: StoreUnavailable; what is told then has to be told again. With a share, by whoever reaches it."""
+        if not self.limits.away:
+            return self._bar(gates, slowed)
+        slowed = {name: us for name, us in slowed.items() if not is_of_share(name)}
+        self.share.slow(slowed)
+        try:
+            self._bar(gates, slowed)
+        except EngineAway:
+            self._owed |= slowed
+
+    def _bar(self, gates: dict[str, Meter], slowed: dict[str, int]) -> None:
         now_ms = self._fleet_ms()
         meters = {name: [found.free_us, 0, found.total] for name, found in gates.items()}
         self._run("bar", {"meters": meters, "slowed": slowed, "fleet": now_ms * 1000})

@@ -12,10 +12,10 @@ from longwatch.admission.calls import (
     whole_ms,
 )
 from longwatch.admission.in_force import InForce
-from longwatch.admission.limiter import PAGE, held_up, lacks_money, scope_asked
+from longwatch.admission.limiter import PAGE, held_up, lacks_money
 from longwatch.admission.listing import Standings, standings, with_known
-from longwatch.admission.redis.calls import CallsInRedis
-from longwatch.admission.redis.link import unless_away
+from longwatch.admission.redis.away import GoingOn, is_beginning
+from longwatch.admission.redis.link import EngineAway, unless_away
 from longwatch.admission.redis.memory import undecided
 from longwatch.admission.redis.values import (
     Caps,
@@ -38,20 +38,42 @@ from longwatch.errors import LongwatchError
 from longwatch.policy.admission import Later, Shut, Spent, TooHeavy
 from longwatch.policy.call import burial
 from longwatch.policy.limits import DIMENSIONS
+from longwatch.policy.meter import Meter
 
 REMEMBERED = 4_096  # ids of calls of this process that may be asked for again
 ROUNDS = 12  # of what Redis has to be told before it can answer one question
 
 
-class RedisLimiter(CallsInRedis):
+class RedisLimiter(GoingOn):
     """Admission decided in Redis, written down in `database`. Safe in threads."""
 
     # -- in ----------------------------------------------------------------------------------------------------------------
 
     def admit(self, request: CallRequest) -> Admitted | Later:
         check(request)
+        if not self.limits.away:
+            return self._admit_here(request)
+        if (before := self.before(request)) is not None:
+            return before
+        if self.cut.is_due(left=True):
+            self.ask_again()
+        if self.cut.holds:
+            return self.by_share(request)
+        try:
+            self.meet()
+            answer = self._admit_here(request)
+        except EngineAway as error:
+            self.cut.failed(error)
+            self.in_vain(request.id)
+            return self.by_share(request)
+        if not is_beginning(answer):
+            return answer
+        self.cut.failed(self.beginning())
+        return self.by_share(request)
+
+    def _admit_here(self, request: CallRequest) -> Admitted | Later:
         force = self._force
-        prepared = self._asked(force, request)
+        prepared = self._scope_of(force, request)
         refused = self._forgotten(prepared, request) if is_keyed(prepared, request) else None
         if request.id in self._recent and (before := self._before(request, refused)) is not None:
             return before
@@ -62,7 +84,7 @@ class RedisLimiter(CallsInRedis):
         if expired or (lacks_money(answer) and self.asides.give_back()):
             answer = self._decided(request)
         if held_up(answer) and (self._refresh(force) or self._caps_moved(request)):
-            return self.admit(request)
+            return self._admit_here(request)
         if isinstance(answer, Admitted | Later):
             return answer
         raise self._refusal(answer, self._clock.wall_ms())
@@ -93,13 +115,17 @@ class RedisLimiter(CallsInRedis):
     ) -> Admitted | Later | Shut | Spent | TooHeavy | LongwatchError | None:
         """dry: as it would be were it not admitted already; None, where it would be."""
         force = self._force
-        prepared = self._asked(force, request)
-        asked = asked_of(force, prepared, request, dry=dry)
+        prepared = self._scope_of(force, request)
+        asked, is_told = asked_of(force, prepared, request, dry=dry), False
         needs = {"money": request.money, "calls": request.calls, "tokens": request.tokens}
         for _ in range(ROUNDS):
             caps = self._caps_of(prepared)
             asked["caps"] = caps.needing(needs)
             kind, said, shift_us = self._run("admit", asked)
+            if self._lacks(kind, said) and not is_told:
+                is_told = True
+                if self._memory.tell_untold(caps):
+                    continue
             match kind:
                 case "admitted":
                     return self._admitted(request, prepared, said, shift_us)
@@ -132,14 +158,18 @@ class RedisLimiter(CallsInRedis):
                         return self._decided(request, dry=dry)
         raise undecided(self.link, ROUNDS)
 
-    def _asked(self, force: InForce, request: CallRequest) -> Prepared:
+    def _scope_of(self, force: InForce, request: CallRequest) -> Prepared:
         """Every limit and purse of such a call, with its task's."""
-        prepared, task = scope_asked(force, request), request.charged_task
+        prepared, task = force.asked(request), request.charged_task
         return prepared if task is None else self._of_tasks.scope(prepared, task)
 
     def _caps_moved(self, request: CallRequest) -> bool:
         """Whether a person has moved the caps of the call's task since this process read them."""
         return request.charged_task is not None and self._of_tasks.learn(request.charged_task)
+
+    def _lacks(self, kind: str, said: Said) -> bool:
+        """Whether a cap stands in the way, of which calls beside Redis may have given something back."""
+        return bool(self.limits.away) and (kind == "spent" or (kind == "later" and said["reason"] == "budget"))
 
     def _caps_of(self, prepared: Prepared) -> Caps:
         found = self._caps.get(id(prepared))
@@ -167,20 +197,23 @@ class RedisLimiter(CallsInRedis):
     # -- looking after calls ---------------------------------------------------------------------------------------------
 
     def beat(self, owner: str) -> int:
-        return unless_away(lambda: self._beat(owner))
+        beaten = unless_away(lambda: self._beat(owner))
+        super().beat(owner)
+        return beaten
 
     def expire(self, *, limit: int = PAGE) -> int:
-        return unless_away(lambda: self._expire_due(limit))
+        return self.share.expire(limit=limit) + unless_away(lambda: self._expire_due(limit))
 
     def bury(self, owner: str) -> int:
-        return unless_away(lambda: self._bury_all(owner))
+        self.cut.bury(owner)
+        return self.share.bury(owner) + unless_away(lambda: self._bury_all(owner))
 
     def _beat(self, owner: str) -> int:
         _, said, _ = self._run("beat", {"owner": owner, "hold": HOLD_MS})
         if self._refresh(self._force):
             self.announce()  # whoever changed the rules may have died before he could
         self._records.flush()
-        super().beat(owner)
+        self.tell_disowned()
         return int(said["n"])
 
     def _expire_due(self, limit: int) -> int:
@@ -196,7 +229,10 @@ class RedisLimiter(CallsInRedis):
     def _expire_written(self, limit: int) -> int:
         """Those that only the ledger knows: their process wrote them down after the engine had lost its memory."""
         with self.database.read() as tx:
-            rows = [tx.one("allotment.by_id", id=row.id) for row in tx.all("call.overdue", limit=limit)]
+            own = {row.id for row in tx.all("away.overdue", limit=limit)}
+            rows = [
+                tx.one("allotment.by_id", id=row.id) for row in tx.all("call.overdue", limit=limit) if row.id not in own
+            ]
         found = [known(row.id, said_of(row, 0), 0) for row in rows if row is not None]
         written = [call for call in found if call.id not in self._records.book]
         here = {text(id) for id in self._run("look", {"ids": True})[1].get("ids") or ()} if written else set[str]()
@@ -235,9 +271,19 @@ class RedisLimiter(CallsInRedis):
     def peek(self, also: Iterable[str] = ()) -> Standings:
         limits = with_known(self.limits, also)
         self._records.flush()
-        _, said, shift_us = self._run("look", {})
+        meters = self._meters_seen()
         with self.database.read() as tx:
-            return standings(tx, limits, meters=meters_of(said["meters"], shift_us))
+            return standings(tx, limits, meters=meters)
+
+    def _meters_seen(self) -> dict[str, Meter] | None:
+        """None: Redis is away; the state has them as they were written down last."""
+        try:
+            _, said, shift_us = self._run("look", {})
+        except EngineAway:
+            if self.limits.away:
+                return None
+            raise
+        return meters_of(said["meters"], shift_us)
 
     def close(self) -> None:
         try:

@@ -28,6 +28,7 @@ from redis.retry import Retry
 from longwatch.errors import ConfigError, StoreUnavailable
 
 TIMEOUT_S = 2.0  # to connect, and for an answer: half of what it may take to be told that nobody is there
+SHORT_S = 0.4  # the same where calls need not wait for it
 OLDEST = (6, 2)
 KEYS = ("book", "calls", "due", "loose", "asides")
 SCRIPT = files("longwatch.admission.redis").joinpath("script.lua").read_bytes()
@@ -38,6 +39,12 @@ RECEIVED, LINE = 1_024, b"\r\n"
 MOVES = 4  # how often one is sent on before it is told that nobody knows
 encode = msgspec.msgpack.Encoder().encode
 decode = msgspec.msgpack.Decoder(dict[str, Any]).decode
+
+
+class EngineAway(StoreUnavailable):
+    """It does not answer, or may not decide yet. It may soon."""
+
+    waits = True
 
 
 class Link:
@@ -285,12 +292,11 @@ class Link:
             )
         if isinstance(error, exceptions.OutOfMemoryError):
             return self.unfit("its memory is full", "Give it more memory, or a server of its own.")
-        found = StoreUnavailable(
+        waits = isinstance(error, (*GONE, *ELSEWHERE, exceptions.BusyLoadingError))
+        return (EngineAway if waits else StoreUnavailable)(
             f"the admission engine at {self.place} is away: {said}",
             hint="Start it, or check [fleet] admission. Calls wait for it as long as they may; nothing is lost.",
         )
-        found.waits = isinstance(error, (*GONE, *ELSEWHERE, exceptions.BusyLoadingError))
-        return found
 
 
 def _driven(url: str) -> str:

@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from longwatch.admission import asides, task_caps
 from longwatch.admission.redis.link import Link
 from longwatch.admission.redis.values import Caps, Said, cap_of, said_aside, said_of, text
+from longwatch.admission.share import untold
 from longwatch.admission.standing import encode, held_by, holding
 from longwatch.db.connection import Database, Row, Transaction
 from longwatch.errors import StoreUnavailable
 from longwatch.policy.admission import HORIZON_US
+from longwatch.policy.away import is_of_share
 from longwatch.policy.scope import TASK, PurseCap
 from longwatch.policy.window import LAST_MS, Window
 from longwatch.store.journal import Journal
@@ -95,7 +97,9 @@ class Memory:
         shift_us = self.shift_us(tx, self.link.run("state", self.now())["now"])
         calls = [{"id": row.id, "c": said_of(row, shift_us)} for row in tx.all("allotment.open")]
         meters = {
-            row.name: [row.free_us - shift_us, row.last_us - shift_us, row.total, 1] for row in tx.all("meter.every")
+            row.name: [row.free_us - shift_us, row.last_us - shift_us, row.total, 1]
+            for row in tx.all("meter.every")
+            if not is_of_share(row.name)
         }
         kept = [said_aside(asides.of_row(row)) for row in tx.all("aside.every")]
         self._run("fill", {"calls": calls, "meters": meters, "asides": kept, "horizon": HORIZON_US})
@@ -107,9 +111,12 @@ class Memory:
     def _park(self, tx: Transaction) -> None:
         """What was allotted and is not in the ledger counts as spent: also what was set aside, of which nobody knows how much
         was drawn."""
-        groups = tx.all("call.groups")
+        groups, own = tx.several(("call.groups", {}), ("away.groups", {}))
         for row in tx.all("allotment.current", at_ms=self._calendar(tx)):
-            held = self._held(tx, groups, row.purse, row.dimension, Window(row.starts_ms, row.ends_ms))
+            lasts = Window(row.starts_ms, row.ends_ms)
+            held = self._held(tx, groups, row.purse, row.dimension, lasts)
+            if not task_caps.is_of_task(row.purse):
+                held -= self._held(tx, own, row.purse, row.dimension, lasts)
             missing = row.amount - row.settled - held
             if missing > 0:
                 window = {"purse": row.purse, "ends_ms": row.ends_ms, "dimension": row.dimension, "per": row.per}
@@ -133,7 +140,11 @@ class Memory:
             windows = [cap_of(*each) | self._opened(tx, groups, *each) for each in caps.windows]
             here = [text(id) for id in self._run("look", {"ids": True})["ids"] or ()]
             rows = tx.all("allotment.several", ids=encode(here).decode()) if here else []
-            ended = {row.id: (row.money, row.calls, row.tokens) for row in rows if row.state in ("settled", "unknown")}
+            ended = {
+                row.id: (row.money, row.calls, row.tokens)
+                for row in rows
+                if row.state in ("settled", "unknown") and not row.away
+            }
             self._run("open", {"windows": windows, "known": ended})
 
     def _opened(self, tx: Transaction, groups: Sequence[Row], cap: PurseCap, window: Window) -> Said:
@@ -148,10 +159,13 @@ class Memory:
         else:
             row = tx.one("spend.open", starts_ms=window.starts_ms, **place) or tx.one("allotment.standing", **place)
         assert row is not None
-        base = int(row.settled) + self._held(tx, groups, cap.purse, cap.dimension, window)
+        held = self._held(tx, groups, cap.purse, cap.dimension, window)
         if not task_caps.is_of_task(cap.purse):
-            base += self._held(tx, tx.all("aside.open"), cap.purse, cap.dimension, window)
-        return {"spent": row.settled, "ceiling": self._raise(tx, cap, window, base + cap.cap.amount // SHARE)}
+            held += self._held(tx, tx.all("aside.open"), cap.purse, cap.dimension, window)
+        spent, holds = _untold(tx, cap, window)
+        base = int(row.settled) + held - spent - holds
+        raised = self._raise(tx, cap, window, base + cap.cap.amount // SHARE)
+        return {"spent": row.settled - spent, "ceiling": raised, "beside": (spent, holds)}
 
     def _held(self, tx: Transaction, groups: Sequence[Row], purse: str, dimension: str, window: Window) -> int:
         """groups: of open calls, or of what batches have set aside."""
@@ -161,7 +175,8 @@ class Memory:
         return held_by(groups, holding(purse, dimension), starts_ms=window.starts_ms, ends_ms=window.ends_ms)[0]
 
     def _raise(self, tx: Transaction, cap: PurseCap, window: Window, wanted: int) -> int:
-        """A task's cap is that of the state, which a person may have moved since it was read."""
+        """The new ceiling: it leaves room for what was held beside the engine. A task's cap is that of the state, which a
+        person may have moved since it was read."""
         most = cap.cap.amount
         if task_caps.is_of_task(cap.purse) and (kept := task_caps.of_window(tx, cap)) is not None:
             most = kept.cap.amount
@@ -172,7 +187,7 @@ class Memory:
             dimension=cap.dimension,
             per=cap.cap.window,
             starts_ms=window.starts_ms,
-            amount=min(most, wanted),
+            amount=max(0, min(most - sum(_untold(tx, cap, window)), wanted)),
         )
         assert row is not None
         return int(row.amount)
@@ -189,7 +204,7 @@ class Memory:
                 more = max(cap.cap.amount // SHARE, times * needs[place - 1])
                 ceiling = self._raise(tx, cap, window, reached + more)
                 if not task_caps.is_of_task(cap.purse):
-                    raised.append(cap_of(cap, window) | {"ceiling": ceiling})
+                    raised.append(cap_of(cap, window) | {"ceiling": ceiling, "beside": _untold(tx, cap, window)})
         if raised:
             self._run("raise", {"windows": raised})
         for task in {task_caps.task_of(caps.windows[place - 1][0].purse) for place, _ in low} & of_tasks(caps):
@@ -211,6 +226,12 @@ class Memory:
         """Nothing is asked of these any more; the ledger opens them again."""
         self._run("close", {"purses": purses})
 
+    def tell_untold(self, caps: Caps) -> bool:
+        """The engine is told what was held and spent beside it; whether that is anything else than it was."""
+        with self.database.read() as tx:
+            windows = [cap_of(*each) | {"beside": _untold(tx, *each)} for each in caps.windows]
+        return bool(self._run("beside", {"windows": windows})["changed"])
+
     def adopt(self, rules: int) -> bool:
         """Whether these limits are those in force, which Redis then goes by."""
         with self.database.read() as tx:
@@ -230,6 +251,13 @@ class Memory:
 
 def of_tasks(caps: Caps) -> set[str]:
     return {task_caps.task_of(cap.purse) for cap, _ in caps.windows if task_caps.is_of_task(cap.purse)}
+
+
+def _untold(tx: Transaction, cap: PurseCap, window: Window) -> tuple[int, int]:
+    """What was spent and is held of it beside the engine: of a task's caps nothing ever is."""
+    if task_caps.is_of_task(cap.purse):
+        return 0, 0
+    return untold(tx, cap.purse, cap.dimension, cap.cap.window, starts_ms=window.starts_ms, ends_ms=window.ends_ms)
 
 
 def forgot(link: Link) -> StoreUnavailable:

@@ -58,11 +58,12 @@ class Records:
     def _write(self, calls: list[Known], *, durable: bool) -> None:
         meters = self._meters()
         with self.database.transaction(part="calls", durable=durable) as tx:
-            adjusts = self.book.write(tx, calls, meters)
+            adjusts, others = self.book.write(tx, calls, meters)
         with contextlib.suppress(
             StoreUnavailable
         ):  # it keeps what is written down: whoever finds it loose tells it again
-            self._tell(adjusts, {call.id: _end_of(call) for call in calls if call.state != "open"})
+            ended = {call.id: _end_of(call) for call in calls if call.state != "open" and call.id not in others}
+            self._tell(adjusts, ended, others)
 
     def _meters(self) -> dict[str, Meter]:
         try:
@@ -71,10 +72,12 @@ class Records:
             return {}  # the ledger does not wait for the engine
         return meters_of(said["meters"], shift_us)
 
-    def _tell(self, adjusts: list[Adjust], ended: dict[str, tuple[int, Charge]]) -> None:
+    def _tell(self, adjusts: list[Adjust], ended: dict[str, tuple[int, Charge]], others: list[str]) -> None:
         for adjust in adjusts:
             what = {"ps": adjust.purses, "cal": adjust.calendar_ms, "spent": adjust.amounts, "as": adjust.aside}
             self.run("adjust", what)
+        if others:
+            self.run("disown", {"ids": others})
         if ended:
             self.run("recorded", {"calls": ended})
 

@@ -6,8 +6,9 @@
 --      '#'     packed one after the other: the last instant that anything was decided at, how many calls were, when the
 --              first of those that are not among the due yet is (0: all are), and how many purses there are here
 --      meters  by name: packed one after the other, free, last and total, microseconds of this server's clock
---      purses  by a NUL and their name: packed {open = calls, w = {window = {from, to, spent, held, places, ceiling, dimension}}}; only
---              those with windows, and those of services with a concurrency, whose calls are counted
+--      purses  by a NUL and their name: packed {open = calls, w = {window = {from, to, spent, held, places, ceiling, dimension,
+--              and of the calls that the state decided about by itself: spent, held}}}; only those with windows, and those
+--              of services with a concurrency, whose calls are counted
 --   2 calls    by id: packed; open calls, and ended ones that the ledger does not have yet
 --   3 due      open calls by the instant from which they are unknown; usual calls (`rates`) once that is near, or they beat
 --   4 loose    ended calls by the instant from which anybody may write them down
@@ -294,10 +295,11 @@ local function decide_purses(purses, asides, own)
   for place, cap in ipairs(a.caps) do
     local w = purses[cap.n].w[cap.w]
     local aside, need = held_aside(asides, cap.n, w), cap.need
+    local paid, kept = w[8] or 0, w[9] or 0
     if own and w[1] <= own.cal and own.cal < w[2] and pays(own.ps, cap.n) then need = need - min(need, left(own, w[7])) end
     windows[place], apart[place], needs[place] = w, aside, need
-    if need > 0 and w[3] + aside + w[4] + need > cap.cap then
-      if w[3] + aside + need > cap.cap then
+    if need > 0 and w[3] + aside + w[4] + paid + kept + need > cap.cap then
+      if w[3] + aside + paid + need > cap.cap then
         if not longest or cap.to > a.caps[longest].to then longest = place end
       elseif not waits then
         waits = cap.n
@@ -308,7 +310,8 @@ local function decide_purses(purses, asides, own)
   end
   if longest then
     local w = windows[longest]
-    return say('spent', {i = longest, spent = w[3], held = w[4], places = w[5], aside = apart[longest],
+    local paid, kept = w[8] or 0, w[9] or 0
+    return say('spent', {i = longest, spent = w[3] + paid, held = w[4] + kept, places = w[5], aside = apart[longest],
                          need = needs[longest]})
   end
   if a.most and purses[a.ps[#a.ps]].open >= a.most then
@@ -397,11 +400,11 @@ local function set_aside()
   for place, cap in ipairs(a.caps) do
     local w = purses_of({cap.n})[cap.n].w[cap.w]
     local aside = held_aside(asides, cap.n, w)
-    local reached = w[3] + w[4] + aside + cap.need
-    if reached > cap.cap then
+    local reached, paid, kept = w[3] + w[4] + aside + cap.need, w[8] or 0, w[9] or 0
+    if reached + paid + kept > cap.cap then
       local rank = cap.to + (cap.never and 2 ^ 50 or 0)
       if not worst or rank > worst then
-        worst, full = rank, {i = place, spent = w[3], held = w[4], places = w[5], aside = aside, need = cap.need, cal = st.cal}
+        worst, full = rank, {i = place, spent = w[3] + paid, held = w[4] + kept, places = w[5], aside = aside, need = cap.need, cal = st.cal}
       end
     elseif reached > w[6] then
       low[#low + 1] = {place, reached}
@@ -570,7 +573,7 @@ local function open()
   for _, wanted in ipairs(a.windows) do
     local purse = purses_of({wanted.n})[wanted.n]
     if not purse.w[wanted.w] then
-      local w = {wanted.from, wanted.to, wanted.spent, 0, 0, wanted.ceiling, wanted.d}
+      local w = {wanted.from, wanted.to, wanted.spent, 0, 0, wanted.ceiling, wanted.d, wanted.beside[1], wanted.beside[2]}
       for place = 1, #all, 2 do
         local c, paid = cmsgpack.unpack(all[place + 1]), false
         for _, name in ipairs(c.ps) do paid = paid or name == wanted.n end
@@ -595,6 +598,7 @@ local function raise(level)
     local w = purse.w[wanted.w]
     if w then
       w[6] = level and wanted.ceiling or max(w[6], wanted.ceiling)
+      if wanted.beside then w[8], w[9] = wanted.beside[1], wanted.beside[2] end
       keep_purse(wanted.n, purse)
     end
   end
@@ -604,6 +608,38 @@ end
 -- purses that nothing is asked of any more; the ledger opens them again
 local function close()
   for _, name in ipairs(a.purses) do redis.call('HDEL', KEYS[1], '\0' .. name) end
+  return say('ok')
+end
+
+-- what the state has decided about by itself comes to this by now
+local function beside()
+  local changed = false
+  for _, wanted in ipairs(a.windows) do
+    local purse = purses_of({wanted.n})[wanted.n]
+    local w = purse.w[wanted.w]
+    if w and ((w[8] or 0) ~= wanted.beside[1] or (w[9] or 0) ~= wanted.beside[2]) then
+      changed, w[8], w[9] = true, wanted.beside[1], wanted.beside[2]
+      keep_purse(wanted.n, purse)
+    end
+  end
+  return say('ok', {changed = changed})
+end
+
+-- the state has decided about these calls, because nobody heard the answer from here: they were never admitted. What they
+-- took of rates stays taken
+local function disown()
+  for _, id in ipairs(a.ids) do
+    local c = call_of(id)
+    if c then
+      local is_open = c.s == 'open'
+      charge(c.ps, purses_of(c.ps), c.cal, less(NONE, counted(c.s) and c.ch or NONE),
+             is_open and less(NONE, c.h) or NONE, is_open and -1 or 0)
+      use(c.as, less(NONE, is_open and c.h or (counted(c.s) and c.ch or NONE)))
+      redis.call('HDEL', KEYS[2], id)
+      redis.call('ZREM', KEYS[3], id)
+      redis.call('ZREM', KEYS[4], id)
+    end
+  end
   return say('ok')
 end
 
@@ -655,6 +691,8 @@ if op == 'open' then return open() end
 if op == 'raise' then return raise(false) end
 if op == 'level' then return raise(true) end
 if op == 'close' then return close() end
+if op == 'beside' then return beside() end
+if op == 'disown' then return disown() end
 if op == 'look' then return look() end
 if op == 'rules' then
   st.rules = max(st.rules, a.rules)

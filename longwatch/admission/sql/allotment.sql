@@ -15,8 +15,8 @@ returning amount;
 -- standing: what a window has spent
 select settled from spend where purse = :purse and ends_ms = :ends_ms and dimension = :dimension and per = :per;
 
--- current: allotments of the windows that hold an instant, and what was spent in them
-select a.purse, a.ends_ms, a.dimension, a.per, a.starts_ms, a.amount, s.settled
+-- current: allotments of the windows that hold an instant, and what the engine has spent of them
+select a.purse, a.ends_ms, a.dimension, a.per, a.starts_ms, a.amount, s.settled - s.away as settled
   from allotment a
   join spend s on s.purse = a.purse and s.ends_ms = a.ends_ms and s.dimension = a.dimension and s.per = a.per
  where a.ends_ms > :at_ms and a.starts_ms <= :at_ms;
@@ -37,7 +37,7 @@ select purse, ends_ms, dimension, per, parked
 -- several: calls as they are kept here
 select id, key, state, service, model, agent, budget, owner, task, run, step, lane, slot_us, admitted_ms, calendar_ms,
        until_ms, ended_ms, weights, money, calls, tokens, held_money, held_calls, held_tokens, sharing, version,
-       aside
+       aside, away
   from call where id in (select value from json_each(:ids));
 
 -- by_id: one call with its version
@@ -46,11 +46,11 @@ select id, key, state, service, model, agent, budget, owner, task, run, step, la
        aside
   from call where id = :id;
 
--- open: every open call with its version
+-- open: every open call that the engine decided about, with its version
 select id, key, state, service, model, agent, budget, owner, task, run, step, lane, slot_us, admitted_ms, calendar_ms,
        until_ms, ended_ms, weights, money, calls, tokens, held_money, held_calls, held_tokens, sharing, version,
        aside
-  from call where state = 'open' order by seq;
+  from call where state = 'open' and away = 0 order by seq;
 
 -- write: a call that the engine admitted, as it stands
 insert into call (id, key, state, service, model, agent, budget, owner, task, run, step, lane, slot_us, admitted_ms,

@@ -25,7 +25,7 @@ update call set sharing = 2 where key = :key and key <> id and service = :servic
 
 -- of_key: the calls with a key that its service remembers, and what each would be charged if it were alone
 select id, state, service, model, agent, budget, task, calendar_ms, money, calls, tokens,
-       coalesce(told_money, money) as told_money, coalesce(told_tokens, tokens) as told_tokens, aside
+       coalesce(told_money, money) as told_money, coalesce(told_tokens, tokens) as told_tokens, aside, away
   from call where key = :key and key <> id and service = :service and sharing > 0 order by seq;
 
 -- groups: what open calls hold, by who is charged; read from one index alone

@@ -1,0 +1,217 @@
+"""The archive of a fleet: what fills the disk, in closed segments that can be searched, checked, restored and dropped.
+
+A segment is written under a name that nobody looks at, synced, named after its own hash, read back from the disk and
+compared, and only then listed in the manifest: what `write` returns is safe, and whoever dies before has written nothing. A
+file that was to go and is still there, because its remover died, is removed by the next writer. A file that no line lists is
+never removed: it may be all that is left of a manifest that lost its end.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from typing import Protocol
+
+from longwatch.errors import LongwatchError, NotFound, StoreUnavailable
+from longwatch.store.archive import verification
+from longwatch.store.archive.entry import Entry, day_of, entries_of
+from longwatch.store.archive.finding import Finding
+from longwatch.store.archive.frames import Writer, Written
+from longwatch.store.archive.manifest import Manifest, Move, MoveKind, Segment, line_of_move, read_manifest
+from longwatch.store.archive.places import Draft, Place
+from longwatch.store.archive.reading import Part, parts_of
+from longwatch.store.archive.verification import Progress
+
+
+class Clock(Protocol):
+    """What a world is asked for here."""
+
+    def wall_ms(self) -> int: ...
+    def reach(self, mark: str) -> None: ...
+
+
+class Archive:
+    """place: where it lies. Safe for any number of readers beside one writer, also in other processes."""
+
+    def __init__(self, place: Place, clock: Clock) -> None:
+        self.place, self._clock = place, clock
+
+    # -- writing -----------------------------------------------------------------------------------------------------------
+
+    def write(self, entries: Iterable[Entry], *, source: str) -> Segment:
+        """A segment of them, verified and listed. source: what they are; one that is listed already is returned as it is.
+
+        Errors: NotStorable, before anything is listed; ValueError for no entries; StoreUnavailable.
+        """
+        with self.place.writing():
+            manifest = self._whole()
+            known = manifest.of_source(source)
+            if known is not None:
+                return known
+            self._sweep(manifest)
+            segment = self._file(entries, source, number=manifest.next_number())
+            return self._list(manifest, "add", segment.name, segment=segment)
+
+    def _file(self, entries: Iterable[Entry], source: str, *, number: int) -> Segment:
+        """A file that is in place and was read back, and that no line lists yet."""
+        draft = self.place.draft()
+        try:
+            counts, written = self._fill(draft, entries, source)
+            name = (
+                f"{day_of(min(frame.from_ms for frame in written.table.frames)):%Y%m%d}-{written.sha256[:16]}.jsonl.zst"
+            )
+            self._clock.reach("archive.written")
+            draft.publish(name)
+        finally:
+            draft.discard()
+        self._clock.reach("archive.published")
+        segment = _segment_of(written, counts, name=name, number=number)
+        faults = verification.check_segment(self.place, segment)
+        if faults:
+            self.place.remove(name)
+            raise StoreUnavailable(
+                f"a segment was written to {self.place.title}, and read back it is not the same: {faults[0].what}",
+                hint="The disk or the store does not keep what it is given: look at it. Nothing was taken out of the state.",
+            )
+        self._clock.reach("archive.verified")
+        return segment
+
+    def _fill(self, draft: Draft, entries: Iterable[Entry], source: str) -> tuple[Counter[str], Written]:
+        counts: Counter[str] = Counter()
+        writer = Writer(draft.file, source)
+        for entry in entries:
+            writer.add(entry)
+            counts[entry.kind] += 1
+        if not counts:
+            raise ValueError(f"{source}: a segment needs entries")
+        return counts, writer.close()
+
+    def _list(
+        self,
+        manifest: Manifest,
+        kind: MoveKind,
+        name: str,
+        *,
+        segment: Segment | None = None,
+        sha256: str = "",
+        reason: str = "",
+        who: str = "",
+    ) -> Segment:
+        """Append a move; the segment as it stands after it."""
+        n, before = manifest.head
+        move = Move(
+            n + 1, kind, self._clock.wall_ms(), name, before, segment=segment, sha256=sha256, reason=reason, who=who
+        )
+        line = line_of_move(move)
+        self.place.append(line, n=move.n, good_bytes=manifest.good_bytes)
+        self._clock.reach("archive.listed")
+        return self.manifest().segments[name if segment is None else segment.name]
+
+    # -- changing what is there ----------------------------------------------------------------------------------------
+
+    def drop(self, name: str, why: str, *, who: str = "") -> Segment:
+        """Twice does no harm. Errors: NotFound; LongwatchError for one that is pinned; StoreUnavailable."""
+        with self.place.writing():
+            manifest = self._whole()
+            segment = _known(manifest, name)
+            if segment.pinned:
+                raise LongwatchError(
+                    f"{name} is pinned", hint=f"Unpin it first, if it may go: it holds {segment.source}."
+                )
+            if not segment.dropped:
+                segment = self._list(manifest, "drop", name, sha256=segment.sha256, reason=why, who=who)
+            self._sweep(self._whole())
+            return segment
+
+    def pin(self, name: str, why: str = "", *, who: str = "") -> Segment:
+        """Keep it from being dropped. Errors: NotFound, also for one that is dropped; StoreUnavailable."""
+        return self._pinned(name, "pin", why, who)
+
+    def unpin(self, name: str, why: str = "", *, who: str = "") -> Segment:
+        """The opposite."""
+        return self._pinned(name, "unpin", why, who)
+
+    def _pinned(self, name: str, kind: MoveKind, why: str, who: str) -> Segment:
+        with self.place.writing():
+            manifest = self._whole()
+            segment = _known(manifest, name)
+            if segment.dropped:
+                raise NotFound(f"{name} was dropped")
+            if segment.pinned == (kind == "pin"):
+                return segment
+            return self._list(manifest, kind, name, reason=why, who=who)
+
+    def sweep(self) -> list[str]:
+        """Remove what writers that died left behind; which files."""
+        with self.place.writing():
+            return self._sweep(self._whole())
+
+    def _sweep(self, manifest: Manifest) -> list[str]:
+        swept = self.place.sweep()
+        late = sorted(manifest.gone & set(self.place.sizes()))
+        for name in late:
+            self.place.remove(name)
+        return [*swept, *late]
+
+    # -- reading -----------------------------------------------------------------------------------------------------------
+
+    def manifest(self) -> Manifest:
+        return read_manifest(self.place.moves())
+
+    def segments(self) -> list[Segment]:
+        """Those that are there, oldest first."""
+        return self.manifest().standing
+
+    def entries(self, segment: Segment, *, damaged: Callable[[Finding], None] | None = None) -> Iterator[Entry]:
+        """All of a segment's: agent by agent in pieces of about a mebibyte, each agent's in the order they were given.
+
+        damaged: told of each part that cannot be read, and the rest follows. Without it such a part ends the reading.
+        Errors: StoreUnavailable.
+        """
+        for part in parts_of(self.place, segment):
+            if isinstance(part, Part):
+                yield from entries_of(part.raw)
+            elif damaged is None:
+                raise StoreUnavailable(f"{segment.name}: {part.what}", hint="longwatch archive verify names all of it.")
+            else:
+                damaged(part)
+
+    def verify(self, progress: Progress | None = None) -> list[Finding]:
+        """Everything that is wrong, each by name; none when all is as it was written. Reads all of it.
+
+        progress: told how many bytes of how many have been looked at.
+        """
+        return verification.check_all(self.place, self.manifest(), progress)
+
+    # -- inside ------------------------------------------------------------------------------------------------------------
+
+    def _whole(self) -> Manifest:
+        """To be written to. Errors: StoreUnavailable when it is broken: what is appended would vouch for what is not known."""
+        manifest = self.manifest()
+        if manifest.faults:
+            line, what = manifest.faults[0]
+            raise StoreUnavailable(
+                f"line {line} of the manifest of {self.place.title} is broken: {what}",
+                hint="Put back a copy of the manifest. Everything can still be read; nothing was taken out of the state.",
+            )
+        return manifest
+
+
+def _known(manifest: Manifest, name: str) -> Segment:
+    try:
+        return manifest.segments[name]
+    except KeyError:
+        raise NotFound(f"there is no segment {name}", hint="longwatch archive list shows them.") from None
+
+
+def _segment_of(written: Written, counts: Counter[str], *, name: str, number: int) -> Segment:
+    frames = written.table.frames
+    return Segment(
+        name=name,
+        source=written.table.source,
+        number=number,
+        from_ms=min(frame.from_ms for frame in frames),
+        to_ms=max(frame.to_ms for frame in frames),
+        entries=dict(sorted(counts.items())),
+        raw_bytes=sum(frame.raw for frame in frames),
+        bytes=written.bytes,
+        sha256=written.sha256,
+    )

@@ -6,25 +6,64 @@ file that was to go and is still there, because its remover died, is removed by 
 never removed: it may be all that is left of a manifest that lost its end.
 """
 
+import contextlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
-from typing import Protocol
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import NamedTuple, Protocol, TypeVar
 
+import msgspec
+
+from longwatch.db import connection
 from longwatch.errors import LongwatchError, NotFound, StoreUnavailable
-from longwatch.store.archive import verification
-from longwatch.store.archive.entry import Entry, day_of, entries_of
+from longwatch.store.archive import search, verification
+from longwatch.store.archive.entry import DAY_MS, Entry, Kind, day_of, entries_of
 from longwatch.store.archive.finding import Finding
 from longwatch.store.archive.frames import Writer, Written
+from longwatch.store.archive.index import Facts, Index, facts_of
 from longwatch.store.archive.manifest import Manifest, Move, MoveKind, Segment, line_of_move, read_manifest
 from longwatch.store.archive.places import Draft, Place
 from longwatch.store.archive.reading import Part, parts_of
-from longwatch.store.archive.verification import Progress
+from longwatch.store.archive.search import Found, Query
+from longwatch.store.archive.verification import Progress, Told
 
 
-class Clock(Protocol):
+class Receipt(msgspec.Struct, frozen=True):
+    """What a redaction did. replaced: the segments that went, and what stands in place of each. entries: how many changed."""
+
+    replaced: dict[str, str]
+    entries: int
+
+
+class Change(NamedTuple):
+    """What a redaction does to an entry."""
+
+    replace: Callable[[Entry], Entry]
+    ids: frozenset[str]
+    text: str
+
+    def __call__(self, entry: Entry) -> Entry:
+        asked = entry.id in self.ids or (bool(self.text) and search.holds(entry, self.text))
+        return self.replace(entry) if asked or not (self.ids or self.text) else entry
+
+
+T = TypeVar("T")
+END_MS = 1 << 53
+
+
+class Cost(msgspec.Struct, frozen=True):
+    """What an agent's calls came to on a day. day: "2026-11-29", in UTC. currency: "" of what had no cost."""
+
+    day: str
+    agent: str
+    currency: str
+    cost_micros: int
+    calls: int
+    errors: int
+
+
+class Clock(connection.Clock, Protocol):
     """What a world is asked for here."""
 
-    def wall_ms(self) -> int: ...
     def reach(self, mark: str) -> None: ...
 
 
@@ -33,6 +72,11 @@ class Archive:
 
     def __init__(self, place: Place, clock: Clock) -> None:
         self.place, self._clock = place, clock
+        self._index = Index(place.index, clock)
+
+    def close(self) -> None:
+        """Let go of the side index. Twice does no harm, and it may be used again."""
+        self._index.close()
 
     # -- writing -----------------------------------------------------------------------------------------------------------
 
@@ -47,11 +91,14 @@ class Archive:
             if known is not None:
                 return known
             self._sweep(manifest)
-            segment = self._file(entries, source, number=manifest.next_number())
-            return self._list(manifest, "add", segment.name, segment=segment)
+            facts: list[Facts] = []
+            segment = self._file(entries, source, facts, number=manifest.next_number())
+            listed = self._list(manifest, "add", segment.name, segment=segment)
+            self._note(listed, facts)
+            return listed
 
-    def _file(self, entries: Iterable[Entry], source: str, *, number: int) -> Segment:
-        """A file that is in place and was read back, and that no line lists yet."""
+    def _file(self, entries: Iterable[Entry], source: str, facts: list[Facts], *, number: int) -> Segment:
+        """A file that is in place and was read back, and that no line lists yet. facts: filled, for the index."""
         draft = self.place.draft()
         try:
             counts, written = self._fill(draft, entries, source)
@@ -64,7 +111,7 @@ class Archive:
             draft.discard()
         self._clock.reach("archive.published")
         segment = _segment_of(written, counts, name=name, number=number)
-        faults = verification.check_segment(self.place, segment)
+        faults = verification.check_segment(self.place, segment, _into(facts))
         if faults:
             self.place.remove(name)
             raise StoreUnavailable(
@@ -139,6 +186,34 @@ class Archive:
                 return segment
             return self._list(manifest, kind, name, reason=why, who=who)
 
+    def redact(
+        self, replace: Callable[[Entry], Entry], *, ids: Sequence[str] = (), text: str = "", reason: str, who: str
+    ) -> Receipt:
+        """Put in place of entries what `replace` makes of them, in files written anew; the old files are removed.
+
+        replace: is asked for each entry that has one of the ids or holds the text, or for all of them without either; the kind
+        and the id stay. Twice does no harm. Errors: NotStorable; StoreUnavailable, also for a segment that is damaged.
+        """
+        change = Change(replace, frozenset(ids), text)
+        replaced: dict[str, str] = {}
+        count = 0
+        with self.place.writing():
+            self._sweep(self._whole())
+            names = self._indexed(lambda index: search.holding(self.place, index, ids, text))
+            for old in [segment for segment in self._whole().standing if segment.name in names]:
+                if changed := sum(change(entry) != entry for entry in self.entries(old)):
+                    replaced[old.name] = self._rewrite(old, change, reason=reason, who=who)
+                    count += changed
+        return Receipt(replaced, count)
+
+    def _rewrite(self, old: Segment, change: Change, *, reason: str, who: str) -> str:
+        facts: list[Facts] = []
+        made = self._file((change(entry) for entry in self.entries(old)), old.source, facts, number=old.number)
+        self._list(self._whole(), "redact", old.name, segment=made, sha256=old.sha256, reason=reason, who=who)
+        self._sweep(self._whole())
+        self._note(made, facts)
+        return made.name
+
     def sweep(self) -> list[str]:
         """Remove what writers that died left behind; which files."""
         with self.place.writing():
@@ -179,9 +254,80 @@ class Archive:
 
         progress: told how many bytes of how many have been looked at.
         """
-        return verification.check_all(self.place, self.manifest(), progress)
+        manifest = self.manifest()
+        findings = verification.check_all(self.place, manifest, progress)
+        return [*findings, *verification.check_end(manifest, self._remembered())]
+
+    def find(
+        self,
+        *,
+        task: str | None = None,
+        text: str | None = None,
+        agent: str | None = None,
+        since_ms: int | None = None,
+        until_ms: int | None = None,
+        kind: Kind | None = None,
+        limit: int = 100,
+    ) -> Found:
+        """The newest `limit` entries for which all of it holds, oldest first; see search.Query."""
+        query = Query(task, text, agent, since_ms, until_ms, kind)
+        return self._indexed(lambda index: search.find(self.place, index, query, limit=limit))
+
+    def show(self, name: str) -> Found:
+        """Every entry with this id, and all of the task of this id, oldest first; none when there is no such thing."""
+        return self._indexed(lambda index: search.show(self.place, index, name))
+
+    def costs(self, *, since_ms: int = 0, until_ms: int = END_MS, agent: str | None = None) -> list[Cost]:
+        """What each agent's calls came to on each day in UTC that has any of the time from since_ms to until_ms."""
+        first, last = since_ms // DAY_MS, (until_ms - 1) // DAY_MS
+        sums = self._indexed(lambda index: index.sums(first_day=first, last_day=last, agent=agent))
+        return [
+            Cost(
+                day_of(each.day * DAY_MS).isoformat(),
+                each.agent,
+                each.currency,
+                each.cost_micros,
+                each.calls,
+                each.errors,
+            )
+            for each in sums
+        ]
+
+    def rebuild_index(self) -> None:
+        """Make the side index anew, from the segments; reads all of them."""
+        self._index.remove()
+        self._indexed(lambda index: None)
 
     # -- inside ------------------------------------------------------------------------------------------------------------
+
+    def _indexed(self, ask: Callable[[Index], T]) -> T:
+        """What an index answers that knows all segments; one that cannot be read is made anew."""
+        try:
+            self._index.take_in(self.manifest(), self._facts)
+            return ask(self._index)
+        except StoreUnavailable:
+            self._index.remove()
+            self._index.take_in(self.manifest(), self._facts)
+            return ask(self._index)
+
+    def _remembered(self) -> tuple[int, str] | None:
+        """How far the side index has seen the manifest; None where it cannot be read: it is made anew by whoever asks it."""
+        with contextlib.suppress(StoreUnavailable):
+            return self._index.head()
+        return None
+
+    def _facts(self, segment: Segment) -> list[Facts]:
+        """Of those frames that can be read."""
+        facts: list[Facts] = []
+        verification.check_segment(self.place, segment, _into(facts))
+        return facts
+
+    def _note(self, listed: Segment, facts: list[Facts]) -> None:
+        """Of what was just read back: it need not be read once more. Where this fails, the next reader does it."""
+        with contextlib.suppress(StoreUnavailable):
+            self._index.take_in(
+                self.manifest(), lambda segment: facts if segment.name == listed.name else self._facts(segment)
+            )
 
     def _whole(self) -> Manifest:
         """To be written to. Errors: StoreUnavailable when it is broken: what is appended would vouch for what is not known."""
@@ -200,6 +346,10 @@ def _known(manifest: Manifest, name: str) -> Segment:
         return manifest.segments[name]
     except KeyError:
         raise NotFound(f"there is no segment {name}", hint="longwatch archive list shows them.") from None
+
+
+def _into(facts: list[Facts]) -> Told:
+    return lambda frame, entries: facts.append(facts_of(frame, entries))
 
 
 def _segment_of(written: Written, counts: Counter[str], *, name: str, number: int) -> Segment:

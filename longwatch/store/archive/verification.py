@@ -10,7 +10,7 @@ from longwatch.errors import NotFound
 from longwatch.store.archive.entry import Entry, entries_of
 from longwatch.store.archive.finding import Finding
 from longwatch.store.archive.frames import Damaged, Frame, unpack
-from longwatch.store.archive.manifest import Manifest, Segment
+from longwatch.store.archive.manifest import START, Manifest, Segment
 from longwatch.store.archive.places import Place
 from longwatch.store.archive.reading import Part, missing, parts_of, table_of
 
@@ -33,6 +33,17 @@ def check_all(place: Place, manifest: Manifest, progress: Progress | None = None
         if progress is not None:
             progress(done, of)
     return findings
+
+
+def check_end(manifest: Manifest, remembered: tuple[int, str] | None) -> list[Finding]:
+    """Whether the manifest goes on from where somebody saw it: lines lost at its end leave a chain that is in order."""
+    if remembered is None or remembered == (0, START):
+        return []
+    n, chain = remembered
+    if any(move.n == n and move.chain == chain for move in manifest.moves):
+        return []
+    what = f"move {n}, which the side index has seen, is not in it: its end was lost, or it is that of another archive"
+    return [Finding("manifest", what, at=n)]
 
 
 def _strays(place: Place, manifest: Manifest, sizes: dict[str, int]) -> Iterator[Finding]:

@@ -1,0 +1,226 @@
+"""The side index: which frames may hold what is looked for, and sums by agent and day. Made anew whenever it is not right.
+
+Tasks and ids stand in it as hashes, so that it stays small beside the segments and keeps nothing of what is redacted; a
+frame that a hash leads to in vain costs a millisecond. It is a file of SQLite of its own and never part of a state.
+"""
+
+import contextlib
+import hashlib
+from collections import defaultdict
+from collections.abc import Callable, Generator, Iterable, Sequence
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+from typing import NamedTuple, cast
+
+import msgspec
+
+from longwatch.db.connection import Clock, Value
+from longwatch.db.migrate import migrate
+from longwatch.db.sqlite import SqliteDatabase, SqliteTransaction
+from longwatch.db.statements import Migration, split
+from longwatch.errors import StoreUnavailable
+from longwatch.store.archive.entry import DAY_MS, Entry
+from longwatch.store.archive.frames import Frame
+from longwatch.store.archive.manifest import Manifest, Segment
+
+KINDS: dict[str, int] = {"journal": 1, "task": 2, "call": 4, "record": 8, "log": 16}
+ENDINGS = ("", "-wal", "-shm")
+
+encode = msgspec.json.Encoder().encode
+
+
+class Sum(msgspec.Struct, frozen=True):
+    """What an agent's calls came to on a day. day: since 1 January 1970, in UTC. currency: "" of what had no cost."""
+
+    day: int
+    agent: str
+    currency: str
+    cost_micros: int
+    calls: int
+    errors: int
+
+
+class Facts(NamedTuple):
+    """What the index keeps of a frame. sums: by day, agent and currency, of cost, calls and errors."""
+
+    frame: Frame
+    kinds: int
+    agents: list[str]
+    tasks: list[int]
+    ids: bytes
+    sums: dict[tuple[int, str, str], list[int]]
+
+
+class Spot(NamedTuple):
+    """A frame that may hold what is looked for."""
+
+    name: str
+    start: int
+    size: int
+    from_ms: int
+    to_ms: int
+    kinds: int
+
+
+def hash_of(name: str) -> bytes:
+    return hashlib.blake2b(name.encode("utf-8", "surrogatepass"), digest_size=8).digest()
+
+
+def number_of(name: str) -> int:
+    return int.from_bytes(hash_of(name), signed=True)
+
+
+def facts_of(frame: Frame, entries: Sequence[Entry]) -> Facts:
+    sums: defaultdict[tuple[int, str, str], list[int]] = defaultdict(lambda: [0, 0, 0])
+    kinds = 0
+    for entry in entries:
+        kinds |= KINDS[entry.kind]
+        if entry.kind == "call" or entry.cost_micros or entry.error:
+            into = sums[entry.at_ms // DAY_MS, entry.agent, entry.currency]
+            into[0] += entry.cost_micros
+            into[1] += entry.kind == "call"
+            into[2] += entry.error
+    tasks = {number_of(task) for task in {entry.task for entry in entries} if task}
+    ids = b"".join(hash_of(entry.id)[:4] for entry in entries)
+    return Facts(frame, kinds, sorted({entry.agent for entry in entries}), sorted(tasks), ids, dict(sums))
+
+
+class Index:
+    """path: of its file, which is made if it is not there, and made anew if it is no index of this code."""
+
+    def __init__(self, path: Path, clock: Clock) -> None:
+        self._path, self._clock = path, clock
+        self._database: SqliteDatabase | None = None
+
+    def close(self) -> None:
+        if self._database is not None:
+            self._database.close()
+            self._database = None
+
+    def remove(self) -> None:
+        """The file; the next use makes it anew."""
+        self.close()
+        for ending in ENDINGS:
+            self._path.with_name(self._path.name + ending).unlink(missing_ok=True)
+
+    def head(self) -> tuple[int, str] | None:
+        """Number and chain of the last move that was taken in."""
+        rows = self._rows("head")
+        return cast("tuple[int, str]", rows[0]) if rows else None
+
+    def take_in(self, manifest: Manifest, read: Callable[[Segment], Iterable[Facts]]) -> None:
+        """Whatever the manifest says that is not in it yet. read: the facts of a segment that is not.
+
+        What it has seen of a manifest that does not go on from there it keeps: verify tells of it.
+        """
+        seen = self.head()
+        if seen == manifest.head:
+            return
+        known = {str(name): cast("int", number) for number, name in self._rows("segments")}
+        standing = {segment.name: segment for segment in manifest.standing}
+        for name in known.keys() - standing.keys():
+            with self._writing() as tx:
+                _forget(tx, known[name])
+        for name in [name for name in standing if name not in known]:
+            facts = list(read(standing[name]))
+            with self._writing() as tx:
+                _forget(tx, standing[name].number)  # another process may have been faster
+                _add(tx, standing[name], facts)
+        if seen is None or seen in [(move.n, move.chain) for move in manifest.moves]:
+            with self._writing() as tx:
+                tx.plain(_sql()["index.set_head"], *manifest.head)
+
+    def names(self) -> set[str]:
+        return {str(name) for _, name in self._rows("segments")}
+
+    def short(self) -> list[tuple[str, int]]:
+        """Segments of which so many entries could not be read when they were taken in."""
+        return cast("list[tuple[str, int]]", self._rows("short"))
+
+    def of_task(self, task: str) -> list[Spot]:
+        return self._spots("frames_of_task", number_of(task))
+
+    def of_agent(self, agent: str) -> list[Spot]:
+        return self._spots("frames_of_agent", agent)
+
+    def of_id(self, name: str) -> list[Spot]:
+        return self._spots("frames_of_id", hash_of(name)[:4])
+
+    def all(self) -> list[Spot]:
+        return self._spots("frames")
+
+    def sums(self, *, first_day: int, last_day: int, agent: str | None) -> list[Sum]:
+        return [
+            Sum(*cast("tuple[int, str, str, int, int, int]", row))
+            for row in self._rows("sums", first_day, last_day, agent)
+        ]
+
+    # -- the file ----------------------------------------------------------------------------------------------------------
+
+    def _spots(self, statement: str, *values: Value) -> list[Spot]:
+        return [Spot(*cast("tuple[str, int, int, int, int, int]", row)) for row in self._rows(statement, *values)]
+
+    def _rows(self, statement: str, *values: Value) -> list[tuple[Value, ...]]:
+        with self._opened().read() as tx:
+            return tx.plain(_sql()[f"index.{statement}"], *values)
+
+    @contextlib.contextmanager
+    def _writing(self) -> Generator[SqliteTransaction]:
+        with self._opened().transaction(durable=False) as tx:
+            yield tx
+
+    def _opened(self) -> SqliteDatabase:
+        """Errors: StoreUnavailable when it can neither be read nor made anew."""
+        if self._database is None:
+            try:
+                self._database = self._open()
+            except StoreUnavailable:
+                self.remove()
+                self._database = self._open()
+        return self._database
+
+    def _open(self) -> SqliteDatabase:
+        database = SqliteDatabase(str(self._path), self._clock, syncs=False)
+        try:
+            migrate(database, known=_migrations())
+        except BaseException:
+            database.close()
+            raise
+        return database
+
+
+@cache
+def _sql() -> dict[str, str]:
+    return split(
+        files("longwatch.store.archive").joinpath("sql").joinpath("index.sql").read_text("utf-8"), prefix="index"
+    )
+
+
+@cache
+def _migrations() -> tuple[Migration, ...]:
+    text = files("longwatch.store.archive").joinpath("sql").joinpath("0001_index.sql").read_text("utf-8")
+    return (Migration(1, "index", text),)
+
+
+def _add(tx: SqliteTransaction, segment: Segment, facts: Sequence[Facts]) -> None:
+    sql = _sql()
+    unread = segment.count - sum(each.frame.entries for each in facts)
+    tx.plain(sql["index.add_segment"], segment.number, segment.name, unread)
+    sums: defaultdict[tuple[int, str, str], list[int]] = defaultdict(lambda: [0, 0, 0])
+    for each in facts:
+        frame = each.frame
+        values = (segment.number, frame.start, frame.size, frame.entries, frame.from_ms, frame.to_ms, each.kinds)
+        ((made,),) = tx.plain(sql["index.add_frame"], *values)
+        tx.plain(sql["index.add_agents"], made, encode(each.agents).decode())
+        tx.plain(sql["index.add_tasks"], made, encode(each.tasks).decode())
+        tx.plain(sql["index.add_ids"], made, each.ids)
+        for key, amounts in each.sums.items():
+            sums[key] = [a + b for a, b in zip(sums[key], amounts, strict=True)]
+    for key, amounts in sums.items():
+        tx.plain(sql["index.add_sum"], segment.number, *key, *amounts)
+
+
+def _forget(tx: SqliteTransaction, number: int) -> None:
+    for what in ("agents", "tasks", "ids", "sums", "frames", "segment"):
+        tx.plain(_sql()[f"index.forget_{what}"], number)

@@ -2,8 +2,9 @@
 
 A segment is written under a name that nobody looks at, synced, named after its own hash, read back from the disk and
 compared, and only then listed in the manifest: what `write` returns is safe, and whoever dies before has written nothing. A
-file that was to go and is still there, because its remover died, is removed by the next writer. A file that no line lists is
-never removed: it may be all that is left of a manifest that lost its end.
+file that was to go and is still there, because its remover died, is removed by the next writer; so is an unlisted one of a
+source that a whole file is listed for. No other file is ever removed: it may be all that is left of a manifest that lost
+its end.
 """
 
 import contextlib
@@ -15,7 +16,7 @@ import msgspec
 
 from longwatch.db import connection
 from longwatch.errors import LongwatchError, NotFound, StoreUnavailable
-from longwatch.store.archive import search, verification
+from longwatch.store.archive import reading, search, verification
 from longwatch.store.archive.entry import DAY_MS, Entry, Kind, day_of, entries_of
 from longwatch.store.archive.finding import Finding
 from longwatch.store.archive.frames import Writer, Written
@@ -220,8 +221,8 @@ class Archive:
             return self._sweep(self._whole())
 
     def _sweep(self, manifest: Manifest) -> list[str]:
-        swept = self.place.sweep()
-        late = sorted(manifest.gone & set(self.place.sizes()))
+        swept, sizes = self.place.sweep(), self.place.sizes()
+        late = sorted(manifest.gone & set(sizes)) + reading.overtaken(self.place, manifest, sizes)
         for name in late:
             self.place.remove(name)
         return [*swept, *late]

@@ -7,7 +7,7 @@ import msgspec
 from longwatch.errors import NotFound
 from longwatch.store.archive.finding import Finding
 from longwatch.store.archive.frames import Damaged, Table, read_table, unpack, walk
-from longwatch.store.archive.manifest import Segment
+from longwatch.store.archive.manifest import Manifest, Segment
 from longwatch.store.archive.places import Place
 
 
@@ -74,3 +74,17 @@ def _without_table(place: Place, segment: Segment, why: str) -> Iterator[Part | 
     else:
         what = f"its tables cannot be read ({why}): {found} of {segment.count} entries can"
         yield Finding("damaged", what, segment.name, entries=lost)
+
+
+def overtaken(place: Place, manifest: Manifest, sizes: dict[str, int]) -> list[str]:
+    """Unlisted files of a source for which another file is listed, and is there: their writers died before they listed them."""
+    there = {segment.source for segment in manifest.standing if sizes.get(segment.name) == segment.bytes}
+    listed = {segment.name for segment in manifest.standing} | manifest.gone
+    return [name for name in sorted(sizes.keys() - listed) if _source_of(place, name, sizes[name]) in there]
+
+
+def _source_of(place: Place, name: str, size: int) -> str | None:
+    try:
+        return read_table(lambda start, length: place.read(name, start, length), size).source
+    except (Damaged, NotFound):
+        return None

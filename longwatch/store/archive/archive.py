@@ -10,13 +10,14 @@ its end.
 import contextlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import NamedTuple, Protocol, TypeVar
 
 import msgspec
 
 from longwatch.db import connection
 from longwatch.errors import LongwatchError, NotFound, StoreUnavailable
-from longwatch.store.archive import reading, search, verification
+from longwatch.store.archive import parquet, reading, search, verification
 from longwatch.store.archive.entry import DAY_MS, Entry, Kind, day_of, entries_of
 from longwatch.store.archive.finding import Finding
 from longwatch.store.archive.frames import Writer, Written
@@ -293,6 +294,10 @@ class Archive:
             )
             for each in sums
         ]
+
+    def export_parquet(self, to: Path, *, damaged: Callable[[Finding], None] | None = None) -> list[Path]:
+        """Every segment as a file of Parquet in the folder `to`; see parquet.py. damaged: as of `entries`."""
+        return parquet.export_parquet(self.place, self.segments(), to, damaged)
 
     def rebuild_index(self) -> None:
         """Make the side index anew, from the segments; reads all of them."""

@@ -139,12 +139,12 @@ class Folder:
     def publish(self, draft: Path, name: str) -> None:
         with self._reachable():
             os.rename(draft, self._segment(name))
-            _sync_folder(self._segments)
+            sync_folder(self._segments)
 
     def remove(self, name: str) -> None:
         with self._reachable():
             self._segment(name).unlink(missing_ok=True)
-            _sync_folder(self._segments)
+            sync_folder(self._segments)
 
     def moves(self) -> bytes:
         with self._reachable():
@@ -164,7 +164,7 @@ class Folder:
             finally:
                 os.close(descriptor)
             if n == 1:
-                _sync_folder(self.path)
+                sync_folder(self.path)
 
     def _segment(self, name: str) -> Path:
         assert NAME.fullmatch(name), name
@@ -217,7 +217,7 @@ def _pwrite(descriptor: int, data: bytes, start: int) -> None:
         data, start = data[written:], start + written
 
 
-def _sync_folder(path: Path) -> None:
+def sync_folder(path: Path) -> None:
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)

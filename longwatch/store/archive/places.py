@@ -4,6 +4,7 @@ import contextlib
 import fcntl
 import os
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Generator
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -77,21 +78,26 @@ class Place(Protocol):
         ...
 
 
-class Folder:
-    """A local folder: `segments/`, `drafts/`, `manifest.jsonl`, and the side index beside them."""
+class Desk(ABC):
+    """What every place needs of a local folder: one writer at a time, and where its drafts are made."""
 
-    def __init__(self, path: Path) -> None:
-        """Errors: StoreUnavailable when it cannot be made."""
+    def __init__(self, path: Path, title: str) -> None:
+        """Errors: StoreUnavailable when the folder cannot be made."""
         self.path = path.expanduser().absolute()
-        self.title, self.index = str(self.path), self.path / "index.db"
-        self._segments, self._drafts = self.path / "segments", self.path / "drafts"
-        with self._reachable():
-            for folder in (self.path, self._segments, self._drafts):
+        self.title, self.index = title or str(self.path), self.path / "index.db"
+        self._drafts = self.path / "drafts"
+        with self.reachable():
+            for folder in (self.path, self._drafts):
                 folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+    @abstractmethod
+    def publish(self, draft: Path, name: str) -> None:
+        """A file that is whole and synced, under its final name."""
+        ...
 
     @contextlib.contextmanager
     def writing(self) -> Generator[None]:
-        with self._reachable():
+        with self.reachable():
             descriptor = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         try:
             try:
@@ -103,13 +109,73 @@ class Folder:
         finally:
             os.close(descriptor)
 
+    def draft(self) -> "DeskDraft":
+        with self.reachable():
+            path = self._drafts / f"draft-{os.getpid()}"
+            path.unlink(missing_ok=True)
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+            return DeskDraft(self, path, os.fdopen(descriptor, "w+b", buffering=SYNC_SIZE))
+
+    def drafts(self) -> list[str]:
+        with self.reachable():
+            return sorted(name for name in os.listdir(self._drafts) if DRAFT.fullmatch(name))
+
+    def sweep(self) -> list[str]:
+        swept = self.drafts()
+        with self.reachable():
+            for name in swept:
+                (self._drafts / name).unlink(missing_ok=True)
+        return swept
+
+    @contextlib.contextmanager
+    def reachable(self) -> Generator[None]:
+        """The system's refusals as StoreUnavailable; that a file is not there is left to who asked for it."""
+        try:
+            yield
+        except FileNotFoundError:
+            raise
+        except OSError as error:
+            raise StoreUnavailable(
+                f"the archive {self.title} cannot be used: {error.strerror or error}",
+                hint="Check that its folder is there, has room, and may be written. Nothing was taken out of the state.",
+            ) from error
+
+
+class DeskDraft:
+    def __init__(self, desk: Desk, path: Path, file: BinaryIO) -> None:
+        self._desk, self._path, self.file = desk, path, file
+
+    def publish(self, name: str) -> None:
+        with self._desk.reachable():
+            self.file.flush()
+            os.fsync(self.file.fileno())
+            os.posix_fadvise(self.file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)  # so that reading back reads the disk
+            self.file.close()
+        self._desk.publish(self._path, name)
+
+    def discard(self) -> None:
+        with contextlib.suppress(OSError):  # what it still had to write is not wanted
+            self.file.close()
+        self._path.unlink(missing_ok=True)
+
+
+class Folder(Desk):
+    """A local folder: `segments/`, `drafts/`, `manifest.jsonl`, and the side index beside them."""
+
+    def __init__(self, path: Path) -> None:
+        """Errors: StoreUnavailable when it cannot be made."""
+        super().__init__(path, "")
+        self._segments = self.path / "segments"
+        with self.reachable():
+            self._segments.mkdir(mode=0o700, exist_ok=True)
+
     def sizes(self) -> dict[str, int]:
-        with self._reachable(), os.scandir(self._segments) as found:
+        with self.reachable(), os.scandir(self._segments) as found:
             return {entry.name: entry.stat().st_size for entry in found if NAME.fullmatch(entry.name)}
 
     def read(self, name: str, start: int, size: int) -> bytes:
         try:
-            with self._reachable():
+            with self.reachable():
                 descriptor = os.open(self._segment(name), os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
                 try:
                     return _pread(descriptor, start, size)
@@ -118,43 +184,25 @@ class Folder:
         except FileNotFoundError as error:
             raise NotFound(f"there is no segment {name} in {self.title}") from error
 
-    def draft(self) -> "FolderDraft":
-        with self._reachable():
-            path = self._drafts / f"draft-{os.getpid()}"
-            path.unlink(missing_ok=True)
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-            return FolderDraft(self, path, os.fdopen(descriptor, "w+b", buffering=SYNC_SIZE))
-
-    def drafts(self) -> list[str]:
-        with self._reachable():
-            return sorted(name for name in os.listdir(self._drafts) if DRAFT.fullmatch(name))
-
-    def sweep(self) -> list[str]:
-        swept = self.drafts()
-        with self._reachable():
-            for name in swept:
-                (self._drafts / name).unlink(missing_ok=True)
-        return swept
-
     def publish(self, draft: Path, name: str) -> None:
-        with self._reachable():
+        with self.reachable():
             os.rename(draft, self._segment(name))
             sync_folder(self._segments)
 
     def remove(self, name: str) -> None:
-        with self._reachable():
+        with self.reachable():
             self._segment(name).unlink(missing_ok=True)
             sync_folder(self._segments)
 
     def moves(self) -> bytes:
-        with self._reachable():
+        with self.reachable():
             try:
                 return (self.path / MANIFEST).read_bytes()
             except FileNotFoundError:
                 return b""
 
     def append(self, line: bytes, *, n: int, good_bytes: int) -> None:
-        with self._reachable():
+        with self.reachable():
             flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
             descriptor = os.open(self.path / MANIFEST, flags, 0o600)
             try:
@@ -169,38 +217,6 @@ class Folder:
     def _segment(self, name: str) -> Path:
         assert NAME.fullmatch(name), name
         return self._segments / name
-
-    @contextlib.contextmanager
-    def _reachable(self) -> Generator[None]:
-        try:
-            yield
-        except FileNotFoundError:
-            raise
-        except OSError as error:
-            raise StoreUnavailable(
-                f"the archive {self.title} cannot be used: {error.strerror or error}",
-                hint="Check that its folder is there, has room, and may be written. Nothing was taken out of the state.",
-            ) from error
-
-
-class FolderDraft:
-    def __init__(self, folder: Folder, path: Path, file: BinaryIO) -> None:
-        self._folder, self._path, self.file = folder, path, file
-
-    def publish(self, name: str) -> None:
-        try:
-            self.file.flush()
-            os.fsync(self.file.fileno())
-            os.posix_fadvise(self.file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)  # so that reading back reads the disk
-            self.file.close()
-        except OSError as error:
-            raise StoreUnavailable(f"the archive {self._folder.title} cannot be written: {error}") from error
-        self._folder.publish(self._path, name)
-
-    def discard(self) -> None:
-        with contextlib.suppress(OSError):  # what it still had to write is not wanted
-            self.file.close()
-        self._path.unlink(missing_ok=True)
 
 
 def _pread(descriptor: int, start: int, size: int) -> bytes:

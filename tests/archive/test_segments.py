@@ -88,17 +88,20 @@ def test_memory_is_bounded_however_many_agents_there_are(archive: Archive, monke
 @given(
     ids=st.lists(st.text(min_size=1, max_size=30), min_size=1, max_size=20, unique=True),
     text=st.text(max_size=200),
-    at_ms=st.integers(0, 1 << 53),
+    at_ms=st.integers(1 - (1 << 62), (1 << 62) - 1),
 )
 @settings(max_examples=60, deadline=None)
 def test_any_text_comes_back(tmp_path_factory: pytest.TempPathFactory, ids: list[str], text: str, at_ms: int) -> None:
     archive = opened(tmp_path_factory.mktemp("archive"))
     for ascii_only in (True, False):
         body = json.dumps({"text": text}, ensure_ascii=ascii_only).encode(errors="replace")
-        entries = [Entry("log", name, at_ms, text, name, body) for name in ids]
+        entries = [Entry("call", name, at_ms, text, name, body, 3) for name in ids]
         segment = archive.write(entries, source=str(ascii_only))
         assert list(archive.entries(segment)) == entries
     assert archive.verify() == []
+    assert [(cost.calls, cost.cost_micros) for cost in archive.costs()] == [(2 * len(ids), 6 * len(ids))]
+    assert len(archive.find(task=ids[0], agent=text).entries) == 2
+    archive.close()
 
 
 @pytest.mark.parametrize(
@@ -109,6 +112,11 @@ def test_a_body_that_is_no_line_of_json_is_refused_and_leaves_nothing(archive: A
     with pytest.raises(NotStorable, match="call bad cannot be archived"):
         archive.write([*made(100), Entry("call", "bad", 0, "", "", body)], source="a")
     assert (archive.segments(), archive.verify()) == ([], [])
+
+
+def test_a_time_that_is_none_is_refused(archive: Archive) -> None:
+    with pytest.raises(NotStorable, match="is no time in milliseconds"):
+        archive.write([Entry("call", "bad", 1 << 70, "", "", b"{}")], source="a")
 
 
 def test_a_segment_of_nothing_is_refused(archive: Archive) -> None:

@@ -18,10 +18,10 @@ import msgspec
 from longwatch.db import connection
 from longwatch.errors import LongwatchError, NotFound, StoreUnavailable
 from longwatch.store.archive import parquet, reading, search, verification
-from longwatch.store.archive.entry import DAY_MS, Entry, Kind, day_of, entries_of
+from longwatch.store.archive.entry import FAR_MS, Entry, Kind, day_number, day_of, entries_of
 from longwatch.store.archive.finding import Finding
 from longwatch.store.archive.frames import Writer, Written
-from longwatch.store.archive.index import Facts, Index, facts_of
+from longwatch.store.archive.index import Cost, Facts, Index, facts_of
 from longwatch.store.archive.manifest import Manifest, Move, MoveKind, Segment, line_of_move, read_manifest
 from longwatch.store.archive.places import Draft, Place
 from longwatch.store.archive.reading import Part, parts_of
@@ -49,18 +49,6 @@ class Change(NamedTuple):
 
 
 T = TypeVar("T")
-END_MS = 1 << 53
-
-
-class Cost(msgspec.Struct, frozen=True):
-    """What an agent's calls came to on a day. day: "2026-11-29", in UTC. currency: "" of what had no cost."""
-
-    day: str
-    agent: str
-    currency: str
-    cost_micros: int
-    calls: int
-    errors: int
 
 
 class Clock(connection.Clock, Protocol):
@@ -104,9 +92,8 @@ class Archive:
         draft = self.place.draft()
         try:
             counts, written = self._fill(draft, entries, source)
-            name = (
-                f"{day_of(min(frame.from_ms for frame in written.table.frames)):%Y%m%d}-{written.sha256[:16]}.jsonl.zst"
-            )
+            first = day_of(min(frame.from_ms for frame in written.table.frames)).isoformat().replace("-", "")
+            name = f"{first}-{written.sha256[:16]}.jsonl.zst"
             self._clock.reach("archive.written")
             draft.publish(name)
         finally:
@@ -238,7 +225,7 @@ class Archive:
         return self.manifest().standing
 
     def entries(self, segment: Segment, *, damaged: Callable[[Finding], None] | None = None) -> Iterator[Entry]:
-        """All of a segment's: agent by agent in pieces of about a mebibyte, each agent's in the order they were given.
+        """All of a segment's: agent by agent in pieces of about half a mebibyte, each agent's in the order they were given.
 
         damaged: told of each part that cannot be read, and the rest follows. Without it such a part ends the reading.
         Errors: StoreUnavailable.
@@ -279,21 +266,11 @@ class Archive:
         """Every entry with this id, and all of the task of this id, oldest first; none when there is no such thing."""
         return self._indexed(lambda index: search.show(self.place, index, name))
 
-    def costs(self, *, since_ms: int = 0, until_ms: int = END_MS, agent: str | None = None) -> list[Cost]:
+    def costs(self, *, since_ms: int = -FAR_MS, until_ms: int = FAR_MS, agent: str | None = None) -> list[Cost]:
         """What each agent's calls came to on each day in UTC that has any of the time from since_ms to until_ms."""
-        first, last = since_ms // DAY_MS, (until_ms - 1) // DAY_MS
-        sums = self._indexed(lambda index: index.sums(first_day=first, last_day=last, agent=agent))
-        return [
-            Cost(
-                day_of(each.day * DAY_MS).isoformat(),
-                each.agent,
-                each.currency,
-                each.cost_micros,
-                each.calls,
-                each.errors,
-            )
-            for each in sums
-        ]
+        first, last = day_number(since_ms), day_number(until_ms - 1)
+        costs = self._indexed(lambda index: index.costs(first_day=first, last_day=last))
+        return costs if agent is None else [cost for cost in costs if cost.agent == agent]
 
     def export_parquet(self, to: Path, *, damaged: Callable[[Finding], None] | None = None) -> list[Path]:
         """Every segment as a file of Parquet in the folder `to`; see parquet.py. damaged: as of `entries`."""

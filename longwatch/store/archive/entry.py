@@ -10,6 +10,8 @@ from longwatch.errors import NotStorable
 
 Kind = Literal["journal", "task", "call", "record", "log"]
 
+FAR_MS = 1 << 62
+
 decode_object = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 
@@ -59,6 +61,8 @@ def line_of(entry: Entry) -> bytes:
         raise _refused(entry, str(error)) from error
     if b"\n" in body or b"\r" in body:
         raise _refused(entry, "it has line breaks outside of its texts")
+    if abs(entry.at_ms) >= FAR_MS:
+        raise NotStorable(f"{entry.kind} {entry.id} cannot be archived: {entry.at_ms} is no time in milliseconds")
     line = Line(
         kind=entry.kind,
         id=entry.id,
@@ -97,9 +101,13 @@ def entries_of(raw: bytes) -> Iterator[Entry]:
 DAY_MS, EPOCH, LAST = 86_400_000, date(1970, 1, 1).toordinal(), date.max.toordinal()
 
 
+def day_number(at_ms: int) -> int:
+    """Days since 1 January 1970, in UTC. What no calendar has is on its first or last day."""
+    return max(1 - EPOCH, min(at_ms // DAY_MS, LAST - EPOCH))
+
+
 def day_of(at_ms: int) -> date:
-    """In UTC. What no calendar has is its first or last day."""
-    return date.fromordinal(max(1, min(EPOCH + at_ms // DAY_MS, LAST)))
+    return date.fromordinal(EPOCH + day_number(at_ms))
 
 
 def _refused(entry: Entry, reason: str) -> NotStorable:

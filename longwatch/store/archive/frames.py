@@ -1,4 +1,4 @@
-"""Segments as files: JSONL in zstd frames of about a mebibyte, each of which can be read alone.
+"""Segments as files: JSONL in zstd frames of about half a mebibyte, each of which can be read alone.
 
 A file is a row of ordinary frames with checksums, then two frames that every reader of zstd skips: a table (JSON: the
 source, and of each frame the place, size, count of entries, times and sha256) and the seek table of the seekable format
@@ -19,7 +19,7 @@ import zstandard
 
 from longwatch.store.archive.entry import Entry, line_of
 
-RAW = 1 << 20  # bytes of lines in a frame: smaller ones shrink less, larger ones cost more to read one task of
+RAW = 1 << 19  # bytes of lines in a frame: smaller ones shrink less, larger ones do not fit a processor's cache
 HELD = 64 << 20  # bytes of lines that wait for their agent's frame to be full
 LEVEL = 9  # above it a third more time for 2 % less
 FORMAT = "longwatch-segment/1"

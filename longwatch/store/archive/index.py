@@ -20,7 +20,7 @@ from longwatch.db.migrate import migrate
 from longwatch.db.sqlite import SqliteDatabase, SqliteTransaction
 from longwatch.db.statements import Migration, split
 from longwatch.errors import StoreUnavailable
-from longwatch.store.archive.entry import DAY_MS, Entry
+from longwatch.store.archive.entry import Entry, day_number
 from longwatch.store.archive.frames import Frame
 from longwatch.store.archive.manifest import Manifest, Segment
 
@@ -30,15 +30,18 @@ ENDINGS = ("", "-wal", "-shm")
 encode = msgspec.json.Encoder().encode
 
 
-class Sum(msgspec.Struct, frozen=True):
-    """What an agent's calls came to on a day. day: since 1 January 1970, in UTC. currency: "" of what had no cost."""
+class Cost(msgspec.Struct, frozen=True):
+    """What an agent's calls came to on a day. day: "2026-11-29", in UTC. currency: "" of what had no cost."""
 
-    day: int
+    day: str
     agent: str
     currency: str
     cost_micros: int
     calls: int
     errors: int
+
+
+decode_costs = msgspec.json.Decoder(list[Cost]).decode
 
 
 class Facts(NamedTuple):
@@ -77,7 +80,7 @@ def facts_of(frame: Frame, entries: Sequence[Entry]) -> Facts:
     for entry in entries:
         kinds |= KINDS[entry.kind]
         if entry.kind == "call" or entry.cost_micros or entry.error:
-            into = sums[entry.at_ms // DAY_MS, entry.agent, entry.currency]
+            into = sums[day_number(entry.at_ms), entry.agent, entry.currency]
             into[0] += entry.cost_micros
             into[1] += entry.kind == "call"
             into[2] += entry.error
@@ -150,11 +153,10 @@ class Index:
     def all(self) -> list[Spot]:
         return self._spots("frames")
 
-    def sums(self, *, first_day: int, last_day: int, agent: str | None) -> list[Sum]:
-        return [
-            Sum(*cast("tuple[int, str, str, int, int, int]", row))
-            for row in self._rows("sums", first_day, last_day, agent)
-        ]
+    def costs(self, *, first_day: int, last_day: int) -> list[Cost]:
+        """By day, agent and currency, in this order. The days are counted since 1 January 1970, in UTC."""
+        rows = self._rows("costs", first_day, last_day)
+        return [cost for (text,) in rows for cost in decode_costs(cast("str", text))]
 
     # -- the file ----------------------------------------------------------------------------------------------------------
 
@@ -219,8 +221,18 @@ def _add(tx: SqliteTransaction, segment: Segment, facts: Sequence[Facts]) -> Non
             sums[key] = [a + b for a, b in zip(sums[key], amounts, strict=True)]
     for key, amounts in sums.items():
         tx.plain(sql["index.add_sum"], segment.number, *key, *amounts)
+    _sum_up(tx, {day for day, _, _ in sums})
 
 
 def _forget(tx: SqliteTransaction, number: int) -> None:
+    days = {cast("int", day) for (day,) in tx.plain(_sql()["index.days"], number)}
     for what in ("agents", "tasks", "ids", "sums", "frames", "segment"):
         tx.plain(_sql()[f"index.forget_{what}"], number)
+    _sum_up(tx, days)
+
+
+def _sum_up(tx: SqliteTransaction, days: set[int]) -> None:
+    """Over all segments: whoever asks gets a day in one piece."""
+    changed = encode(sorted(days)).decode()
+    tx.plain(_sql()["index.forget_costs"], changed)
+    tx.plain(_sql()["index.add_costs"], changed)

@@ -10,14 +10,13 @@ from typing import NamedTuple
 
 import msgspec
 
-from longwatch.store.archive.entry import Entry, entry_of
+from longwatch.store.archive.entry import FAR_MS, Entry, entry_of
 from longwatch.store.archive.finding import Finding
 from longwatch.store.archive.index import KINDS, Index, Spot
 from longwatch.store.archive.places import Place
 from longwatch.store.archive.reading import Part, part_of
 
 encode = msgspec.json.Encoder().encode
-FAR = 1 << 62
 
 
 class Query(msgspec.Struct, frozen=True):
@@ -60,7 +59,9 @@ class Query(msgspec.Struct, frozen=True):
         )
 
     def _times(self) -> tuple[int, int]:
-        return (-FAR if self.since_ms is None else self.since_ms), (FAR if self.until_ms is None else self.until_ms)
+        return (-FAR_MS if self.since_ms is None else self.since_ms), (
+            FAR_MS if self.until_ms is None else self.until_ms
+        )
 
 
 class Found(NamedTuple):

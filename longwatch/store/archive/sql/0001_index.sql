@@ -57,3 +57,9 @@ create table day_sum (
   errors integer not null,
   primary key (day, agent, currency, segment)
 ) without rowid;
+
+-- The same over all segments, a day in one piece. costs: an array of objects.
+create table day_cost (
+  day integer primary key,
+  costs text not null
+);

@@ -77,9 +77,23 @@ select segment.name, frame.start, frame.size, frame.from_ms, frame.to_ms, frame.
   join segment on segment.number = frame.segment
  order by frame.to_ms desc
 
--- sums: by day, agent and currency
-select day, agent, currency, sum(cost_micros), sum(calls), sum(errors)
-  from day_sum
- where day >= ?1 and day <= ?2 and (?3 is null or agent = ?3)
- group by day, agent, currency
- order by day, agent, currency
+-- days: which a segment has sums of
+select distinct day from day_sum where segment = ?1
+
+-- forget_costs: of days whose sums have changed
+delete from day_cost where day in (select value from json_each(?1))
+
+-- add_costs: of days whose sums have changed, over all segments
+insert into day_cost (day, costs)
+select day, json_group_array(json_object(
+         'day', date(day * 86400, 'unixepoch'), 'agent', agent, 'currency', currency,
+         'cost_micros', cost_micros, 'calls', calls, 'errors', errors))
+  from (select day, agent, currency, sum(cost_micros) as cost_micros, sum(calls) as calls, sum(errors) as errors
+          from day_sum
+         where day in (select value from json_each(?1))
+         group by day, agent, currency
+         order by day, agent, currency)
+ group by day
+
+-- costs: by day
+select costs from day_cost where day >= ?1 and day <= ?2 order by day

@@ -1,5 +1,7 @@
 """The manifest: nothing in it can be changed, put in or taken out unseen; a line that was never finished is none."""
 
+import hashlib
+import json
 from pathlib import Path
 
 import msgspec
@@ -29,6 +31,19 @@ def test_each_line_follows_from_the_one_before(archive: Archive) -> None:
     assert [(move.n, move.move) for move in moves] == [(1, "add"), (2, "add"), (3, "add"), (4, "pin"), (5, "drop")]
     assert (moves[4].sha256, moves[4].reason, moves[4].who) == (first.sha256, "older than 26 weeks", "retention")
     assert third.chain == moves[2].chain
+
+
+def test_chain_and_hashes_can_be_checked_by_whoever_has_read_how(archive: Archive) -> None:
+    before = "0" * 64
+    for n, line in enumerate(manifest_of(archive).read_bytes().splitlines(), start=1):
+        text, chain = line[:-76], json.loads(line)["chain"]
+        assert line[-76:] == f',"chain":"{chain}"}}'.encode()
+        assert hashlib.sha256(text).hexdigest() == chain
+        move = json.loads(line)
+        assert (move["n"], move["before"]) == (n, before)
+        before = chain
+        path = manifest_of(archive).parent / "segments" / move["segment"]["name"]
+        assert hashlib.sha256(path.read_bytes()).hexdigest() == move["segment"]["sha256"]
 
 
 def test_any_changed_byte_of_it_is_found_and_named_with_its_line(archive: Archive) -> None:

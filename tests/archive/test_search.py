@@ -10,7 +10,8 @@ from archives import START_MS, file_of, flip, made, manifest_of, opened
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from longwatch.store.archive import Archive, Entry, frames
+from longwatch.store.archive import Archive, Entry, Segment, frames
+from longwatch.store.archive.index import Facts
 
 HOUR_MS, DAY_MS = 3_600_000, 86_400_000
 
@@ -154,10 +155,39 @@ def test_an_index_of_another_process_is_told_by_the_manifest(archive: Archive, t
     assert other.find(task="task_5_0").entries == []
 
 
+def test_who_read_the_manifest_before_another_one_wrote_takes_nothing_out_of_the_index(
+    archive: Archive, tmp_path: Path
+) -> None:
+    slow, fast = opened(tmp_path / "archive"), opened(tmp_path / "archive")
+    read_before = slow.manifest()
+    fast.write(made(10, seed=5), source="new")
+    assert len(fast.find(task="task_5_0").entries) == 5
+    slow._index.take_in(read_before, slow._facts)
+    assert len(fast.find(task="task_5_0").entries) == 5
+
+
+def test_two_that_take_in_at_once_lose_nothing(archive: Archive, tmp_path: Path) -> None:
+    archive.rebuild_index()
+    archive.close()
+    (tmp_path / "archive" / "index.db").unlink()
+    slow, fast = opened(tmp_path / "archive"), opened(tmp_path / "archive")
+
+    def meanwhile(segment: Segment) -> list[Facts]:
+        facts = slow._facts(segment)
+        if segment.number == 2:
+            fast.write(made(10, seed=5), source="new")
+        return facts
+
+    slow._index.take_in(slow.manifest(), meanwhile)
+    for each in (slow, fast):
+        assert len(each.find(limit=1000).entries) == 610
+        assert sum(cost.calls for cost in each.costs()) == 610
+
+
 def test_a_manifest_that_lost_whole_lines_is_told_by_what_the_index_has_seen(archive: Archive) -> None:
     archive.costs()
     path = manifest_of(archive)
     path.write_bytes(b"".join(path.read_bytes().splitlines(keepends=True)[:-1]))
     for _ in range(2):
         assert sorted(finding.kind for finding in archive.verify()) == ["manifest", "unlisted"]
-        assert len(archive.find(limit=1000).entries) == 400
+        assert len(archive.find(limit=1000).entries) == 600, "what is there is found, listed or not"

@@ -4,11 +4,11 @@ Tasks and ids stand in it as hashes, so that it stays small beside the segments 
 frame that a hash leads to in vain costs a millisecond. It is a file of SQLite of its own and never part of a state.
 """
 
-import contextlib
 import hashlib
+import threading
 from collections import defaultdict
-from collections.abc import Callable, Generator, Iterable, Sequence
-from functools import cache
+from collections.abc import Callable, Iterable, Sequence
+from functools import cache, partial
 from importlib.resources import files
 from pathlib import Path
 from typing import NamedTuple, cast
@@ -25,6 +25,7 @@ from longwatch.store.archive.frames import Frame
 from longwatch.store.archive.manifest import Manifest, Segment
 
 KINDS: dict[str, int] = {"journal": 1, "task": 2, "call": 4, "record": 8, "log": 16}
+TRIES = 20
 ENDINGS = ("", "-wal", "-shm")
 
 encode = msgspec.json.Encoder().encode
@@ -95,44 +96,67 @@ class Index:
     def __init__(self, path: Path, clock: Clock) -> None:
         self._path, self._clock = path, clock
         self._database: SqliteDatabase | None = None
+        self._guard = threading.Lock()
 
     def close(self) -> None:
+        with self._guard:
+            self._close()
+
+    def remove(self) -> None:
+        """The file; the next use makes it anew."""
+        with self._guard:
+            self._close()
+            self._remove()
+
+    def _close(self) -> None:
         if self._database is not None:
             self._database.close()
             self._database = None
 
-    def remove(self) -> None:
-        """The file; the next use makes it anew."""
-        self.close()
+    def _remove(self) -> None:
         for ending in ENDINGS:
             self._path.with_name(self._path.name + ending).unlink(missing_ok=True)
 
     def head(self) -> tuple[int, str] | None:
         """Number and chain of the last move that was taken in."""
-        rows = self._rows("head")
-        return cast("tuple[int, str]", rows[0]) if rows else None
+        with self._opened().read() as tx:
+            return _head(tx)
 
     def take_in(self, manifest: Manifest, read: Callable[[Segment], Iterable[Facts]]) -> None:
         """Whatever the manifest says that is not in it yet. read: the facts of a segment that is not.
 
-        What it has seen of a manifest that does not go on from there it keeps: verify tells of it.
+        A manifest that ends before what it has seen is not followed: it was read before somebody wrote, or it lost its end,
+        which verify tells of.
         """
-        seen = self.head()
-        if seen == manifest.head:
-            return
-        known = {str(name): cast("int", number) for number, name in self._rows("segments")}
+        for _ in range(TRIES):
+            if self._taken_in(manifest, read):
+                return
+        raise StoreUnavailable(f"others keep writing the side index {self._path}", hint="Ask again.", retry_after=1)
+
+    def _taken_in(self, manifest: Manifest, read: Callable[[Segment], Iterable[Facts]]) -> bool:
+        """Or another process has taken in something meanwhile: what it had seen is looked at in each transaction."""
+        with self._opened().read() as tx:
+            seen = _head(tx)
+            known = {str(name): cast("int", number) for number, name in tx.plain(_sql()["index.segments"])}
+        if seen is not None and (seen == manifest.head or seen[0] > manifest.head[0]):
+            return True
         standing = {segment.name: segment for segment in manifest.standing}
         for name in known.keys() - standing.keys():
-            with self._writing() as tx:
-                _forget(tx, known[name])
-        for name in [name for name in standing if name not in known]:
-            facts = list(read(standing[name]))
-            with self._writing() as tx:
-                _forget(tx, standing[name].number)  # another process may have been faster
-                _add(tx, standing[name], facts)
-        if seen is None or seen in [(move.n, move.chain) for move in manifest.moves]:
-            with self._writing() as tx:
-                tx.plain(_sql()["index.set_head"], *manifest.head)
+            if not self._change(seen, partial(_forget, number=known[name])):
+                return False
+        for segment in [segment for name, segment in standing.items() if name not in known]:
+            facts = list(read(segment))
+            if not self._change(seen, partial(_replace, segment=segment, facts=facts)):
+                return False
+        follows = seen is None or seen in [(move.n, move.chain) for move in manifest.moves]
+        return not follows or self._change(seen, partial(_set_head, head=manifest.head))
+
+    def _change(self, seen: tuple[int, str] | None, change: Callable[[SqliteTransaction], None]) -> bool:
+        with self._opened().transaction(durable=False) as tx:
+            if _head(tx) != seen:
+                return False
+            change(tx)
+            return True
 
     def names(self) -> set[str]:
         return {str(name) for _, name in self._rows("segments")}
@@ -167,20 +191,16 @@ class Index:
         with self._opened().read() as tx:
             return tx.plain(_sql()[f"index.{statement}"], *values)
 
-    @contextlib.contextmanager
-    def _writing(self) -> Generator[SqliteTransaction]:
-        with self._opened().transaction(durable=False) as tx:
-            yield tx
-
     def _opened(self) -> SqliteDatabase:
         """Errors: StoreUnavailable when it can neither be read nor made anew."""
-        if self._database is None:
-            try:
-                self._database = self._open()
-            except StoreUnavailable:
-                self.remove()
-                self._database = self._open()
-        return self._database
+        with self._guard:
+            if self._database is None:
+                try:
+                    self._database = self._open()
+                except StoreUnavailable:
+                    self._remove()
+                    self._database = self._open()
+            return self._database
 
     def _open(self) -> SqliteDatabase:
         database = SqliteDatabase(str(self._path), self._clock, syncs=False)
@@ -203,6 +223,21 @@ def _sql() -> dict[str, str]:
 def _migrations() -> tuple[Migration, ...]:
     text = files("longwatch.store.archive").joinpath("sql").joinpath("0001_index.sql").read_text("utf-8")
     return (Migration(1, "index", text),)
+
+
+def _head(tx: SqliteTransaction) -> tuple[int, str] | None:
+    rows = tx.plain(_sql()["index.head"])
+    return cast("tuple[int, str]", rows[0]) if rows else None
+
+
+def _set_head(tx: SqliteTransaction, head: tuple[int, str]) -> None:
+    tx.plain(_sql()["index.set_head"], *head)
+
+
+def _replace(tx: SqliteTransaction, segment: Segment, facts: Sequence[Facts]) -> None:
+    """Another process may have added it meanwhile."""
+    _forget(tx, segment.number)
+    _add(tx, segment, facts)
 
 
 def _add(tx: SqliteTransaction, segment: Segment, facts: Sequence[Facts]) -> None:

@@ -1,6 +1,7 @@
 """Killed at any step: nothing that was listed is lost, nothing is listed that is not whole, and the next one finishes it."""
 
 import json
+import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +10,7 @@ import pytest
 from archives import START_MS, Clock, made, opened
 from crash_script import clean
 
+from longwatch.errors import StoreUnavailable
 from longwatch.store.archive import Archive, Entry, Folder, frames
 
 SCRIPT = Path(__file__).with_name("crash_script.py")
@@ -121,3 +123,27 @@ def test_an_error_at_any_mark_leaves_what_the_next_writer_takes_up_or_removes(
     assert sorted(again.entries(segment)) == sorted(entries)
     again.sweep()
     assert (again.segments(), again.verify(), segment.from_ms) == ([segment], [], START_MS)
+
+
+@pytest.mark.parametrize("room", [0, 100, 600, 2_000, 8_000, 20_000, 60_000])
+def test_where_there_is_no_room_nothing_is_half_listed_and_it_goes_on_when_there_is(tmp_path: Path, room: int) -> None:
+    archive = opened(tmp_path / "a")
+    first = archive.write(made(5), source="first")
+    archive.close()
+    said = ""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (room, hard))  # the kernel refuses what would make a file larger
+    try:
+        listed = archive.write(made(400, seed=2), source="a")
+    except StoreUnavailable as error:
+        listed, said = None, error.hint
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert (listed is None) == (room < 60_000) == ("Nothing was taken out of the state" in said)
+    assert len(archive.segments()) == (1 if listed is None else 2)
+    assert {finding.kind for finding in archive.verify()} <= HARMLESS
+    again = archive.write(made(400, seed=2), source="a")
+    assert archive.segments() == [first, again]
+    assert archive.verify() == []
+    assert len(archive.find(limit=1000).entries) == 405
+    archive.close()

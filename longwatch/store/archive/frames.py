@@ -17,6 +17,7 @@ from typing import BinaryIO
 import msgspec
 import zstandard
 
+from longwatch.errors import StoreUnavailable
 from longwatch.store.archive.entry import Entry, line_of
 
 RAW = 1 << 19  # bytes of lines in a frame: smaller ones shrink less, larger ones do not fit a processor's cache
@@ -109,7 +110,14 @@ class Writer:
         self._write(data)
 
     def _write(self, data: bytes) -> None:
-        self._file.write(data)
+        """Errors: StoreUnavailable."""
+        try:
+            self._file.write(data)
+        except OSError as error:
+            raise StoreUnavailable(
+                f"a segment of {self._source} cannot be written: {error.strerror or error}",
+                hint="Make room on the disk of the archive, and do it again. Nothing was taken out of the state.",
+            ) from error
         self._digest.update(data)
         self._size += len(data)
 

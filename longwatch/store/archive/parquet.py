@@ -38,6 +38,8 @@ def export_parquet(place: Place, segments: Iterable[Segment], to: Path, damaged:
     try:
         to.mkdir(parents=True, exist_ok=True)
         return [_export(arrow, place, segment, to, damaged) for segment in segments]
+    except StoreUnavailable:
+        raise
     except OSError as error:
         raise StoreUnavailable(f"{to} cannot be written: {error.strerror or error}") from error
 

@@ -132,7 +132,7 @@ class Desk(ABC):
         """The system's refusals as StoreUnavailable; that a file is not there is left to who asked for it."""
         try:
             yield
-        except FileNotFoundError:
+        except (FileNotFoundError, StoreUnavailable):
             raise
         except OSError as error:
             raise StoreUnavailable(

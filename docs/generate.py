@@ -101,8 +101,8 @@ the JSON schema for editors.
 A secret is named, never written: `{ env = "NAME" }`, `{ file = "PATH" }` (mode 0600) or `{ command = [...] }`.
 
 This version acts on `[fleet]` (but for `admission` and addresses in `state`), on the limits of `[service]`, on the caps and
-warnings of `[budget]` and `[agent]`, on `[memory]`, and on an agent's `budget` and `charter`. The rest is checked and kept
-for parts that come later.
+warnings of `[budget]` and `[agent]`, on `[memory]`, on `[archive]`, and on an agent's `budget` and `charter`. The rest is
+checked and kept for parts that come later.
 
 """
 

@@ -115,6 +115,9 @@ class ArchiveConfig(TypedDict, total=False):
     every: Duration
     keep: Duration
     to: str | Path
+    size: str
+    room: str
+    shed: Literal["nothing", "archive"]
 
 
 class Config(TypedDict, total=False):

@@ -57,6 +57,7 @@ def examine(parts: Parts, state: Path | str, configured: Limits) -> list[Finding
         _workers(parts, workers, alive),
         _config(parts, configured, alive),
         *_tasks(parts, alive),
+        *_archive(parts),
     ]
 
 
@@ -228,3 +229,29 @@ def _tasks(parts: Parts, alive: list[Enrolled]) -> Iterator[Finding]:
     if counts.get("ready") and not alive:
         said = f"{counts['ready']} tasks are ready and no worker is alive"
         yield Finding("idle", "notice", said, "longwatch work MODULE starts one.")
+
+
+def _archive(parts: Parts) -> Iterator[Finding]:
+    """Whether what is due leaves the state, and whether its disk has the room that it shall have."""
+    archives = parts.archives
+    if archives is None:
+        return
+    facts, rules = archives.facts(), archives.rules
+    if archives.pressed():
+        said = f"less than {format_bytes(rules.room)} ([archive] room) are free beside the state: it is archived early"
+        yield Finding("archive room", "notice", said, "Free some space, or longwatch archive drop --older 12w.")
+    late_ms = facts.now_ms - facts.closed_ms - 2 * rules.every_ms
+    if facts.closed_ms == 0:
+        yield Finding("archive", "ok", "nothing was archived yet: workers do it beside their work")
+    elif late_ms > 0:
+        said = f"the last round ended {format_ms((facts.now_ms - facts.closed_ms) // 1000 * 1000)} ago"
+        yield Finding("archive", "notice", f"{said}, and one is due every {format_ms(rules.every_ms)}", LATE)
+    elif archives.exists():
+        segments = archives.segments()
+        size = sum(each.bytes for each in segments) // MIB
+        yield Finding("archive", "ok", f"{len(segments)} segments, {size} MiB; longwatch archive verify reads them")
+    else:
+        yield Finding("archive", "ok", "nothing was old enough yet to be archived")
+
+
+LATE = "A running worker does it; longwatch archive now does it at once, and says what is in its way."

@@ -202,6 +202,11 @@ class Memories:
         persist(lambda: store.feed(made, epoch=epoch, seq=upto, before=before))
         return len(made)
 
+    def read_up_to(self) -> int:
+        """Up to where the journal of this history was read: what is beyond is needed to make records of."""
+        epoch, seq = self.store.fed()
+        return seq if epoch == self._end()[0] else 0
+
     def _end(self) -> tuple[int, int]:
         with self.state.read() as tx:
             (epoch,), (end,) = tx.several(("memory.epoch", {}), ("memory.journal_end", {}))

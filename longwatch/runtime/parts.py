@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from longwatch.db.connection import Database
+from longwatch.runtime.archive import Archives
 from longwatch.runtime.calls import Calls
 from longwatch.runtime.files import Edits
 from longwatch.runtime.lease import Leases
@@ -40,6 +41,8 @@ class Parts:
     budget: str | None
     lease_ms: int
     payload_max: int
+    archives: Archives | None = None
+    """None: the state is in this process's memory, and nothing of it is kept."""
 
     def steady_ms(self) -> int:
         """This machine's steady clock: what sleepers go by."""

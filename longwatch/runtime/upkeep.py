@@ -36,6 +36,8 @@ class Upkeep:
         fleet.note_killings(parts.database, parts.journal)
         if parts.memories.shared:
             self._remember()
+        if parts.archives is not None:
+            parts.archives.step()
         return True
 
     def _remember(self) -> None:

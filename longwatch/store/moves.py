@@ -104,7 +104,10 @@ def read_task(tx: Transaction, task: str) -> Task:
     """Errors: NotFound."""
     row = tx.one("tasks.by_id", id=task)
     if row is None:
-        raise NotFound(f"there is no task {task}", hint="longwatch task list shows the tasks of this fleet.")
+        raise NotFound(
+            f"there is no task {task}",
+            hint="longwatch task list shows the tasks of this fleet, longwatch archive show ID one that has left it.",
+        )
     return task_of(row)
 
 

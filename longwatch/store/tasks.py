@@ -73,6 +73,7 @@ class Tasks:
         found = tx.one("tasks.by_key", key=item.key) if item.key else tx.one("tasks.by_id", id=item.id)
         if found is not None:
             return same_task(found, item), False
+        refuse_retired(tx, item)
         needs = {need: self._need(tx, need) for need in item.after}
         open_needs = [row for row in needs.values() if policy.fate_move(item.fate, row.state) != "need_met"]
         state: State = "waiting" if open_needs else "scheduled" if (item.ready_ms or 0) > tx.now_ms else "ready"
@@ -191,6 +192,19 @@ class Tasks:
         with self.database.read() as tx:
             row = tx.one("tasks.next_due")
             return None if row is None else row.at_ms
+
+
+def refuse_retired(tx: Transaction, item: NewTask) -> None:
+    """Errors: KeyConflict for a key whose task is in the archive: what was done is not done again."""
+    if item.key is None:
+        return
+    row = tx.one("retire.key", key=item.key)
+    if row is not None:
+        raise KeyConflict(
+            f"the key {item.key!r} belongs to {row.task}, which ended and is in the archive",
+            hint=f"longwatch archive show {row.task} tells what came of it, longwatch archive restore {row.task} brings "
+            "it back, and the key answers again. For new work use another key.",
+        )
 
 
 def same_task(row: Row, item: NewTask) -> Task:

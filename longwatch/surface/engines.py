@@ -15,6 +15,7 @@ from longwatch.db.sqlite import SqliteDatabase
 from longwatch.errors import ConfigError, StoreUnavailable
 from longwatch.runtime.loop import Bells, Fifos
 from longwatch.runtime.world import World
+from longwatch.store.archive import Archive, Folder
 from longwatch.store.fleet import Fleet
 from longwatch.store.journal import Journal
 from longwatch.store.memory_schema import ENDING, prepare_memory
@@ -73,6 +74,17 @@ def open_memory(settings: Settings, database: Database, world: World, file: Path
         memory.close()
         raise
     return memory
+
+
+def open_archive(settings: Settings, world: World) -> Archive:
+    """Errors: StoreUnavailable, ConfigError."""
+    to = settings.archive.to
+    if not is_remote(to):
+        return Archive(Folder(Path(to)), world)
+    from longwatch.store.archive.bucket import Bucket
+
+    cache = settings.root / ".longwatch" / "archive-cache" / hashlib.sha256(to.encode()).hexdigest()[:12]
+    return Archive(Bucket(to, cache), world)
 
 
 def open_limiter(settings: Settings, database: Database, journal: Journal, joined: Fleet, world: World) -> Limiter:

@@ -19,6 +19,9 @@ from longwatch.errors import ConfigError, LongwatchError
 from longwatch.policy.difference import difference, limits_from_json, limits_to_json
 from longwatch.policy.override import carry
 from longwatch.policy.redact import Redactor
+from longwatch.policy.retention import Rules
+from longwatch.policy.window import zone_of
+from longwatch.runtime.archive import Archives
 from longwatch.runtime.call import Call
 from longwatch.runtime.calls import Calls
 from longwatch.runtime.files import Edits
@@ -30,17 +33,27 @@ from longwatch.runtime.parts import Parts
 from longwatch.runtime.run import RunCore
 from longwatch.runtime.world import Machine, World
 from longwatch.store import fleet
+from longwatch.store.archivist import Archivists
 from longwatch.store.edits import EditStore
 from longwatch.store.journal import Journal
 from longwatch.store.leases import LeaseStore
 from longwatch.store.money import Earnings
+from longwatch.store.retire import Retirement
 from longwatch.store.runs import Runs
 from longwatch.store.steps import Steps
 from longwatch.store.tasks import Tasks
 from longwatch.store.workers import Workers
 from longwatch.surface import wrapping
 from longwatch.surface.blocks import Turn
-from longwatch.surface.engines import identity, in_memory, is_remote, open_limiter, open_memory, open_state
+from longwatch.surface.engines import (
+    identity,
+    in_memory,
+    is_remote,
+    open_archive,
+    open_limiter,
+    open_memory,
+    open_state,
+)
 
 SECRET_ENDINGS = ("_API_KEY", "_SECRET", "_TOKEN", "_PASSWORD")
 
@@ -82,6 +95,8 @@ class Opened:
     def close(self) -> None:
         self.parts.leases.close()
         self.parts.edits.close()
+        if self.parts.archives is not None:
+            self.parts.archives.close()
         self.parts.memories.close()
         try:
             self.parts.calls.owed.pay()  # nobody would end these calls before their holds run out
@@ -178,6 +193,7 @@ def assemble(
     """file: of the state, which nobody may edit; None when it is in memory or on a server."""
     journal = Journal(database, Redactor(joined.redaction_key.encode(), known_secrets))
     root = Path(settings.root)
+    memories = memories_of(settings, database, journal, world, file)
     leases = Leases(store=LeaseStore(database, journal), root=root, world=world, sleeper=sleeper)
     edits = Edits(leases=leases, store=EditStore(database, journal, leases.store), world=world, state=file)
     return Parts(
@@ -194,12 +210,38 @@ def assemble(
         calls=Calls(world, sleeper, open_limiter(settings, database, journal, joined, world)),
         leases=leases,
         edits=edits,
-        memories=memories_of(settings, database, journal, world, file),
+        memories=memories,
         bells=bells,
         agent=settings.agent,
         budget=settings.budget,
         lease_ms=settings.lease_ms,
         payload_max=settings.payload_max,
+        archives=archives_of(settings, database, journal, memories, world, sleeper, file),
+    )
+
+
+def archives_of(
+    settings: Settings,
+    database: Database,
+    journal: Journal,
+    memories: Memories,
+    world: World,
+    sleeper: Sleeper,
+    file: Path | None,
+) -> Archives | None:
+    if not memories.shared:
+        return None
+    asked = settings.archive
+    return Archives(
+        retirement=Retirement(database, settings.currency, zone_of(settings.timezone)),
+        archivists=Archivists(database, journal),
+        memories=memories,
+        world=world,
+        sleeper=sleeper,
+        rules=Rules(asked.every_ms, asked.keep_ms, asked.size, asked.room, asked.shed),
+        open=lambda: open_archive(settings, world),
+        exists=lambda: is_remote(asked.to) or Path(asked.to).exists(),
+        state=file,
     )
 
 

@@ -89,7 +89,7 @@ class Clock:
                 self._pass(at_ms, over)
 
     def start(self, work: Callable[[], None], *, name: str) -> threading.Thread:
-        """Run `work` beside, up to where it first sleeps."""
+        """Run `work` beside, up to where it first sleeps; one that is beside itself goes on at once."""
 
         def run() -> None:
             try:
@@ -106,7 +106,8 @@ class Clock:
             thread.start()
             assert thread.ident is not None
             self._beside[thread.ident] = None
-            self._settle()
+            if threading.get_ident() not in self._beside:
+                self._settle()
         return thread
 
     def nudge(self) -> None:

@@ -14,15 +14,19 @@ select at_ms from calendar;
 update calendar set at_ms = max(at_ms, :at_ms);
 
 -- open: a purse's window, with what calls made in it before have cost already; the calendar only moves forwards, so
--- that these are the newest calls, and no index is needed to find the first of them
+-- that these are the newest calls, and no index is needed to find the first of them. Archived ones are counted by the day
 insert into spend (purse, ends_ms, dimension, per, starts_ms, settled, away)
 select :purse, :ends_ms, :dimension, :per, :starts_ms,
        coalesce(sum(case :dimension when 'money' then money when 'tokens' then tokens else calls end), 0),
        coalesce(sum(away * case :dimension when 'money' then money when 'tokens' then tokens else calls end), 0)
-  from call
- where seq > coalesce((select seq from call where calendar_ms < :starts_ms order by seq desc limit 1), 0)
-   and calendar_ms < :ends_ms and state in ('settled', 'unknown')
-   and (:purse = 'fleet' or :purse = 'budget:' || budget or :purse = 'agent:' || agent or :purse = 'service:' || service)
+  from (select service, budget, agent, away, money, calls, tokens
+          from call
+         where seq > coalesce((select seq from call where calendar_ms < :starts_ms order by seq desc limit 1), 0)
+           and calendar_ms < :ends_ms and state in ('settled', 'unknown')
+         union all
+        select service, nullif(budget, '') as budget, agent, away, money, calls, tokens
+          from retired_cost where ends_ms > :starts_ms and starts_ms < :ends_ms) as made
+ where (:purse = 'fleet' or :purse = 'budget:' || budget or :purse = 'agent:' || agent or :purse = 'service:' || service)
 on conflict (purse, ends_ms, dimension, per) do nothing
 returning settled;
 

@@ -64,9 +64,13 @@ select id from task where batch = :batch and state not in ('done', 'failed', 'ca
 select name, created_ms, epoch, fence, boot_id, sqlite_version() as engine, :now_ms as steady_ms, :wall_ms as calendar_ms
   from fleet;
 
--- paid: what ended calls of the last while have cost, by who is charged
-select budget, agent, service, count(*) as places, sum(money) as money, sum(calls) as calls, sum(tokens) as tokens
-  from call where state in ('settled', 'unknown') and calendar_ms >= :since_ms
+-- paid: what ended calls of the last while have cost, by who is charged; archived ones by the day
+select budget, agent, service, sum(places) as places, sum(money) as money, sum(calls) as calls, sum(tokens) as tokens
+  from (select budget, agent, service, 1 as places, money, calls, tokens
+          from call where state in ('settled', 'unknown') and calendar_ms >= :since_ms
+         union all
+        select nullif(budget, '') as budget, agent, service, places, money, calls, tokens
+          from retired_cost where starts_ms >= :since_ms) as made
  group by budget, agent, service order by money desc limit :limit;
 
 -- held: what open calls hold, by who is charged

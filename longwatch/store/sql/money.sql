@@ -6,7 +6,7 @@ on conflict (key) do update set micros = excluded.micros, currency = excluded.cu
 
 -- costs: what calls cost and hold, by what is asked for. A day is a number of days since 1970 by a zone's clocks, found from
 -- quarters of an hour, of which every change of clocks is at a beginning. zones: stretches of one offset to UTC, three
--- numbers of 16 digits each
+-- numbers of 16 digits each. Archived calls are counted by the day
 with part as materialized (
   select case when cast(:by_budget as bigint) = 1 then call.budget end as budget,
          case when cast(:by_agent as bigint) = 1 then call.agent end as agent,
@@ -22,6 +22,17 @@ with part as materialized (
          sum(case call.state when 'open' then 0 else tokens end) as tokens
     from call left join task on task.id = case when cast(:by_kind as bigint) = 1 then call.task end
    where calendar_ms >= :since_ms and calendar_ms < :until_ms and call.state <> 'released'
+   group by 1, 2, 3, 4, 5, 6
+   union all
+  select case when cast(:by_budget as bigint) = 1 then nullif(budget, '') end,
+         case when cast(:by_agent as bigint) = 1 then agent end,
+         case when cast(:by_service as bigint) = 1 then service end,
+         case when cast(:by_model as bigint) = 1 then nullif(model, '') end,
+         case when cast(:by_kind as bigint) = 1 then nullif(kind, '') end,
+         case when cast(:by_day as bigint) = 1 then starts_ms end,
+         sum(places), 0, sum(money), 0, 0, sum(tokens)
+    from retired_cost
+   where starts_ms >= :since_ms and starts_ms < :until_ms
    group by 1, 2, 3, 4, 5, 6
 ), zone as materialized (
   select cast(substr(value, 1, 16) as bigint) as starts_ms, cast(substr(value, 17, 16) as bigint) as ends_ms,

@@ -1,0 +1,320 @@
+"""The archivist: what the hot state needs no more goes into segments, and old segments go when their time has come.
+
+One process of the fleet is at it at a time, in a thread of its own beside a worker's beats, so that nobody waits for it:
+pages are read without a lock, segments are written outside of any transaction, and rows are dropped in small transactions.
+Whoever dies, at whatever line, leaves every record in at least one place, and whoever comes next takes up what was begun:
+
+1. a source is written down as begun;
+2. its segment is written, synced, read back, compared, and listed by the archive, under the name of the source;
+3. the source is written down as listed;
+4. rows are dropped that are, byte for byte, what the segment has;
+5. the source is struck off.
+
+Up to 2 everything is in the state; from 2 on it is in the archive too; 4 is repeated until nothing is left of it.
+"""
+
+import os
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from longwatch.db.connection import Transaction
+from longwatch.errors import LeaseLost, LongwatchError
+from longwatch.policy.retention import Close, Facts, Kept, Rules, closing, dropping, is_pressed
+from longwatch.runtime.loop import Joinable, Sleeper
+from longwatch.runtime.memory import Memories
+from longwatch.runtime.persist import persist
+from longwatch.runtime.world import World
+from longwatch.store.archive import Archive, Entry, Segment
+from longwatch.store.archivist import SORTS, Archivists, Begun, Sort
+from longwatch.store.restoring import Found, Restored, restore
+from longwatch.store.retire import LAST, Retirement, kept_of
+
+LEASE_MS = 120_000
+SEGMENT_MOST = 64 << 20  # bytes of bodies in a segment; what is more goes into the next one
+ROUNDS = 1_000  # segments of one sort in one round
+
+Told = Callable[[str], None]
+
+
+class Archived(NamedTuple):
+    """What a round did. entries: that left the hot state. freed: names of segments dropped. busy: another one was at it."""
+
+    segments: tuple[str, ...] = ()
+    entries: int = 0
+    freed: tuple[str, ...] = ()
+    busy: bool = False
+
+
+class Round(NamedTuple):
+    """fence: of the archivist. age_ms: what was younger when the round began, at began_ms (steady), stays. fed: up to where
+    memory had read the journal then."""
+
+    fence: int
+    age_ms: int
+    began_ms: int
+    fed: int
+    told: Told
+
+
+@dataclass(eq=False)
+class Archives:
+    """Of one fleet. open: opens the archive, and makes it if there is none, which `exists` tells.
+
+    state: the state's file, whose disk is watched; None on a server.
+    """
+
+    retirement: Retirement
+    archivists: Archivists
+    memories: Memories
+    world: World
+    sleeper: Sleeper
+    rules: Rules
+    open: Callable[[], Archive]
+    exists: Callable[[], bool]
+    state: Path | None = None
+
+    def __post_init__(self) -> None:
+        self.holder = self.world.new_id("archivist")
+        self.failure: LongwatchError | None = None
+        self._archive: Archive | None = None
+        self._thread: Joinable | None = None
+        self._guard, self._working, self._over = threading.Lock(), threading.Event(), threading.Event()
+
+    @property
+    def archive(self) -> Archive:
+        """Errors: StoreUnavailable, ConfigError."""
+        with self._guard:
+            if self._archive is None:
+                self._archive = self.open()
+            return self._archive
+
+    # -- when ----------------------------------------------------------------------------------------------------------------
+
+    def step(self) -> bool:
+        """Begin a round beside the caller, if one is due and none is going on here; whether it was begun."""
+        if self._working.is_set():
+            return False
+        due = self.due()
+        if due is None:
+            return False
+        self._working.set()
+        self._thread = self.sleeper.start("archive", lambda: self._beside(due))
+        return True
+
+    def due(self) -> Close | None:
+        return closing(self.rules, self.facts())
+
+    def facts(self) -> Facts:
+        standing = self.archivists.standing()
+        return Facts(
+            now_ms=self.world.steady_ms() + self.retirement.database.offset_ms,
+            wall_ms=self.world.wall_ms(),
+            closed_ms=standing.closed_ms,
+            free=self.free(),
+            begun=bool(self.archivists.begun()),
+        )
+
+    def free(self) -> int | None:
+        """Bytes free on the state's disk."""
+        if self.state is None:
+            return None
+        found = os.statvfs(self.state.parent)
+        return found.f_bavail * found.f_frsize
+
+    def pressed(self) -> bool:
+        return is_pressed(self.rules, self.free())
+
+    def _beside(self, due: Close) -> None:
+        """What fails is tried again by the next upkeep; doctor and status tell of it."""
+        try:
+            self.round(due)
+            self.failure = None
+        except LongwatchError as error:
+            self.failure = error
+        finally:
+            self._working.clear()
+
+    def rest(self) -> None:
+        """Wait until no round goes on beside the caller."""
+        if self._thread is not None:
+            self._thread.join()
+
+    def close(self) -> None:
+        """Let a round that goes on here end where it may be ended."""
+        self._over.set()
+        self.rest()
+        if self._archive is not None:
+            self._archive.close()
+
+    # -- a round -------------------------------------------------------------------------------------------------------------
+
+    def round(self, due: Close, told: Told = lambda _: None) -> Archived:
+        """Finish what was begun, archive what is due, drop segments whose time has come.
+
+        Errors: LeaseLost, StoreUnavailable.
+        """
+        turn = self.archivists.take(self.holder, lease_ms=LEASE_MS)
+        if turn is None:
+            return Archived(busy=True)
+        try:
+            return self._round(Round(turn.fence, due.age_ms, self.world.steady_ms(), self._fed(), told))
+        finally:
+            self.archivists.give_back(turn.fence)
+
+    def _fed(self) -> int:
+        self.memories.catch_up()
+        return self.memories.read_up_to()
+
+    def _round(self, going: Round) -> Archived:
+        made: list[str] = []
+        entries = self._send_back(going)
+        for begun in self.archivists.begun():
+            names, gone = self._one(begun, going)
+            made, entries = [*made, *names], entries + gone
+        for sort in SORTS:
+            for _ in range(ROUNDS):
+                if not self._any(sort, going):
+                    break
+                begun = self.archivists.begin(sort, going.fence)
+                self.world.reach("archive.begun")
+                names, gone = self._one(begun, going)
+                made, entries = [*made, *names], entries + gone
+                if gone == 0:
+                    break  # all of it has changed meanwhile, or may not leave any more
+        freed = self.free_segments(going.told)
+        self.archivists.close(going.fence)
+        return Archived(tuple(made), entries, freed)
+
+    def _send_back(self, going: Round) -> int:
+        """Tasks that were brought back go again, where they are as the archive has them; how many entries."""
+        over = self.archivists.overstayed()
+        here = {each.name: each for each in self.segments()} if over else {}
+        gone = 0
+        for name in sorted(over, key=lambda each: here[each].number if each in here else 0):
+            if name in here:
+                sort = sort_of(here[name])
+                gone += self.retirement.drop(sort, kept_of(sort, self.archive.entries(here[name])))
+        for name in over:
+            self.archivists.went_back(name)
+        return gone
+
+    def _any(self, sort: Sort, going: Round) -> bool:
+        return next(iter(self._pages(sort, going)), None) is not None
+
+    def _pages(self, sort: Sort, going: Round) -> Iterable[list[Entry]]:
+        age_ms = going.age_ms + self.world.steady_ms() - going.began_ms
+        return self.retirement.entries(sort, age_ms=age_ms, fed=going.fed if sort == "journal" else LAST)
+
+    def _one(self, begun: Begun, going: Round) -> tuple[list[str], int]:
+        """From wherever it was left to its end: the segment, and how many entries left the hot state."""
+        segment = self._written(begun, going)
+        if segment is None:
+            self.archivists.finish(begun.source)
+            return [], 0
+        persist(lambda: self.archivists.listed(begun.source, segment.name))
+        self.world.reach("archive.known")
+        gone = self._dropped(begun, segment, going)
+        self.archivists.finish(begun.source, segment.name, entries=segment.count, bytes=segment.bytes, dropped=gone)
+        self.world.reach("archive.finished")
+        return [segment.name], gone
+
+    def _written(self, begun: Begun, going: Round) -> Segment | None:
+        """Its segment, verified and listed; None: there is none, and nothing is due any more."""
+        known = self.archive.manifest().of_source(begun.source) if self.exists() else None
+        if known is not None:
+            return None if known.dropped else known
+        if not self._any(begun.sort, going):
+            return None
+        return self.archive.write(self._stream(begun.sort, going), source=begun.source)
+
+    def _stream(self, sort: Sort, going: Round) -> Iterator[Entry]:
+        size, count, lease = 0, 0, self._lease(going.fence)
+        for page in self._pages(sort, going):
+            lease()
+            yield from page
+            size, count = size + sum(len(entry.body) for entry in page), count + len(page)
+            going.told(f"{sort}: {count:,} entries written")
+            if size >= SEGMENT_MOST:
+                return
+
+    def _dropped(self, begun: Begun, segment: Segment, going: Round) -> int:
+        kept = kept_of(begun.sort, self.archive.entries(segment))
+        self.archivists.renew(going.fence, lease_ms=LEASE_MS)
+        lease = self._lease(going.fence)
+
+        def dropped(gone: int) -> None:
+            self.world.reach("archive.dropping")
+            going.told(f"{begun.sort}: {gone:,} of {segment.count:,} entries left the state")
+            lease()
+
+        return self.retirement.drop(begun.sort, kept, dropped=dropped)
+
+    def _lease(self, fence: int) -> Callable[[], None]:
+        """To be called now and then. Errors: LeaseLost."""
+        renewed_ms = self.world.steady_ms()
+
+        def lease() -> None:
+            nonlocal renewed_ms
+            self._go_on()
+            if self.world.steady_ms() - renewed_ms > LEASE_MS // 4:
+                self.archivists.renew(fence, lease_ms=LEASE_MS)
+                renewed_ms = self.world.steady_ms()
+
+        return lease
+
+    def _go_on(self) -> None:
+        """Errors: LeaseLost when this process is about to end."""
+        if self._over.is_set():
+            raise LeaseLost("this process ends: the next archivist goes on", hint="Nothing is lost.")
+
+    # -- bringing back ---------------------------------------------------------------------------------------------------------
+
+    def restore(self, found: Found, *, who: str) -> Restored:
+        """Tasks as they were, with their runs, steps, calls and journal; they stay as long as what is young."""
+        journal = self.archivists.journal
+
+        def told(tx: Transaction, task: str) -> None:
+            journal.append(tx, "archive.restored", task, task=task, who=who)
+
+        return restore(self.retirement, found, keep_ms=self.rules.every_ms, told=told)
+
+    def located(self, heads: Iterable[Entry], entries: Iterable[Entry], told: Told = lambda _: None) -> Found:
+        """All entries of these tasks, each with its segment. entries: which tell in what time to look for them."""
+        tasks = {entry.id for entry in heads}
+        times = [entry.at_ms for entry in entries]
+        for segment in self.segments():
+            if times and segment.from_ms <= max(times) and segment.to_ms >= min(times):
+                told(f"reading {segment.name}")
+                yield from ((segment.name, entry) for entry in self.archive.entries(segment) if entry.task in tasks)
+
+    # -- segments whose time has come ------------------------------------------------------------------------------------------
+
+    def free_segments(self, told: Told = lambda _: None) -> tuple[str, ...]:
+        """Drop what is older than it is kept, or more than there shall be; their names."""
+        segments = self.segments()
+        kept = [Kept(each.name, each.to_ms, each.bytes, each.pinned) for each in segments]
+        drops = dropping(self.rules, kept, wall_ms=self.world.wall_ms(), free=self.free())
+        for drop in drops:
+            self.drop(drop.name, drop.why, who="retention")
+            told(f"dropped {drop.name}: {drop.why}")
+        return tuple(drop.name for drop in drops)
+
+    def segments(self) -> list[Segment]:
+        """Those that are there, oldest first."""
+        return self.archive.segments() if self.exists() else []
+
+    def drop(self, name: str, why: str, *, who: str) -> Segment:
+        """Drop a segment for good, and say so in the journal. Errors: NotFound, LongwatchError for one that is pinned."""
+        segment = self.archive.drop(name, why, who=who)
+        self.archivists.dropped(
+            name, why, who=who, entries=segment.count, keys_before_ms=self.world.wall_ms() - self.rules.keep_ms
+        )
+        return segment
+
+
+def sort_of(segment: Segment) -> str:
+    """Of what it was made: the first part of its source."""
+    return segment.source.partition("/")[0]

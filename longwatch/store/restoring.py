@@ -1,0 +1,97 @@
+"""Entries of the archive as rows again: a task with its runs, steps, needs, calls and what the journal told of it.
+
+The archive keeps its copy. The rows have the places that they had, so that whatever is told by the order of rows still is;
+after a while they go again, and where nothing was changed no second copy is made of them.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from types import SimpleNamespace
+from typing import Any
+
+import msgspec
+
+from longwatch.db.connection import Transaction
+from longwatch.store.archive import Entry
+from longwatch.store.retire import Retirement
+
+decode = msgspec.json.Decoder(dict[str, Any]).decode
+encode = msgspec.json.Encoder().encode
+Found = Iterable[tuple[str, Entry]]
+"""Entries, each with the name of the segment that it is in."""
+
+
+class Restored(msgspec.Struct, frozen=True):
+    """tasks: ids of those that were brought back. here: of those that were here already. rows: what was written in all."""
+
+    tasks: list[str]
+    here: list[str]
+    rows: int
+
+
+def restore(
+    retirement: Retirement, found: Found, *, keep_ms: int, told: Callable[[Transaction, str], None]
+) -> Restored:
+    """Bring tasks back with all that belongs to them; twice does no harm. keep_ms: how long they stay at least.
+
+    told: called in the transaction of each task that is brought back.
+    """
+    by_task: dict[str, list[tuple[str, Entry]]] = {}
+    for segment, entry in found:
+        if entry.task:
+            by_task.setdefault(entry.task, []).append((segment, entry))
+    tasks: list[str] = []
+    here: list[str] = []
+    rows = 0
+    for task, entries in by_task.items():
+        with retirement.database.transaction() as tx:
+            written = _one(tx, retirement, task, entries, keep_ms)
+            if written:
+                told(tx, task)
+        (tasks if written else here).append(task)
+        rows += written
+    return Restored(tasks, here, rows)
+
+
+def _one(tx: Transaction, retirement: Retirement, task: str, entries: list[tuple[str, Entry]], keep_ms: int) -> int:
+    """How many rows were written; 0: the task is here, or is not among the entries."""
+    head = max((entry for _, entry in entries if entry.kind == "task"), key=lambda entry: entry.at_ms, default=None)
+    if head is None or tx.one("tasks.by_id", id=task) is not None:
+        return 0
+    body = decode(head.body)
+    written = _task(tx, body)
+    for _, entry in entries:
+        if entry.kind == "call":
+            written += _call(tx, retirement, decode(entry.body), body["kind"])
+        elif entry.kind == "journal":
+            told = decode(entry.body)
+            written += tx.count("retire.restore_entry", **told | {"data": encode(told["data"]).decode()})
+    tx.count("retire.free_key", task=task)
+    for segment in sorted({segment for segment, _ in entries}):
+        tx.count("retire.keep_restored", task=task, segment=segment, keep_ms=keep_ms)
+    return written
+
+
+def _task(tx: Transaction, body: Mapping[str, Any]) -> int:
+    belongs = ("runs", "steps", "needs", "caps", "of_batch")
+    written = tx.count("retire.restore_task", **{name: value for name, value in body.items() if name not in belongs})
+    for run in body["runs"]:
+        written += tx.count("retire.restore_run", **run)
+    for step in body["steps"]:
+        written += tx.count("retire.restore_step", **step)
+    for need in body["needs"]:
+        written += tx.count("retire.restore_need", **need)
+    for cap in body["caps"]:
+        written += tx.count("retire.restore_cap", **cap)
+    if body["of_batch"] is not None:
+        written += tx.count("retire.restore_batch", **body["of_batch"])
+    return written
+
+
+def _call(tx: Transaction, retirement: Retirement, body: Mapping[str, Any], kind: str) -> int:
+    """Its cost is no more that of an archived call."""
+    values = {name: value for name, value in body.items() if name != "currency"}
+    if tx.count("retire.restore_call", **values) == 0:
+        return 0
+    for cost in retirement.costs([(SimpleNamespace(**values), kind)], sign=-1):
+        tx.count("retire.keep_cost", **cost)
+    return 1

@@ -1,0 +1,42 @@
+"""Archives on every engine: a file, or a real PostgreSQL; segments in a folder."""
+
+from collections.abc import Generator
+from pathlib import Path
+
+import pytest
+
+import longwatch
+from longwatch.runtime.archive import Archives
+from longwatch.testing.postgres import shared
+
+ENGINES = ("sqlite", "postgres")
+
+
+@pytest.fixture(params=ENGINES)
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Generator[str]:
+    """Where a state is to be."""
+    if request.param == "sqlite":
+        yield str(tmp_path / "state.db")
+        return
+    url = shared().new_database()
+    yield url
+    shared().drop(url)
+
+
+@pytest.fixture
+def lw(place: str, tmp_path: Path) -> Generator[longwatch.Longwatch]:
+    config: longwatch.Config = {
+        "archive": {"to": tmp_path / "archive", "room": "1 B"},
+        "fleet": {"money": "100 USD/month"},
+        "service": {"api": {"price": "0.01 USD"}},
+        "budget": {"growth": {"money": "50 USD/month"}, "main": {}},
+    }
+    with longwatch.open(place, config=config) as fleet:
+        yield fleet
+
+
+@pytest.fixture
+def archives(lw: longwatch.Longwatch) -> Archives:
+    found = lw.opened.parts.archives
+    assert found is not None
+    return found

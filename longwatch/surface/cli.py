@@ -5,6 +5,7 @@ import sys
 import click
 
 from longwatch.surface import (
+    cli_archive,
     cli_batch,
     cli_budget,
     cli_look,
@@ -35,6 +36,7 @@ COMMANDS: tuple[click.Command, ...] = (
     cli_services.limit,
     cli_budget.budget,
     cli_services.service,
+    cli_archive.archive,
     cli_memory.memory,
     cli_setup.config,
     cli_setup.state,

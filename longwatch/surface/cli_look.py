@@ -16,6 +16,7 @@ from longwatch.policy.money import Money
 from longwatch.policy.rate import format_rate, format_window
 from longwatch.policy.task import STATES
 from longwatch.policy.window import describe
+from longwatch.runtime.parts import Parts
 from longwatch.store.journal import Entry
 from longwatch.surface.cli_base import Command, pass_session
 from longwatch.surface.kept_back import gate_lines, gate_rows, shut_gates
@@ -60,6 +61,7 @@ def status(session: Session) -> None:
         "ready": [{"kind": row.kind, "tasks": row.tasks, "since_at": at(row.since_ms)} for row in waiting],
         "unknown": [{"id": task.id, "kind": task.kind, "error": task.error} for task in unknown],
         "errors": [entry_json(entry) for entry in failures],
+        "archive": archive_json(parts),
     }
     alive = sum(alive for _, alive in workers)
     words: list[RenderableType] = [Text(_headline(vitals.name, counts, alive, len(workers)), style="bold")]
@@ -84,10 +86,30 @@ def status(session: Session) -> None:
     words += gate_lines(gates, now_ms)
     if stand.clocks_parted:
         words.append(Text("\nthe clocks have parted: no budget opens a new window; longwatch doctor", style="bold red"))
+    if parts.archives is not None and parts.archives.pressed():
+        words.append(
+            Text(
+                "\nthe disk is nearly full: what is older than an hour is archived; longwatch doctor", style="bold red"
+            )
+        )
     if failures:
         shown = [(ago(e.at_ms, vitals.calendar_ms), e.subject, first_line(e.data.get("error"))) for e in failures]
         words += [heading("last failures"), table(("when", "task", "error"), shown, empty="")]
     session.out.answer(data, *words)
+
+
+def archive_json(parts: Parts) -> Json | None:
+    """When the last round ended, and whether there is room."""
+    if parts.archives is None:
+        return None
+    standing = parts.archives.archivists.standing()
+    return {
+        "last_at": at(standing.closed_ms or None),
+        "every_ms": parts.archives.rules.every_ms,
+        "free_bytes": parts.archives.free(),
+        "pressed": parts.archives.pressed(),
+        "error": None if parts.archives.failure is None else parts.archives.failure.message,
+    }
 
 
 def _headline(name: str, counts: dict[str, int], alive: int, workers: int) -> str:

@@ -1,0 +1,118 @@
+"""The noun archive, from the command line: what it finds, checks, brings back and drops."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import longwatch
+from longwatch import Run
+from longwatch.policy.retention import Close
+from longwatch.surface.cli import root
+from longwatch.surface.cli_base import run
+
+
+@pytest.fixture
+def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """A folder with a fleet whose tasks are in its archive, but for the last one; their ids."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "longwatch.toml").write_text('[fleet]\nname = "shop"\n[service.api]\n', "utf-8")
+    with longwatch.open() as lw:
+
+        @lw.task("invoice")
+        def invoice(run: Run, customer: str) -> str:
+            with run.call("api", money="0.02 USD"):
+                pass
+            return f"billed {customer}"
+
+        ids = [lw.submit("invoice", {"customer": name}, key=name).id for name in ("acme", "zenith", "umbra")]
+        lw.work(until_idle=True)
+        archives = lw.opened.parts.archives
+        assert archives is not None
+        archives.rest()
+        archives.round(Close(0))
+    return ids
+
+
+def said(capsys: pytest.CaptureFixture[str], *words: str, status: int = 0) -> dict[str, Any]:
+    found = run(root, ["archive", *words, "--json"])
+    out = capsys.readouterr()
+    assert found == status, out
+    answer: dict[str, Any] = json.loads(out.out)
+    return answer
+
+
+def test_segments_are_listed_and_shown(shop: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    segments = said(capsys, "list")["segments"]
+    assert [each["source"].partition("/")[0] for each in segments] == ["tasks", "journal"]
+    assert segments[0]["entries"] == {"call": 2, "task": 2}
+    assert said(capsys, "show", segments[0]["name"]) == segments[0]
+    assert run(root, ["archive", "list"]) == 0
+    assert segments[0]["name"] in capsys.readouterr().out
+
+
+def test_a_task_is_found_and_shown_whole(shop: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    found = said(capsys, "find", "zenith", "--kind", "task")["entries"]
+    assert [each["id"] for each in found] == [shop[1]]
+    shown = said(capsys, "show", shop[1])["entries"]
+    assert {each["kind"] for each in shown} == {"task", "call", "journal"}
+    assert next(each["body"]["result"] for each in shown if each["kind"] == "task") == '"billed zenith"'
+    by_task = said(capsys, "find", "--task", shop[1])["entries"]
+    assert sorted(each["id"] for each in by_task) == sorted(each["id"] for each in shown)
+    (cost,) = [each for each in said(capsys, "find", "--costs")["costs"] if each["calls"]]
+    assert (cost["agent"], cost["calls"], cost["cost_micros"], cost["currency"]) == ("main", 2, 40_000, "USD")
+    assert said(capsys, "show", "task_none", status=1)["error"]["code"] == "not_found"
+
+
+def test_a_damaged_byte_is_named(shop: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert said(capsys, "verify")["problems"] == []
+    name = said(capsys, "list")["segments"][0]["name"]
+    file = next(tmp_path.rglob(name))
+    file.chmod(0o600)
+    data = bytearray(file.read_bytes())
+    data[20] ^= 1
+    file.write_bytes(data)
+    problems = said(capsys, "verify", status=3)["problems"]
+    assert {each["segment"] for each in problems} == {name}
+
+
+def test_a_task_is_brought_back(shop: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert said(capsys, "restore", shop[0], status=2)["error"]["code"] == "usage"
+    assert said(capsys, "restore", shop[0], "--dry-run")["would_restore"] == [shop[0]]
+    assert said(capsys, "restore", shop[0], "--yes")["restored"] == [shop[0]]
+    assert said(capsys, "restore", shop[0], "--yes")["here"] == [shop[0]]
+    with longwatch.open() as lw:
+        assert lw.submit("invoice", {"customer": "acme"}, key="acme").result == "billed acme"
+
+
+def test_what_is_dropped_is_gone_and_what_is_pinned_stays(shop: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    tasks, journal = [each["name"] for each in said(capsys, "list")["segments"]]
+    assert said(capsys, "pin", tasks)["pinned"]
+    assert said(capsys, "drop", journal, status=2)["error"]["code"] == "usage"
+    assert said(capsys, "drop", "--older", "1ms", "--dry-run")["would_drop"] == [journal]
+    assert said(capsys, "drop", journal, "--yes")["dropped"] == [journal]
+    assert "pinned" in said(capsys, "drop", tasks, "--yes", status=1)["error"]["message"]
+    assert [each["name"] for each in said(capsys, "list")["segments"]] == [tasks]
+    assert said(capsys, "show", shop[1])["entries"][0]["kind"] in ("task", "call")
+
+
+def test_what_is_due_is_archived_at_once(shop: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with longwatch.open() as lw:
+
+        @lw.task("tidy")
+        def tidy(run: Run) -> None: ...
+
+        lw.submit("tidy")
+        lw.work(until_idle=True)
+    assert said(capsys, "now")["segments"] == []
+    made = said(capsys, "now", "--older", "1ms")
+    assert len(made["segments"]) == 2
+    assert said(capsys, "find", "umbra", "--kind", "task")["entries"][0]["id"] == shop[2]
+
+
+def test_it_is_exported(shop: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("pyarrow")
+    made = said(capsys, "export", str(tmp_path / "parquet"))
+    assert len(made["files"]) == 2
+    assert all(Path(file).stat().st_size > 0 for file in made["files"])

@@ -41,7 +41,7 @@ def rows(lw: VirtualFleet) -> dict[str, int]:
     with lw.opened.parts.database.read() as tx:
         for table in TABLES:
             ((count,),) = tx.plain(f'select count(*) from "{table}"')  # type: ignore[attr-defined]
-            found[table] = int(count)
+            found[table] = int(count)  # pyright: ignore[reportUnknownArgumentType]
     return found
 
 

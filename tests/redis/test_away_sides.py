@@ -3,11 +3,11 @@
 import os
 import signal
 from collections.abc import Iterator
-from dataclasses import replace
 from itertools import count
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 import longwatch
 from longwatch.admission.calls import Admitted, CallRequest, Word

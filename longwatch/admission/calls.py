@@ -224,6 +224,14 @@ def check_weights(weights: Mapping[str, int]) -> None:
             raise ConfigError(f"{dimension} weighs 0", hint="Leave it out, or give what the call will use.")
 
 
+def check_told(money: int | None, tokens: int | None, used: Mapping[str, int] | None) -> None:
+    """What a call is said to have cost and used, before anybody is asked whose it is. Errors: ConfigError."""
+    check_weights({dimension: units for dimension, units in (used or {}).items() if units})
+    for what, amount in (("money", money), ("tokens", tokens)):
+        if amount is not None:
+            check_amount(what, amount)
+
+
 def check_amount(what: str, amount: object) -> None:
     """Errors: ConfigError unless the amount is an integer from 0 to LARGEST."""
     if type(amount) is not int:  # nor one of its kinds: True is no amount

@@ -18,7 +18,7 @@ from longwatch.admission.calls import (
     call_of,
     check,
     check_amount,
-    check_weights,
+    check_told,
     doubt_of,
     weights_of,
 )
@@ -226,7 +226,7 @@ class Limiter:
         What is None stands at the estimate. Twice replaces; the last counts, also after the hold has expired.
         Errors: NotFound for a call that does not exist or is somebody else's; ConfigError for amounts that cannot be.
         """
-        check_weights({dimension: units for dimension, units in (used or {}).items() if units})
+        check_told(money, tokens, used)
         with self.database.transaction(part="calls", durable=False) as tx:
             row = self._own(tx, call, owner)
             charge = Charge(

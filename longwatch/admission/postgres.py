@@ -14,8 +14,7 @@ from longwatch.admission.calls import (
     Admitted,
     CallRequest,
     check,
-    check_amount,
-    check_weights,
+    check_told,
     facts_of,
     whole_ms,
 )
@@ -166,7 +165,7 @@ class PostgresLimiter(Limiter):
         tokens: int | None = None,
         used: Mapping[str, int] | None = None,
     ) -> None:
-        check_weights({dimension: units for dimension, units in (used or {}).items() if units})
+        check_told(money, tokens, used)
         kept = self._open.pop(call, None)
         if kept is None or not self._settle_at_once(kept, call, owner, money, tokens, used or {}):
             super().settle(call, owner=owner, money=money, tokens=tokens, used=used)
@@ -175,9 +174,6 @@ class PostgresLimiter(Limiter):
         self, kept: Kept, call: str, owner: str, money: int | None, tokens: int | None, used: Mapping[str, int]
     ) -> bool:
         """Whether it was: not where a threshold is reached, the call has ended before, or others have its key."""
-        for what, amount in (("money", money), ("tokens", tokens)):
-            if amount is not None:
-                check_amount(what, amount)
         try:
             row = self._server.at_once(
                 "call.settle_at_once",

@@ -18,7 +18,13 @@ State = Literal["closed", "cooling", "open", "parked", "paused"]
 Kind = Literal["ok", "limited", "overloaded", "failed", "spent"]
 
 STATES: tuple[State, ...] = ("closed", "cooling", "open", "parked", "paused")
-FIRST_MS, MOST_MS, TIMES = 1_000, 8_000, 3  # the first wait, the longest, and what each is of the one before
+FIRST_MS = 1_000
+COOL_MS = (FIRST_MS, 3_000, 8_000)  # how long one failure after the other cools it; the last wait is repeated
+ASK_MS = (
+    FIRST_MS,
+    6_000,
+    10_000,
+)  # when it is asked again whether it answers: each probe of an outage is a call wasted
 LONG_MS, LONGEST_MS = 120_000, 30_000  # open for longer than that, it is asked only this often
 FORGET_MS = 60_000  # after so long a failure is the first one again
 STRIKES, STRIKE_MS = 3, 10_000
@@ -137,14 +143,15 @@ def _put_off(gate: Gate, report: Report, now_ms: int) -> Gate:
 
 def _cooled(gate: Gate, report: Report, now_ms: int) -> Gate:
     failures = _failures(gate, now_ms)
-    wait_ms = _delay_ms(failures, 0) if report.again_ms is None else min(report.again_ms, TOLD_MOST_MS)
+    wait_ms = _wait_ms(COOL_MS, failures) if report.again_ms is None else min(report.again_ms, TOLD_MOST_MS)
     return _moved(gate, "cooling", now_ms, reason=report.reason, until_ms=now_ms + wait_ms, failures=failures)
 
 
 def _opened(gate: Gate, report: Report, now_ms: int) -> Gate:
     failures = _failures(gate, now_ms)
     begun_ms = gate.begun_ms if gate.state == "open" else now_ms
-    wait_ms = max(_delay_ms(failures, now_ms - begun_ms), min(report.again_ms or 0, TOLD_MOST_MS))
+    asked_ms = LONGEST_MS if now_ms - begun_ms >= LONG_MS else _wait_ms(ASK_MS, failures)
+    wait_ms = max(asked_ms, min(report.again_ms or 0, TOLD_MOST_MS))
     found = _moved(gate, "open", now_ms, reason=report.reason, until_ms=now_ms + wait_ms, failures=failures)
     return found._replace(begun_ms=begun_ms)
 
@@ -154,10 +161,8 @@ def _failures(gate: Gate, now_ms: int) -> int:
     return gate.failures + 1 if gate.failures and now_ms - over_ms < FORGET_MS else 1
 
 
-def _delay_ms(failures: int, age_ms: int) -> int:
-    if age_ms >= LONG_MS:
-        return LONGEST_MS
-    return min(MOST_MS, FIRST_MS * int(TIMES ** min(failures - 1, 10)))
+def _wait_ms(waits: tuple[int, ...], failures: int) -> int:
+    return waits[min(failures, len(waits)) - 1]
 
 
 def _moved(gate: Gate, state: State, now_ms: int, *, reason: str, until_ms: int | None, failures: int = 0) -> Gate:

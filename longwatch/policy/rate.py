@@ -69,9 +69,14 @@ def parse_money_cap(text: str, *, currency: str, exchange: dict[str, int]) -> Ca
 
 
 def format_rate(rate: Rate) -> str:
-    """As it is written: "25/s". The burst is not shown."""
-    unit = next((unit for unit, per_ms in UNITS_MS.items() if per_ms == rate.per_ms), f"{rate.per_ms}ms")
-    return f"{rate.amount}/{unit}"
+    """As it is written: "25/s"; of another period, about what it comes to: "22.5/s". The burst is not shown."""
+    for unit, per_ms in UNITS_MS.items():
+        if per_ms == rate.per_ms:
+            return f"{rate.amount}/{unit}"
+    for unit, per_ms in UNITS_MS.items():
+        if rate.amount * per_ms >= rate.per_ms:
+            return f"{rate.amount * per_ms / rate.per_ms:.4g}/{unit}"
+    return f"{rate.amount}/{rate.per_ms}ms"
 
 
 def format_window(window: str) -> str:

@@ -158,7 +158,10 @@ def _admission(parts: Parts) -> Iterator[Finding]:
         engine = limiter.engine()
     except StoreUnavailable as error:
         if limiter.away:
-            yield Finding("admission", "notice", f"{error.message}; calls go by {kept}", error.hint)
+            message = error.message.rstrip(".")
+            yield Finding(
+                "admission", "notice", f"{message}; calls go by {kept}", "Start it, or check [fleet] admission."
+            )
         else:
             yield Finding("admission", "wrong", error.message, error.hint)
         return

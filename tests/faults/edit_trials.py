@@ -8,6 +8,7 @@ five files that must agree.
     edit_trials.py audit ROOT                   what a new process sees, as JSON
 """
 
+import contextlib
 import json
 import os
 import shutil
@@ -249,12 +250,13 @@ def stopped(n: int) -> Stopped:
 
 
 def write(root: str, name: str, *how: str) -> Iterator[str]:
-    """how: "unsynced" leaves every fsync out: the control."""
+    """how: "unsynced" leaves every fsync out: the control. An edit that a busy machine made too late is made again."""
     if how:
         os.fsync = lambda fd: None
     edits = open_fleet(Path(root), Machine())[1]
     while True:
-        yield f"{step(edits, name, ttl_ms=TTL_MS)} {name}"
+        with contextlib.suppress(LeaseLost):
+            yield f"{step(edits, name, ttl_ms=TTL_MS)} {name}"
 
 
 def audit(root: str) -> Iterator[str]:

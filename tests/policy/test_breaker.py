@@ -60,7 +60,7 @@ def test_a_probe_that_fails_opens_it_for_longer() -> None:
         probed = probing(gate, "call_2", now_ms=now_ms)
         assert isinstance(probed, Gate)
         gate = after(probed, said("overloaded", call="call_2", left_ms=now_ms), now_ms=now_ms)
-    assert waits[:5] == [1_000, 3_000, 8_000, 8_000, 8_000]
+    assert waits[:5] == [1_000, 6_000, 10_000, 10_000, 10_000]
     assert waits[-1] == 30_000, "after two minutes it is asked twice a minute"
 
 

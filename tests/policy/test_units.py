@@ -186,3 +186,16 @@ def test_a_money_cap_is_in_the_fleets_currency_and_rounded_down() -> None:
 def test_what_is_no_money_cap_is_refused(text: object) -> None:
     with pytest.raises(ConfigError):
         parse_money_cap(text, currency="GBP", exchange=EXCHANGE)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("rate", "words"),
+    [
+        (Rate(22, 978, 1), "22.49/s"),
+        (Rate(2, 800, 1), "2.5/s"),
+        (Rate(1, 8_000, 1), "7.5/min"),
+        (Rate(3, 10**8, 1), "2.592/day"),
+    ],
+)
+def test_a_rate_of_another_period_is_told_by_what_it_comes_to(rate: Rate, words: str) -> None:
+    assert format_rate(rate) == words

@@ -4,6 +4,7 @@ Random programs: calls are admitted, settled, released, lost and expire, on eith
 Redis forgets. An auditor of its own adds up what was admitted. It never looks into the state, until the end.
 """
 
+import contextlib
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -194,16 +195,25 @@ class Shop:
             limiter.flush()
 
 
-@pytest.fixture(params=["sqlite", "postgres"])
-def made(request: pytest.FixtureRequest, own_server: Server, tmp_path: Path) -> Iterator[Shop]:
+@contextlib.contextmanager
+def opened(server: Server, folder: Path, url: str = "") -> Iterator[Shop]:
+    """url: of a database of PostgreSQL; without it, SQLite in the folder."""
     clock = HandClock()
-    url = postgres.shared().new_database() if request.param == "postgres" else ""
-    database = PostgresDatabase(url, Machine(), clock=clock) if url else SqliteDatabase(str(tmp_path / "s.db"), clock)
+    database = PostgresDatabase(url, Machine(), clock=clock) if url else SqliteDatabase(str(folder / "s.db"), clock)
     if not url:
         migrate(database)
     fleet.enter(database, clock, name="shop", redaction_key="00")
-    yield Shop(database, clock, own_server, tmp_path / "way.sock", random.Random(0))
-    database.close()
+    try:
+        yield Shop(database, clock, server, folder / "way.sock", random.Random(0))
+    finally:
+        database.close()
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def made(request: pytest.FixtureRequest, own_server: Server, tmp_path: Path) -> Iterator[Shop]:
+    url = postgres.shared().new_database() if request.param == "postgres" else ""
+    with opened(own_server, tmp_path, url) as shop:
+        yield shop
     if url:
         postgres.shared().drop(url)
 
@@ -211,6 +221,10 @@ def made(request: pytest.FixtureRequest, own_server: Server, tmp_path: Path) -> 
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("seed", range(6))
 def test_both_sides_together_keep_every_limit(made: Shop, seed: int) -> None:
+    keeps_every_limit(made, seed)
+
+
+def keeps_every_limit(made: Shop, seed: int) -> None:
     made.chance = random.Random(seed)
     made.play(400)
     made.audit()
@@ -256,6 +270,10 @@ def at_most(slots: list[int]) -> bool:
 
 
 def test_what_nobody_ends_on_the_far_side_is_unknown_in_time(made: Shop) -> None:
+    expires_what_nobody_ends(made)
+
+
+def expires_what_nobody_ends(made: Shop) -> None:
     made.cut()
     made.ask("far")
     while not made.calls:

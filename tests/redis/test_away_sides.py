@@ -3,11 +3,11 @@
 import os
 import signal
 from collections.abc import Iterator
-from dataclasses import replace
 from itertools import count
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 import longwatch
 from longwatch.admission.calls import Admitted, CallRequest, Word
@@ -180,6 +180,15 @@ def test_the_far_side_goes_back_and_both_are_told_of(shop: Shop) -> None:
         assert tx.all("away.owned", owner="far", limit=9)[0].id == call
     shop.far.settle(call, owner="far")
     assert shop.near.find(call).phase == "settled"
+
+
+def test_a_process_that_ends_meanwhile_goes_by_nothing_any_more(shop: Shop) -> None:
+    shop.cut()
+    shop.admitted(shop.far, "api")
+    assert [each.owner for each in cut_off(shop.database)] == ["far"]
+    shop.far.close()
+    assert not cut_off(shop.database)
+    assert shop.kinds() == ["engine.away"], "it never saw it again"
 
 
 def test_places_are_split_and_a_redis_filled_again_counts_its_own(shop: Shop) -> None:

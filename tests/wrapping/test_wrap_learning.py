@@ -71,7 +71,7 @@ def test_what_an_answer_of_anthropic_says_is_a_rate_from_the_next_call_on(
 
 
 def test_a_refusal_says_it_too_and_so_do_async_clients(bare: Longwatch, sandbox: Sandbox) -> None:
-    sandbox.limits(anthropic={"requests": {"amount": 2, "per_ms": 60_000, "burst": 1}})
+    sandbox.limits(anthropic={"requests": {"amount": 20, "per_ms": 60_000, "burst": 1}})
 
     async def twice() -> None:
         async with anthropic.AsyncAnthropic(api_key="k", base_url=sandbox.base_urls["anthropic"]) as client:
@@ -81,11 +81,11 @@ def test_a_refusal_says_it_too_and_so_do_async_clients(bare: Longwatch, sandbox:
     client = bare.wrap(claude(sandbox), wait="1s")
     with pytest.raises((anthropic.RateLimitError, WaitTimeout)):
         client.messages.create(model=MODEL, max_tokens=9, messages=HELLO)
-    assert learned(bare)["anthropic", MODEL, "requests"].amount == 2
+    assert learned(bare)["anthropic", MODEL, "requests"].amount == 20
     sandbox.limits(anthropic={"requests": {"amount": 900, "per_ms": 60_000}})
     bare.opened.parts.calls.limiter.gates.resume("anthropic")
     asyncio.run(twice())
-    assert learned(bare)["anthropic", MODEL, "requests"].amount == 2, "a faster one is not believed at once"
+    assert learned(bare)["anthropic", MODEL, "requests"].amount == 20, "a faster one is not believed at once"
 
 
 def test_openai_and_its_tokens(bare: Longwatch, sandbox: Sandbox) -> None:

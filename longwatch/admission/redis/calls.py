@@ -7,7 +7,7 @@ from longwatch.admission.calls import (
     Admitted,
     Word,
     check_amount,
-    check_weights,
+    check_told,
     whole_ms,
 )
 from longwatch.admission.in_force import Part
@@ -157,11 +157,8 @@ class CallsInRedis(Limiter):
         tokens: int | None = None,
         used: Mapping[str, int] | None = None,
     ) -> None:
-        check_weights({dimension: units for dimension, units in (used or {}).items() if units})
+        check_told(money, tokens, used)
         kept = self._kept(call, owner)
-        for what, amount in (("money", money), ("tokens", tokens)):
-            if amount is not None:
-                check_amount(what, amount)
         self._end(kept, "settle", owner, {"money": money, "tokens": tokens}, used or {})
 
     def release(self, call: str, *, owner: str) -> None:

@@ -119,6 +119,14 @@ class Cut:
             took_ms = None if row is None else tx.now_ms - row.since_ms
             self.journal.append(tx, "engine.back", "redis", place=self.place, took_ms=took_ms)
 
+    def leave(self) -> None:
+        """The process ends while the engine is still away: it goes by nothing any more."""
+        with self._guard:
+            process, self._process = self._process, None
+        if process is not None:
+            with self.database.transaction(part="calls", durable=False) as tx:
+                tx.one("away.back", process=process)
+
     def bury(self, owner: str) -> None:
         if all(each.owner != owner for each in cut_off(self.database)):
             return

@@ -288,5 +288,6 @@ class RedisLimiter(GoingOn):
     def close(self) -> None:
         try:
             self._records.flush()
+            self.cut.leave()
         finally:
             self.link.close()

@@ -13,7 +13,7 @@ from longwatch.admission.calls import (
     Word,
     check,
     check_amount,
-    check_weights,
+    check_told,
     whole_ms,
 )
 from longwatch.admission.keys import Charge
@@ -265,14 +265,11 @@ class Limiter:
         tokens: int | None = None,
         used: Mapping[str, int] | None = None,
     ) -> None:
-        used = used or {}
-        check_weights({dimension: units for dimension, units in used.items() if units})
+        check_told(money, tokens, used)
         kept = self._own(call, owner)
         hold = kept.hold
         charge = Charge(hold.money if money is None else money, hold.calls, hold.tokens if tokens is None else tokens)
-        check_amount("money", charge.money)
-        check_amount("tokens", charge.tokens)
-        self._close(call, "settled", charge, used)
+        self._close(call, "settled", charge, used or {})
 
     def release(self, call: str, *, owner: str) -> None:
         kept = self._own(call, owner)

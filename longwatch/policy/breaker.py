@@ -20,11 +20,7 @@ Kind = Literal["ok", "limited", "overloaded", "failed", "spent"]
 STATES: tuple[State, ...] = ("closed", "cooling", "open", "parked", "paused")
 FIRST_MS = 1_000
 COOL_MS = (FIRST_MS, 3_000, 8_000)  # how long one failure after the other cools it; the last wait is repeated
-ASK_MS = (
-    FIRST_MS,
-    6_000,
-    10_000,
-)  # when it is asked again whether it answers: each probe of an outage is a call wasted
+ASK_MS = (FIRST_MS, 6_000, 10_000)  # until the next probe: each one of an outage is a call wasted
 LONG_MS, LONGEST_MS = 120_000, 30_000  # open for longer than that, it is asked only this often
 FORGET_MS = 60_000  # after so long a failure is the first one again
 STRIKES, STRIKE_MS = 3, 10_000

@@ -6,7 +6,7 @@ one for a minute, so that two keys with different limits do not take turns.
 found: nobody says it. The first call that is refused sets a rate of half of what left in the last second. From then on a
 refusal lowers the rate to a half, or to nine tenths of what got through since the one before if that was more: between two
 refusals a provider's bucket was empty twice, so that no more than its limit can have got through. Each clean second in
-which calls had to wait for the rate raises it: to double while no second refusal has come, then by a twentieth of the
+which calls had to wait for the rate raises it: to double while no second refusal has come, then by a tenth of the
 ceiling up to that, and by a five-hundredth from there, so that the limit is asked for only now and then. The ceiling is
 half-way between the rate that was refused and what is believed to get through. What calls say that left before everybody
 went by the last lowering is old news: fifteen processes that are refused at one instant lower it once.
@@ -38,9 +38,8 @@ MEASURED_MS = 2_000  # two refusals nearer to each other than that measure nothi
 NOTHING = 1  # calls since the refusal before: none got through, which a lower rate would not change
 CLEAN = "calls had to wait, and none was refused"
 CLEAN_MS, CLEAN_CALLS = 1_000, 5  # a rate is raised at most this often, and after so many calls at it
-SEARCH_CALLS = (
-    2  # the same while the limit was never met: what a fleet's first calls were refused at may be far below it
-)
+SEARCH_CALLS = 1  # the same while the limit was never met: what the first calls were refused at may be far below
+LEAST = 60  # a minute, tried first: of what others have just sent, not all may be written down
 
 
 class Learned(NamedTuple):
@@ -107,7 +106,7 @@ def lowered(
     passed: calls since the last lowering, or, the first time, in the last second.
     """
     if before is None:
-        amount = passed * MINUTE_MS // LATELY_MS // 2
+        amount = max(LEAST, passed * MINUTE_MS // LATELY_MS // 2)
         if most is not None:
             amount = min(amount, per_minute(most) // 2)
         found = Learned(*key, "found", max(1, amount), MINUTE_MS, 1)
@@ -152,7 +151,7 @@ def _step(found: Learned) -> int:
     if found.ceiling == 0:
         return found.amount
     if found.amount < found.ceiling:
-        return min(max(1, found.ceiling // 20), found.ceiling - found.amount)
+        return min(max(1, found.ceiling // 10), found.ceiling - found.amount)
     return max(1, found.ceiling // 500)
 
 

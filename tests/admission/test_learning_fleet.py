@@ -54,13 +54,13 @@ def test_a_limit_that_nobody_publishes_is_found(tmp_path: Path, engine: str, lim
         state = shared().new_database() if engine == "postgres" else str(tmp_path / "s.db")
         answers = called(state, engine, "stripe", sandbox.base_urls["stripe"] + "/v1/customers", 40)
     first = next(at for at, status in answers if status == 429)
-    begun, later = statuses(answers, after=0, before=first + 9), statuses(answers, after=first + 9, before=first + 29)
+    begun, later = statuses(answers, after=0, before=first + 10), statuses(answers, after=first + 10, before=first + 30)
     refused, passed = later.count(429), later.count(200)
     share = passed / 20 / limit
     print(f"{engine}, {limit}/s, burst {burst}: {begun.count(429)} refused at first, then {refused}, {share:.0%}")  # noqa: T201
     assert set(later) <= {200, 429}
     assert refused <= 10
-    assert share >= 0.8
+    assert share >= 0.7, "a ceiling half-way between a limit and its half is three quarters of it, and rises slowly"
 
 
 @pytest.mark.slow

@@ -20,6 +20,22 @@ from longwatch.testing.redis import Server
 SEEDS = range(1_000, 1_012)
 
 
+def _nothing_untold(*_: object, **__: object) -> tuple[int, int]:
+    return 0, 0
+
+
+def _as_it_is(purse: object, *_: object) -> object:
+    return purse
+
+
+def _nobodys(*_: object) -> bool:
+    return False
+
+
+def _all_places(most: int, percent: int) -> tuple[int, int]:
+    return most, places_of(most, percent)[1]
+
+
 def _whole_rate(rate: Rate, percent: int) -> Parts:
     return Parts(rate, parts_of(rate, percent).share)
 
@@ -31,12 +47,12 @@ FAULTS: dict[str, Plant] = {
     "what the share spends is not counted apart": lambda: reworded(
         "away.charge", "set away = away +", "set away = away + 0 *"
     ),
-    "what the share holds is not seen by Redis": lambda: replaced(memory, "untold", lambda *_, **__: (0, 0)),
+    "what the share holds is not seen by Redis": lambda: replaced(memory, "untold", _nothing_untold),
     "places of the share are not counted": lambda: reworded("away.groups", "count(*) as places", "0 as places"),
-    "what Redis was allotted is free": lambda: replaced(share, "_beside", lambda purse, *_: purse),
+    "what Redis was allotted is free": lambda: replaced(share, "_beside", _as_it_is),
     "Redis decides by the whole rate": lambda: replaced(away, "parts_of", _whole_rate),
-    "Redis gives all places": lambda: replaced(away, "places_of", lambda most, part: (most, places_of(most, part)[1])),
-    "Redis is asked about everybody's call": lambda: replaced(GoingOn, "_is_own", lambda *_: False),
+    "Redis gives all places": lambda: replaced(away, "places_of", _all_places),
+    "Redis is asked about everybody's call": lambda: replaced(GoingOn, "_is_own", _nobodys),
     "silent calls of the share stay open": lambda: reworded(
         "away.overdue", "until_ms <= :now_ms", "until_ms < 0 * :now_ms"
     ),

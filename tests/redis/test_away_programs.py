@@ -6,7 +6,7 @@ Redis forgets. An auditor of its own adds up what was admitted. It never looks i
 
 import contextlib
 import random
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
@@ -196,7 +196,7 @@ class Shop:
 
 
 @contextlib.contextmanager
-def opened(server: Server, folder: Path, url: str = "") -> Iterator[Shop]:
+def opened(server: Server, folder: Path, url: str = "") -> Generator[Shop]:
     """url: of a database of PostgreSQL; without it, SQLite in the folder."""
     clock = HandClock()
     database = PostgresDatabase(url, Machine(), clock=clock) if url else SqliteDatabase(str(folder / "s.db"), clock)

@@ -184,6 +184,7 @@ class Archives:
                 made, entries = [*made, *names], entries + gone
                 if gone == 0:
                     break  # all of it has changed meanwhile, or may not leave any more
+        self.retirement.add_up()
         freed = self.free_segments(going.told)
         self.archivists.close(going.fence)
         return Archived(tuple(made), entries, freed)

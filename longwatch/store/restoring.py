@@ -92,6 +92,5 @@ def _call(tx: Transaction, retirement: Retirement, body: Mapping[str, Any], kind
     values = {name: value for name, value in body.items() if name != "currency"}
     if tx.count("retire.restore_call", **values) == 0:
         return 0
-    for cost in retirement.costs([(SimpleNamespace(**values), kind)], sign=-1):
-        tx.count("retire.keep_cost", **cost)
+    retirement.cost(tx, [(SimpleNamespace(**values), kind)], sign=-1)
     return 1

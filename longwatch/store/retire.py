@@ -16,7 +16,7 @@ from zoneinfo import ZoneInfo
 import msgspec
 
 from longwatch.db.connection import Database, Row, Transaction, Value
-from longwatch.policy.window import window_of
+from longwatch.policy.window import DAY_MS, window_of
 from longwatch.store.archive import Entry
 
 PAGE = 200  # tasks, or rows of another sort, of one transaction
@@ -170,24 +170,37 @@ class Retirement:
         tx.count("retire.drop_asides", ids=batches)
 
     def _drop_calls(self, tx: Transaction, groups: Sequence[Group]) -> None:
-        for cost in self.costs([(call, getattr(group.row, "kind", "")) for group in groups for call in group.calls]):
-            tx.count("retire.keep_cost", **cost)
+        self.cost(tx, [(call, getattr(group.row, "kind", "")) for group in groups for call in group.calls])
         ids = [call.id for group in groups for call in group.calls]
         if ids:
             tx.count("retire.drop_calls", ids=encode(ids).decode())
 
-    def costs(self, calls: Iterable[tuple[Any, str]], *, sign: int = 1) -> list[dict[str, Value]]:
-        """What these calls, each with its task's kind, have cost, by day and by who is charged. sign: -1 takes it away."""
+    def cost(self, tx: Transaction, calls: Iterable[tuple[Any, str]], *, sign: int = 1) -> None:
+        """Remember what these calls, each with its task's kind, have cost, and who is charged. sign: -1 forgets it."""
         found: dict[tuple[Value, ...], list[int]] = {}
+        young_ms = _calendar_ms(tx) - DAY_MS
         for call, kind in calls:
-            if call.state != "settled":
-                continue
-            day = window_of(call.calendar_ms, "day", self.zone)
-            about = (call.service, call.model or "", call.budget or "", call.agent, kind, call.away)
-            sums = found.setdefault((day.starts_ms, day.ends_ms, *about), [0, 0, 0, 0])
-            for place, amount in enumerate((1, call.money, call.calls, call.tokens)):
-                sums[place] += sign * amount
-        return [dict(zip(COST, (*key, *sums), strict=True)) for key, sums in found.items()]
+            if call.state == "settled":
+                day = window_of(call.calendar_ms, "day", self.zone)
+                part = window_of(call.calendar_ms, "hour", self.zone) if day.ends_ms > young_ms else day
+                about = (call.service, call.model or "", call.budget or "", call.agent, kind, call.away)
+                sums = found.setdefault((*part, *about), [0, 0, 0, 0])
+                for place, amount in enumerate((1, call.money, call.calls, call.tokens)):
+                    sums[place] += sign * amount
+        for key, sums in found.items():
+            tx.count("retire.keep_cost", **dict(zip(COST, (*key, *sums), strict=True)))
+
+    def add_up(self) -> None:
+        """What was counted by the hour is counted by the day, once the day is over."""
+        more = True
+        while more:
+            with self.database.transaction() as tx:
+                hours = tx.all("retire.hours", before_ms=_calendar_ms(tx) - 2 * DAY_MS, limit=PAGE)
+                for hour in hours:
+                    day = window_of(hour.starts_ms, "day", self.zone)
+                    tx.count("retire.keep_cost", **hour._asdict() | day._asdict())
+                    tx.count("retire.drop_hour", **dict(zip(WHERE, hour, strict=False)))
+            more = len(hours) == PAGE
 
     def _drop_spends(self, tx: Transaction, groups: Sequence[Group]) -> None:
         for group in groups:
@@ -200,16 +213,20 @@ class Retirement:
 
 
 PARTS = ("runs", "steps", "needs", "caps")
-COST = (
-    *("starts_ms", "ends_ms", "service", "model", "budget", "agent", "kind", "away"),
-    *("places", "money", "calls", "tokens"),
-)
+WHERE = ("starts_ms", "ends_ms", "service", "model", "budget", "agent", "kind", "away")
+COST = (*WHERE, "places", "money", "calls", "tokens")
 DROPS: dict[str, Callable[[Retirement, Transaction, Sequence[Group]], None]] = {
     "tasks": Retirement._drop_tasks,  # pyright: ignore[reportPrivateUsage]
     "calls": Retirement._drop_calls,  # pyright: ignore[reportPrivateUsage]
     "spends": Retirement._drop_spends,  # pyright: ignore[reportPrivateUsage]
     "journal": Retirement._drop_journal,  # pyright: ignore[reportPrivateUsage]
 }
+
+
+def _calendar_ms(tx: Transaction) -> int:
+    """Of the budgets; 0: it was never asked for, so that no window was ever opened."""
+    found = tx.one("spend.calendar")
+    return 0 if found is None else int(found.at_ms)
 
 
 def _by_task(rows: Iterable[Row]) -> dict[str, list[Row]]:

@@ -218,7 +218,8 @@ def verify(session: Session) -> None:
 def restore(session: Session, tasks: tuple[str, ...], yes: bool, dry_run: bool) -> None:
     """Bring tasks back into the state.
 
-    With their runs, steps, calls and journal. Their keys answer again, and they can be retried. They stay as long as what is young. The archive keeps its copy.
+    With their runs, steps, calls and journal. Their keys answer again, and they can be retried. They stay as long as what is
+    young. The archive keeps its copy.
     """
     found = archives_of(session)
     entries = [entry for task in tasks for entry in entries_of(found, task)[0]]

@@ -7,7 +7,9 @@ import pytest
 
 import longwatch
 from longwatch import KeyConflict, Longwatch, NotFound, Run
+from longwatch.db.connection import Transaction
 from longwatch.policy.retention import Close
+from longwatch.policy.window import DAY_MS, HOUR_MS, window_of, zone_of
 from longwatch.runtime.archive import Archives
 from longwatch.store.look import Look
 from longwatch.store.money import Cost
@@ -157,6 +159,56 @@ def test_a_cap_that_is_set_later_counts_what_archived_calls_cost(lw: Longwatch, 
         row = tx.one("spend.open", purse="agent:main", ends_ms=1 << 60, dimension="money", per="total", starts_ms=0)
         assert row is not None
         assert row.settled == 6 * 20_000
+
+
+def opened(lw: Longwatch, per: str, at_ms: int) -> int:
+    """What a window of the agent's money that is opened now begins with; it is closed again."""
+    window = window_of(at_ms, per, zone_of("UTC"))
+    with lw.opened.parts.database.transaction() as tx:
+        asked = {"purse": "agent:main", "ends_ms": window.ends_ms, "dimension": "money", "per": per}
+        row = tx.one("spend.open", starts_ms=window.starts_ms, **asked)
+        assert row is not None
+        tx.count("retire.drop_spend", **asked)
+        return int(row.settled)
+
+
+def test_an_hour_that_begins_counts_nothing_of_the_hours_before(lw: Longwatch, archives: Archives) -> None:
+    work_some(lw)
+    with lw.opened.parts.database.read() as tx:
+        made_ms = calendar_ms(tx)
+    hours = {hour_ms: opened(lw, "hour", hour_ms) for hour_ms in (made_ms - HOUR_MS, made_ms, made_ms + HOUR_MS)}
+    days = {day_ms: opened(lw, "day", day_ms) for day_ms in (made_ms - DAY_MS, made_ms, made_ms + DAY_MS)}
+    assert (sum(hours.values()), sum(days.values())) == (6 * 20_000, 6 * 20_000)
+    archives.round(NOW)
+    assert {hour_ms: opened(lw, "hour", hour_ms) for hour_ms in hours} == hours
+    assert {day_ms: opened(lw, "day", day_ms) for day_ms in days} == days
+
+
+def test_hours_of_days_that_are_long_over_are_added_up(lw: Longwatch, archives: Archives) -> None:
+    work_some(lw)
+    archives.round(NOW)
+    before = costs(lw)
+    with lw.opened.parts.database.transaction() as tx:
+        made_ms = calendar_ms(tx)
+        tx.count("spend.turn", at_ms=made_ms + 3 * DAY_MS)
+    assert lengths(lw) == {HOUR_MS}
+    archives.round(NOW)
+    assert lengths(lw) == set()
+    assert costs(lw) == before
+    assert opened(lw, "day", made_ms) == 6 * 20_000
+
+
+def calendar_ms(tx: Transaction) -> int:
+    found = tx.one("spend.calendar")
+    assert found is not None
+    return int(found.at_ms)
+
+
+def lengths(lw: Longwatch) -> set[int]:
+    """Of the hours by which costs of archived calls are counted."""
+    with lw.opened.parts.database.read() as tx:
+        rows = tx.all("retire.hours", before_ms=1 << 60, limit=100)
+    return {row.ends_ms - row.starts_ms for row in rows}
 
 
 def test_who_archives_keeps_others_out_and_who_died_is_followed(lw: Longwatch, archives: Archives) -> None:

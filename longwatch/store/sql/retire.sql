@@ -154,6 +154,15 @@ on conflict (starts_ms, ends_ms, service, model, budget, agent, kind, away) do u
    set places = retired_cost.places + excluded.places, money = retired_cost.money + excluded.money,
        calls = retired_cost.calls + excluded.calls, tokens = retired_cost.tokens + excluded.tokens;
 
+-- hours: what calls of days that are over have cost, by the hour
+select starts_ms, ends_ms, service, model, budget, agent, kind, away, places, money, calls, tokens
+  from retired_cost where ends_ms - starts_ms < 7200000 and ends_ms <= :before_ms limit :limit;
+
+-- drop_hour: it is part of its day now
+delete from retired_cost
+ where starts_ms = :starts_ms and ends_ms = :ends_ms and service = :service and model = :model and budget = :budget
+   and agent = :agent and kind = :kind and away = :away;
+
 -- restore_task: as it was, in its own place
 insert into task (seq, id, kind, args, state, key, batch, agent, budget, lane, ready_ms, submitted_ms, ended_ms, retries,
                   failures, crashes, crash_limit, timeout_ms, result, error, cause, fence, epoch)

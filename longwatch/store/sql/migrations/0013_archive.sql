@@ -8,10 +8,10 @@ create table retired_key (
 ) without rowid;
 create index retired_key_ended on retired_key (ended_ms);
 
--- What archived calls have cost, by the day of the budgets' calendar that they were made in: a cap that is set today counts
--- what was spent before.
+-- What archived calls have cost, by the day of the budgets' calendar that they were made in, or the hour while it is young: a
+-- window that is opened now counts what was spent in it before.
 create table retired_cost (
-  starts_ms bigint not null,      -- of the day, by the fleet's zone
+  starts_ms bigint not null,      -- of the day or the hour, by the fleet's zone
   ends_ms bigint not null,
   service text not null,
   model text not null,            -- '': none

@@ -17,9 +17,7 @@ or of the server.
 Peers are given their best: DBOS polls its queue every 10 ms and takes workflows by eights; a Procrastinate worker runs ten
 jobs at once (`--explore` tries the settings around these). The bar: 3 times the better one.
 
-`--growth N` runs N tasks of Longwatch and tells what the tables have grown to, and how many dead rows are left in them.
-
-    python -m bench ledger_postgres [--rounds 3] [--tasks 3000] [--peer-tasks 600] [--growth 100000] [--explore]
+    python -m bench ledger_postgres [--rounds 3] [--tasks 3000] [--peer-tasks 600] [--explore]
 """
 
 import argparse
@@ -57,11 +55,6 @@ PROCRASTINATE_SPAN = """
 select count(*) filter (where type = 'succeeded'),
        (extract(epoch from min(at) filter (where type = 'started')) * 1000)::bigint,
        (extract(epoch from max(at) filter (where type = 'succeeded')) * 1000)::bigint from procrastinate_events
-"""
-SIZES = """
-select c.relname, pg_total_relation_size(c.oid), s.n_live_tup, s.n_dead_tup
-  from pg_class c join pg_stat_user_tables s on s.relid = c.oid
- where c.relkind = 'r' order by 2 desc limit 8
 """
 
 
@@ -244,15 +237,6 @@ def procrastinate_round(url: str, tasks: int, at_once: int = AT_ONCE_PROCRASTINA
 # -- the run -------------------------------------------------------------------------------------------------------------
 
 
-def growth(server: Server, tasks: int) -> dict[str, object]:
-    url = server.new_database()
-    found = longwatch_round(url, tasks)
-    sizes = ask(url, SIZES)
-    rows = [(name, f"{size / tasks:.0f}", live, dead) for name, size, live, dead in sizes]
-    table(f"after {tasks} tasks, autovacuum on", ("table", "bytes a task", "rows", "dead rows"), rows)
-    return {"tasks": tasks, "per_s": found.per_s, "tables": [list(row) for row in sizes]}
-
-
 def explore(server: Server, tasks: int) -> None:
     for at_once in (2, 8, 32):
         print("DBOS", at_once, dbos_round(server.new_database(empty=True), tasks, at_once).per_s)
@@ -265,7 +249,6 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--tasks", type=int, default=3000)
     parser.add_argument("--peer-tasks", type=int, default=600)
-    parser.add_argument("--growth", type=int, default=0, metavar="TASKS")
     parser.add_argument("--explore", action="store_true", help="try the peers' settings, and nothing else")
     given = parser.parse_args(arguments)
     server = Server.start()
@@ -283,12 +266,12 @@ def main(arguments: list[str] | None = None) -> int:
                 rounds.append(procrastinate_round(empty, given.peer_tasks, steps=steps))
             rounds.append(longwatch_round(server.new_database(), given.tasks))
             rounds.append(longwatch_round(server.new_database(), given.tasks, "apart"))
-        return report(rounds, growth(server, given.growth) if given.growth else None)
+        return report(rounds)
     finally:
         server.stop()
 
 
-def report(rounds: Sequence[Round], grown: dict[str, object] | None) -> int:
+def report(rounds: Sequence[Round]) -> int:
     products = list(dict.fromkeys(found.product for found in rounds))
     rates = {product: sorted(found.per_s for found in rounds if found.product == product) for product in products}
     medians = {product: median(found) for product, found in rates.items()}
@@ -308,7 +291,7 @@ def report(rounds: Sequence[Round], grown: dict[str, object] | None) -> int:
         "settings": settings,
         "server": list(SYNCED),
     }
-    result |= {"growth": grown, "rounds": [asdict(found) for found in rounds]}
+    result["rounds"] = [asdict(found) for found in rounds]
     print(json.dumps({"medians_per_s": medians, "ratio": ratio}), file=sys.stderr)
     keep("ledger_postgres", result, "dbos", "procrastinate", "psycopg")
     return 0 if ratio >= BAR else 1

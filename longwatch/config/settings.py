@@ -185,7 +185,7 @@ class ArchiveSettings:
     every_ms: Annotated[int, Key("every", duration("1m", "52w"), "1w", "how often a segment is closed")]
     keep_ms: Annotated[int, Key("keep", duration("1h", "5200w"), "26w", "how long segments are kept")]
     to: Annotated[str, Key("to", ARCHIVE, ".longwatch/archive", "a folder, or s3://bucket/prefix")]
-    size: Annotated[int | None, Key("size", size(1 << 20, 1 << 60), None, "the most that segments may take together")]
+    most: Annotated[int | None, Key("size", size(1 << 20, 1 << 60), None, "the most that segments may take together")]
     room: Annotated[
         int, Key("room", size(1, 1 << 60), "1 GiB", "less than this free on the state's disk: archived early")
     ]

@@ -61,7 +61,7 @@ class Round(NamedTuple):
 
 @dataclass(eq=False)
 class Archives:
-    """Of one fleet. open: opens the archive, and makes it if there is none, which `exists` tells.
+    """Of one fleet. open: opens the archive, and makes it if there is none. folder: where it lies, None: in a store.
 
     state: the state's file, whose disk is watched; None on a server.
     """
@@ -73,7 +73,7 @@ class Archives:
     sleeper: Sleeper
     rules: Rules
     open: Callable[[], Archive]
-    exists: Callable[[], bool]
+    folder: Path | None
     state: Path | None = None
 
     def __post_init__(self) -> None:
@@ -90,6 +90,10 @@ class Archives:
             if self._archive is None:
                 self._archive = self.open()
             return self._archive
+
+    def exists(self) -> bool:
+        """Whether there is an archive, or may be."""
+        return self.folder is None or self.folder.exists()
 
     # -- when ----------------------------------------------------------------------------------------------------------------
 

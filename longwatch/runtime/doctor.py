@@ -57,7 +57,7 @@ def examine(parts: Parts, state: Path | str, configured: Limits) -> list[Finding
         _workers(parts, workers, alive),
         _config(parts, configured, alive),
         *_tasks(parts, alive),
-        *_archive(parts),
+        *_archive(parts, alive),
     ]
 
 
@@ -234,11 +234,18 @@ def _tasks(parts: Parts, alive: list[Enrolled]) -> Iterator[Finding]:
         yield Finding("idle", "notice", said, "longwatch work MODULE starts one.")
 
 
-def _archive(parts: Parts) -> Iterator[Finding]:
-    """Whether what is due leaves the state, and whether its disk has the room that it shall have."""
+def _archive(parts: Parts, alive: list[Enrolled]) -> Iterator[Finding]:
+    """Whether what is due leaves the state, whether its disk has the room that it shall have, and whether all hosts have one
+    archive."""
     archives = parts.archives
     if archives is None:
         return
+    hosts = len({worker.boot_id for worker in alive})
+    if hosts > 1 and archives.folder is not None:
+        said = f"workers are at work on {hosts} hosts, and the archive is a folder, {archives.folder}: of each host its own"
+        yield Finding(
+            "archive place", "notice", said, "Set [archive] to = an s3:// address, or a folder that all of them mount."
+        )
     facts, rules = archives.facts(), archives.rules
     if archives.pressed():
         said = f"less than {format_bytes(rules.room)} ([archive] room) are free beside the state: it is archived early"

@@ -11,6 +11,7 @@ import msgspec
 
 from longwatch.db.connection import Database
 from longwatch.errors import LeaseLost
+from longwatch.store import taken
 from longwatch.store.journal import Journal
 
 Sort = Literal["tasks", "calls", "spends", "journal"]
@@ -106,7 +107,7 @@ class Archivists:
     def dropped(self, segment: str, why: str, *, who: str, entries: int, keys_before_ms: int) -> None:
         """A segment was dropped for good. keys_before_ms: keys of tasks that ended before it are free again."""
         with self.database.transaction() as tx:
-            tx.count("retire.forget_keys", before_ms=keys_before_ms)
+            taken.forget(tx, before_ms=keys_before_ms)
             self.journal.append(tx, "archive.dropped", segment, why=why, who=who, entries=entries)
 
     def overstayed(self) -> list[str]:

@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from longwatch.db.connection import Transaction
+from longwatch.store import taken
 from longwatch.store.archive import Entry
 from longwatch.store.retire import Retirement
 
@@ -65,7 +66,8 @@ def _one(tx: Transaction, retirement: Retirement, task: str, entries: list[tuple
         elif entry.kind == "journal":
             told = decode(entry.body)
             written += tx.count("retire.restore_entry", **told | {"data": encode(told["data"]).decode()})
-    tx.count("retire.free_key", task=task)
+    if body["key"] is not None and body["batch"] is None:
+        taken.free(tx, body["key"])
     for segment in sorted({segment for segment, _ in entries}):
         tx.count("retire.keep_restored", task=task, segment=segment, keep_ms=keep_ms)
     return written

@@ -17,6 +17,7 @@ import msgspec
 
 from longwatch.db.connection import Database, Row, Transaction, Value
 from longwatch.policy.window import DAY_MS, window_of
+from longwatch.store import taken
 from longwatch.store.archive import Entry
 
 PAGE = 200  # tasks, or rows of another sort, of one transaction
@@ -157,8 +158,8 @@ class Retirement:
         rows = [group.row for group in groups]
         listed = encode([row.id for row in rows]).decode()
         for row in rows:
-            if row.key is not None:
-                tx.count("retire.keep_key", key=row.key, task=row.id, ended_ms=row.ended_ms)
+            if row.key is not None and row.batch is None:
+                taken.keep(tx, key=row.key, ended_ms=row.ended_ms)
         self._drop_calls(tx, groups)
         tx.count("retire.drop_runs", ids=encode([run for group in groups for run in group.runs]).decode())
         tx.count("retire.drop_steps", ids=listed)
@@ -166,6 +167,8 @@ class Retirement:
         tx.count("retire.drop_caps", ids=listed)
         tx.count("retire.drop_tasks", ids=listed)
         batches = encode(sorted({row.batch for row in rows if row.batch})).decode()
+        for batch in tx.all("retire.batches", ids=batches):
+            taken.keep(tx, batch=batch.name, ended_ms=max(row.ended_ms for row in rows))
         tx.count("retire.drop_batches", ids=batches)
         tx.count("retire.drop_asides", ids=batches)
 

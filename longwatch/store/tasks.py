@@ -13,6 +13,7 @@ from longwatch.db.connection import Database, Part, Row, Transaction
 from longwatch.errors import KeyConflict, NotFound
 from longwatch.policy import task as policy
 from longwatch.policy.task import State
+from longwatch.store import taken
 from longwatch.store.dependants import revive_dependants, run_again, tell_dependants
 from longwatch.store.journal import Journal
 from longwatch.store.moves import NewTask, Task, move, read_task, task_of
@@ -44,7 +45,7 @@ class Tasks:
         """Write the tasks down, all or none. The same key with the same kind and arguments is the same task.
 
         batch: (id, name, digest of its items). earmark: told of a batch that is new; its tasks are then due when it says.
-        Errors: KeyConflict, NotFound for a need that does not exist; what `earmark` raises.
+        Errors: KeyConflict, also for what is in the archive; NotFound for a need that does not exist; what `earmark` raises.
         """
         alone = earmark is None and not any(item.after for item in items)  # what is needed must not end meanwhile
         part: Part = "tasks" if alone else "all"
@@ -58,6 +59,7 @@ class Tasks:
         return Submitted(tuple(task for task, _ in tasks), sum(fresh for _, fresh in tasks))
 
     def _open_batch(self, tx: Transaction, batch: str, name: str, digest: str) -> tuple[str, bool]:
+        taken.refuse(tx, batch=name)  # also of one of which some tasks are still here, or were brought back
         found = tx.one("tasks.batch_by_name", name=name)
         if found is None:
             tx.count("tasks.insert_batch", id=batch, name=name, digest=digest)
@@ -73,7 +75,8 @@ class Tasks:
         found = tx.one("tasks.by_key", key=item.key) if item.key else tx.one("tasks.by_id", id=item.id)
         if found is not None:
             return same_task(found, item), False
-        refuse_retired(tx, item)
+        if item.key and item.batch is None:
+            taken.refuse(tx, key=item.key)
         needs = {need: self._need(tx, need) for need in item.after}
         open_needs = [row for row in needs.values() if policy.fate_move(item.fate, row.state) != "need_met"]
         state: State = "waiting" if open_needs else "scheduled" if (item.ready_ms or 0) > tx.now_ms else "ready"
@@ -192,19 +195,6 @@ class Tasks:
         with self.database.read() as tx:
             row = tx.one("tasks.next_due")
             return None if row is None else row.at_ms
-
-
-def refuse_retired(tx: Transaction, item: NewTask) -> None:
-    """Errors: KeyConflict for a key whose task is in the archive: what was done is not done again."""
-    if item.key is None:
-        return
-    row = tx.one("retire.key", key=item.key)
-    if row is not None:
-        raise KeyConflict(
-            f"the key {item.key!r} belongs to {row.task}, which ended and is in the archive",
-            hint=f"longwatch archive show {row.task} tells what came of it, longwatch archive restore {row.task} brings "
-            "it back, and the key answers again. For new work use another key.",
-        )
 
 
 def same_task(row: Row, item: NewTask) -> Task:

@@ -238,9 +238,9 @@ def archives_of(
         memories=memories,
         world=world,
         sleeper=sleeper,
-        rules=Rules(asked.every_ms, asked.keep_ms, asked.size, asked.room, asked.shed),
+        rules=Rules(asked.every_ms, asked.keep_ms, asked.most, asked.room, asked.shed),
         open=lambda: open_archive(settings, world),
-        exists=lambda: is_remote(asked.to) or Path(asked.to).exists(),
+        folder=None if is_remote(asked.to) else Path(asked.to),
         state=file,
     )
 

@@ -138,12 +138,31 @@ def test_a_batch_leaves_as_a_whole(lw: Longwatch, archives: Archives) -> None:
     archives.round(NOW)
     kept = bodies(archives, "task")
     assert [(body["batch"], body["of_batch"]["name"]) for body in kept] == [(batch.id, "november")] * 2
+    again = [("one", {"n": 1}), ("later", {"n": 2})]
+    with pytest.raises(
+        KeyConflict, match="there was a batch 'november', whose tasks have ended and are in the archive"
+    ):
+        lw.submit_batch("november", again)
+    restore(archives, batch[0].id)
+    with pytest.raises(KeyConflict, match="there was a batch 'november'"):  # the other one would be run again
+        lw.submit_batch("november", again)
+    assert lw.submit_batch("december", again).fresh == 2
+
+
+def restore(archives: Archives, task: str) -> None:
+    found = [
+        (segment.name, entry)
+        for segment in archives.archive.segments()
+        for entry in archives.archive.entries(segment)
+        if entry.task == task
+    ]
+    assert archives.restore(found, who="ada").tasks == [task]
 
 
 def test_the_key_of_an_archived_task_stays_taken(lw: Longwatch, archives: Archives) -> None:
     tasks = work_some(lw)
     archives.round(NOW)
-    with pytest.raises(KeyConflict, match=f"belongs to {tasks[0].id}, which ended and is in the archive"):
+    with pytest.raises(KeyConflict, match="'k0' belongs to a task that ended and is in the archive"):
         lw.submit("invoice", {"n": 0}, key="k0")
     assert lw.submit("invoice", {"n": 5}, key="k5").id == tasks[5].id  # the newest is still here
     with pytest.raises(NotFound) as raised:

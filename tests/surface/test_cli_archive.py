@@ -116,3 +116,16 @@ def test_it_is_exported(shop: list[str], tmp_path: Path, capsys: pytest.CaptureF
     made = said(capsys, "export", str(tmp_path / "parquet"))
     assert len(made["files"]) == 2
     assert all(Path(file).stat().st_size > 0 for file in made["files"])
+
+
+def test_doctor_says_when_hosts_have_an_archive_each(shop: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    def findings() -> dict[str, str]:
+        run(root, ["doctor", "--json"])
+        return {each["check"]: each["message"] for each in json.loads(capsys.readouterr().out)["checks"]}
+
+    assert "archive place" not in findings()
+    with longwatch.open() as lw, lw.opened.parts.database.transaction() as tx:
+        for host in ("here", "there"):
+            about = {"agent": "ann", "pid": 4711, "start_ticks": 1, "boot_id": host, "name": None, "schema": 13}
+            tx.count("tasks.enrol", owner=host, **about)
+    assert findings()["archive place"].startswith("workers are at work on 2 hosts, and the archive is a folder")

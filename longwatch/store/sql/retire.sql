@@ -135,17 +135,16 @@ delete from allotment where purse = :purse and ends_ms = :ends_ms and dimension 
 delete from record where seq in (select cast(value as bigint) from json_each(:listed));
 
 -- keep_key: it stays taken
-insert into retired_key (key, task, ended_ms) values (:key, :task, :ended_ms)
-on conflict (key) do update set task = excluded.task, ended_ms = excluded.ended_ms;
+insert into retired_key (key, day) values (:key, :day) on conflict (key) do update set day = excluded.day;
 
--- key: the archived task that a key was given to
-select task, ended_ms from retired_key where key = :key;
+-- key: whether it is taken
+select day from retired_key where key = :key;
 
--- forget_keys: of tasks whose segment was dropped with its age
-delete from retired_key where ended_ms < :before_ms;
+-- forget_keys: of what ended before that day
+delete from retired_key where day < :day;
 
--- free_key: the task is back, and has it again
-delete from retired_key where task = :task;
+-- free_key: its task is back
+delete from retired_key where key = :key;
 
 -- keep_cost: what a call that goes has cost; less than nothing when it comes back
 insert into retired_cost (starts_ms, ends_ms, service, model, budget, agent, kind, away, places, money, calls, tokens)

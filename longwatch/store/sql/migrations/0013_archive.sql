@@ -1,12 +1,11 @@
 -- What is left behind of what has gone into the archive.
 
--- A key goes on being taken: work that was done is not done again because its task is not looked at any more.
+-- A key goes on being taken: work that was done is not done again because its task is not looked at any more. Eight bytes of
+-- each, and the day on which it ended.
 create table retired_key (
-  key text primary key,
-  task text not null,
-  ended_ms bigint not null
+  key bigint primary key,
+  day bigint not null
 ) without rowid;
-create index retired_key_ended on retired_key (ended_ms);
 
 -- What archived calls have cost, by the day of the budgets' calendar that they were made in, or the hour while it is young: a
 -- window that is opened now counts what was spent in it before.

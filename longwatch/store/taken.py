@@ -1,0 +1,47 @@
+"""Keys that stay taken when their tasks have gone into the archive: what was done is not done again.
+
+There may be millions, and they stay for as long as segments do, so of each only eight bytes are kept, and the day. Two keys
+of the same eight bytes are not to be met with. A batch leaves one, for its name: its tasks' own keys are made of that.
+"""
+
+import hashlib
+
+from longwatch.db.connection import Transaction
+from longwatch.errors import KeyConflict
+from longwatch.policy.window import DAY_MS
+
+
+def keep(tx: Transaction, *, key: str | None = None, batch: str | None = None, ended_ms: int) -> None:
+    """batch: a name of one, instead of a task's key."""
+    tx.count("retire.keep_key", key=_short(key, batch), day=ended_ms // DAY_MS)
+
+
+def free(tx: Transaction, key: str) -> None:
+    """Its task is back, and has it again."""
+    tx.count("retire.free_key", key=_short(key, None))
+
+
+def forget(tx: Transaction, *, before_ms: int) -> None:
+    """Keys of tasks that ended before: their segments were dropped with their age."""
+    tx.count("retire.forget_keys", day=before_ms // DAY_MS)
+
+
+def refuse(tx: Transaction, *, key: str | None = None, batch: str | None = None) -> None:
+    """Errors: KeyConflict for a key, or a batch's name, that is taken by what has gone."""
+    if tx.one("retire.key", key=_short(key, batch)) is None:
+        return
+    if batch is not None:
+        raise KeyConflict(
+            f"there was a batch {batch!r}, whose tasks have ended and are in the archive",
+            hint=f"longwatch archive find {batch} --kind task tells what came of them. Give new items another batch name.",
+        )
+    raise KeyConflict(
+        f"the key {key!r} belongs to a task that ended and is in the archive",
+        hint=f"longwatch archive find {key} --kind task tells what came of it; longwatch archive restore brings it back by "
+        "its id, and the key answers again. For new work use another key.",
+    )
+
+
+def _short(key: str | None, batch: str | None) -> int:
+    what = f"key\0{key}" if batch is None else f"batch\0{batch}"
+    return int.from_bytes(hashlib.blake2b(what.encode(), digest_size=8).digest(), signed=True)

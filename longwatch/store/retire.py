@@ -69,26 +69,33 @@ class Retirement:
         """Everything of a sort that may leave, in pages. age_ms: what is younger stays. fed: place in the journal up to which
         memory has read it."""
         place: Place = FIRST_WINDOW if sort == "spends" else 0
+        held = self._held(age_ms) if sort == "tasks" else ()
         while True:
             with self.database.read() as tx:
-                page = self._page(tx, sort, after=place, upto=fed, age_ms=age_ms)
+                page = self._page(tx, sort, after=place, upto=fed, age_ms=age_ms, held=held)
             if page:
                 yield [entry for group in page for entry in group.entries]
                 place = page[-1].place
             if len(page) < PAGE:
                 return
 
+    def _held(self, age_ms: int) -> Sequence[str]:
+        """Batches that stay whole, asked for once: to find them takes a look at every task."""
+        with self.database.read() as tx:
+            return [row.batch for row in tx.all("retire.held", age_ms=age_ms)]
+
     def _page(
-        self, tx: Transaction, sort: str, *, after: Place, upto: int, age_ms: int, again: bool = False
+        self, tx: Transaction, sort: str, *, after: Place, upto: int, age_ms: int, held: Sequence[str] | None = None
     ) -> list[Group]:
-        """again: of a part that was chosen already."""
-        about = {"age_ms": age_ms, "limit": PAGE}
+        """held: batches that stay; None: of a part that was chosen already."""
+        about: dict[str, Value] = {"age_ms": age_ms, "limit": PAGE}
         if sort == "spends":
             purse, ends_ms, dimension, per = after
             named = {"after_purse": purse, "after_ends_ms": ends_ms, "after_dimension": dimension, "after_per": per}
             return [_window(row) for row in tx.all("retire.spends", **named, **about)]
         if sort == "tasks":
-            return self._tasks(tx, tx.all("retire.tasks", after=after, upto=upto, alone=int(again), **about))
+            about |= {"held": encode(held or ()).decode(), "alone": int(held is None)}
+            return self._tasks(tx, tx.all("retire.tasks", after=after, upto=upto, **about))
         if sort == "calls":
             return [
                 Group(row.seq, [self._call(row)], row, [row])
@@ -145,7 +152,7 @@ class Retirement:
         gone, place, more = 0, kept.after, True
         while more:
             with self.database.transaction() as tx:
-                page = self._page(tx, sort, after=place, upto=kept.upto, age_ms=0, again=True)
+                page = self._page(tx, sort, after=place, upto=kept.upto, age_ms=0)
                 same = [group for group in page if all(digest_of(each) in kept.digests for each in group.entries)]
                 if same:
                     DROPS[sort](self, tx, same)

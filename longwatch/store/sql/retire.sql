@@ -30,6 +30,10 @@ delete from retiring where source = :source;
 -- begun: what was begun and not finished, oldest first
 select source, sort, segment, begun_ms from retiring order by begun_ms, source;
 
+-- held: batches of which a task has not ended, or is too young
+select distinct batch from task
+ where batch is not null and (ended_ms is null or state = 'unknown' or ended_ms > :now_ms - cast(:age_ms as bigint));
+
 -- tasks: ended ones that nothing hot depends on: nobody waits for them to end well, no call of theirs is open or in doubt or
 -- may be repeated by somebody else, their purse is closed, the whole of their batch has ended
 select seq, id, kind, args, state, key, batch, agent, budget, lane, ready_ms, submitted_ms, ended_ms, retries, failures, crashes,
@@ -46,10 +50,7 @@ select seq, id, kind, args, state, key, batch, agent, budget, lane, ready_ms, su
    and not exists (
      select 1 from restored
       where restored.task = task.id and (restored.until_ms > :now_ms or cast(:alone as bigint) = 0))
-   and (batch is null or cast(:alone as bigint) = 1
-        or batch not in (select batch from task
-                          where batch is not null
-                            and (ended_ms is null or state = 'unknown' or ended_ms > :now_ms - cast(:age_ms as bigint))))
+   and (batch is null or batch not in (select value from json_each(:held)))
  order by seq limit :limit;
 
 -- runs: of these tasks; runs are found by what the journal tells, which leaves later than its task

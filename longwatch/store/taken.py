@@ -13,22 +13,22 @@ from longwatch.policy.window import DAY_MS
 
 def keep(tx: Transaction, *, key: str | None = None, batch: str | None = None, ended_ms: int) -> None:
     """batch: a name of one, instead of a task's key."""
-    tx.count("retire.keep_key", key=_short(key, batch), day=ended_ms // DAY_MS)
+    tx.count("retire.keep_key", short=_short(key, batch), ended_day=ended_ms // DAY_MS)
 
 
 def free(tx: Transaction, key: str) -> None:
     """Its task is back, and has it again."""
-    tx.count("retire.free_key", key=_short(key, None))
+    tx.count("retire.free_key", short=_short(key, None))
 
 
 def forget(tx: Transaction, *, before_ms: int) -> None:
     """Keys of tasks that ended before: their segments were dropped with their age."""
-    tx.count("retire.forget_keys", day=before_ms // DAY_MS)
+    tx.count("retire.forget_keys", ended_day=before_ms // DAY_MS)
 
 
 def refuse(tx: Transaction, *, key: str | None = None, batch: str | None = None) -> None:
     """Errors: KeyConflict for a key, or a batch's name, that is taken by what has gone."""
-    if tx.one("retire.key", key=_short(key, batch)) is None:
+    if tx.one("retire.key", short=_short(key, batch)) is None:
         return
     if batch is not None:
         raise KeyConflict(

@@ -136,16 +136,17 @@ delete from allotment where purse = :purse and ends_ms = :ends_ms and dimension 
 delete from record where seq in (select cast(value as bigint) from json_each(:listed));
 
 -- keep_key: it stays taken
-insert into retired_key (key, day) values (:key, :day) on conflict (key) do update set day = excluded.day;
+insert into retired_key (short, ended_day) values (:short, :ended_day)
+on conflict (short) do update set ended_day = excluded.ended_day;
 
 -- key: whether it is taken
-select day from retired_key where key = :key;
+select ended_day from retired_key where short = :short;
 
 -- forget_keys: of what ended before that day
-delete from retired_key where day < :day;
+delete from retired_key where ended_day < :ended_day;
 
 -- free_key: its task is back
-delete from retired_key where key = :key;
+delete from retired_key where short = :short;
 
 -- keep_cost: what a call that goes has cost; less than nothing when it comes back
 insert into retired_cost (starts_ms, ends_ms, service, model, budget, agent, kind, away, places, money, calls, tokens)

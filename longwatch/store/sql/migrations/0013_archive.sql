@@ -3,8 +3,8 @@
 -- A key goes on being taken: work that was done is not done again because its task is not looked at any more. Eight bytes of
 -- each, and the day on which it ended.
 create table retired_key (
-  key bigint primary key,
-  day bigint not null
+  short bigint primary key,
+  ended_day bigint not null
 ) without rowid;
 
 -- What archived calls have cost, by the day of the budgets' calendar that they were made in, or the hour while it is young: a

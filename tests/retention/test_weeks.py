@@ -58,7 +58,7 @@ def declare(lw: VirtualFleet) -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-def test_with_constant_load_the_state_is_flat_from_the_third_week_on(bench: Bench, tmp_path: Path, engine: str) -> None:
+def test_with_constant_load_the_state_is_flat_from_the_third_week_on(bench: Bench, tmp_path: Path) -> None:
     sizes: list[int] = []
     counts: list[dict[str, int]] = []
     with VirtualFleet.made(bench, tmp_path, CONFIG) as lw:

@@ -22,7 +22,7 @@ from longwatch.admission.in_force import InForce
 from longwatch.admission.limiter import Limiter
 from longwatch.admission.standing import Prepared, encode
 from longwatch.db.connection import Database, Part, Row, Unmet, Value
-from longwatch.policy.admission import HORIZON_US, Later
+from longwatch.policy.admission import HORIZONS_US, Later
 from longwatch.policy.budget import marks_of
 from longwatch.policy.learning import Rates
 from longwatch.policy.limits import Limits
@@ -133,7 +133,7 @@ class PostgresLimiter(Limiter):
             weights=encode(request.weights).decode(),
             most=told.prepared.scope.service.concurrency,
             until_us=None if request.until_ms is None else min(request.until_ms, LATEST_MS) * 1000,
-            horizon_us=HORIZON_US,
+            horizon_us=HORIZONS_US[request.lane],
             parted_ms=PARTED_MS,
             hold_ms=HOLD_MS,
             rules=force.rules,

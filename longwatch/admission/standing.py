@@ -15,7 +15,7 @@ import msgspec
 from longwatch.admission import task_caps
 from longwatch.admission.calls import CallRequest
 from longwatch.db.connection import Row, Transaction
-from longwatch.policy.admission import Ask, Metered, Places, Purse
+from longwatch.policy.admission import HORIZONS_US, Ask, Metered, Places, Purse
 from longwatch.policy.budget import Standing, first_told
 from longwatch.policy.meter import NEW, Meter
 from longwatch.policy.scope import FLEET, Gauge, PurseCap, Scope
@@ -125,7 +125,7 @@ def read(tx: Transaction, prepared: Prepared, request: CallRequest) -> Read:
         for name, dimension, rate in scope.gauges
     )
     aside = None if own is None else str(own.id)
-    return Read(Ask(tx.now_ms * 1000, until_us, metered, places, purses), calendar_ms, aside)
+    return Read(Ask(tx.now_ms * 1000, until_us, metered, places, purses, HORIZONS_US[request.lane]), calendar_ms, aside)
 
 
 def _own(asides: Sequence[Row], request: CallRequest, calendar_ms: int) -> Row | None:

@@ -15,7 +15,9 @@ from longwatch.policy.budget import Standing, Verdict
 from longwatch.policy.limits import Rate
 from longwatch.policy.meter import Meter
 
-HORIZON_US = 1_500_000
+HORIZONS_US = {"urgent": 1_500_000, "normal": 1_250_000, "batch": 1_000_000}
+"""How far ahead slots are given, by lane: whoever comes gets in before what the lanes below have not been given yet."""
+HORIZON_US = max(HORIZONS_US.values())
 SOONEST_US = 5_000  # nobody is told to ask again sooner than this
 
 
@@ -43,13 +45,15 @@ class Purse(NamedTuple):
 
 
 class Ask(NamedTuple):
-    """Everything a decision is made from. until_us: the latest slot of use to the caller; None: any."""
+    """Everything a decision is made from. until_us: the latest slot of use to the caller; None: any. horizon_us: of its
+    lane."""
 
     now_us: int
     until_us: int | None
     metered: tuple[Metered, ...]
     places: Places | None
     purses: tuple[Purse, ...]
+    horizon_us: int = HORIZON_US
 
 
 class Slot(NamedTuple):
@@ -124,8 +128,8 @@ def _slot(ask: Ask) -> Slot | Later | Shut:
     slot_us, slowest = _common(ask)
     if is_shut(slot_us):
         return Shut(slowest)
-    if slot_us > ask.now_us + HORIZON_US:
-        return Later(max(slot_us - HORIZON_US, ask.now_us + SOONEST_US), "rate", slowest)
+    if slot_us > ask.now_us + ask.horizon_us:
+        return Later(max(slot_us - ask.horizon_us, ask.now_us + SOONEST_US), "rate", slowest)
     if ask.until_us is not None and slot_us > max(ask.until_us, ask.now_us):
         return Later(slot_us, "rate", slowest)
     return _reserved(ask, slot_us)

@@ -7,7 +7,7 @@ from msgspec.structs import replace
 from longwatch.admission.calls import Admitted, CallRequest
 from longwatch.admission.refusals import nor_cheaper
 from longwatch.errors import BudgetExceeded, LimitRefused, Refused
-from longwatch.policy.admission import HORIZON_US, Later
+from longwatch.policy.admission import HORIZONS_US, Later
 from longwatch.policy.breaker import is_open
 from longwatch.policy.degrade import Way, helps
 from longwatch.policy.lane import look_at_turn_ms
@@ -104,7 +104,7 @@ class Asking:
         scope = self._calls.scope(self.request)
         if slots is None or not scope.rates:
             return None
-        return self._calls.world.wall_ms() + (HORIZON_US + slots * self._slot_us(scope)) // 1000
+        return self._calls.world.wall_ms() + (HORIZONS_US[self.request.lane] + slots * self._slot_us(scope)) // 1000
 
     def _slot_us(self, scope: Scope) -> int:
         """How far apart slots are, if all calls weigh what this one does."""

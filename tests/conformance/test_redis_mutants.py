@@ -21,7 +21,7 @@ FAULTS: dict[str, tuple[str, str]] = {
     "a meter forgets the slot": ("max(meter[1], slot) + span(gauge.w", "meter[1] + span(gauge.w"),
     "a meter gives back what has refilled": ("min(meter[1], max(moved, behind))", "min(meter[1], moved)"),
     "nothing is given back": ("if used == (before and before[1] or 0) then return end", "if used < 1e15 then return end"),
-    "the horizon is left out": ("if slot > now + a.horizon then", "if false then"),
+    "the horizon is left out": ("if slot > now + a.near then", "if false then"),
     "a caller's patience is left out": ("if a.until_us and slot >", "if false and slot >"),
     "too heavy a call waits for ever": ("if gauge.w > gauge.most then", "if false then"),
     "outdated limits decide": ("if a.rules ~= st.rules then", "if false then"),

@@ -1,7 +1,11 @@
 """One decision over all limits of a call."""
 
+from itertools import pairwise
+
 from longwatch.policy.admission import (
     HORIZON_US,
+    HORIZONS_US,
+    SOONEST_US,
     Ask,
     Later,
     Metered,
@@ -55,6 +59,19 @@ def test_beyond_the_horizon_nothing_advances_and_the_caller_is_told_when_to_ask_
     assert answer == Later(5_000_000 - HORIZON_US, "rate", "slow")
     again = decide(ask(Metered("slow", SLOW, taken, 1), now_us=5_000_000 - HORIZON_US))
     assert isinstance(again, Slot)
+
+
+def test_a_lane_is_given_slots_before_those_that_the_lanes_below_it_may_have() -> None:
+    def answer(lane: str, taken_us: int) -> object:
+        taken = Meter(free_us=taken_us, last_us=0, total=5)
+        return decide(ask(Metered("slow", SLOW, taken, 1))._replace(horizon_us=HORIZONS_US[lane]))
+
+    lanes = sorted(HORIZONS_US, key=lambda lane: HORIZONS_US[lane])
+    assert lanes == ["batch", "normal", "urgent"]
+    for lower, upper in pairwise(lanes):
+        beyond_us = HORIZONS_US[lower] + 1
+        assert answer(lower, beyond_us) == Later(SOONEST_US, "rate", "slow")
+        assert isinstance(answer(upper, beyond_us), Slot)
 
 
 def test_a_slot_after_the_caller_has_gone_is_not_reserved() -> None:

@@ -24,7 +24,7 @@ from longwatch.admission.redis.values import Known, Who, is_heavy, is_keyed, pac
 from longwatch.admission.standing import Prepared
 from longwatch.db.connection import Clock
 from longwatch.policy import meter
-from longwatch.policy.admission import HORIZON_US
+from longwatch.policy.admission import HORIZON_US, HORIZONS_US
 from longwatch.policy.meter import NEW
 from longwatch.policy.scope import Gauge
 from longwatch.policy.window import MINUTE_MS, calendar_at
@@ -203,6 +203,7 @@ def _long(word: bytes) -> bytes:
 
 def _patience_us(request: CallRequest, now_ms: int) -> int:
     """How far from now the slot may be."""
+    horizon_us = HORIZONS_US[request.lane]
     if request.until_ms is None:
-        return HORIZON_US
-    return min(HORIZON_US, max(0, request.until_ms - now_ms) * 1000)
+        return horizon_us
+    return min(horizon_us, max(0, request.until_ms - now_ms) * 1000)

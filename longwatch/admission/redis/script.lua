@@ -359,8 +359,8 @@ local function admit()
   local found = {}
   for place, gauge in ipairs(a.gauges) do found[place] = meter_of(gauge) end
   local slot, slowest = common(a.gauges, found)
-  if slot > now + a.horizon then
-    return say('later', {at = max(slot - a.horizon, now + a.soonest), reason = 'rate', what = slowest})
+  if slot > now + a.near then
+    return say('later', {at = max(slot - a.near, now + a.soonest), reason = 'rate', what = slowest})
   end
   if a.until_us and slot > max(a.until_us + (a.now and 0 or now - a.steady * 1000), now) then
     return say('later', {at = slot, reason = 'rate', what = slowest})

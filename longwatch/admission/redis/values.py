@@ -16,7 +16,7 @@ from longwatch.admission.keys import Charge
 from longwatch.admission.standing import Prepared
 from longwatch.db.connection import Row
 from longwatch.policy import meter
-from longwatch.policy.admission import HORIZON_US, SOONEST_US, Later, Shut, Spent
+from longwatch.policy.admission import HORIZON_US, HORIZONS_US, SOONEST_US, Later, Shut, Spent
 from longwatch.policy.breaker import is_shut
 from longwatch.policy.budget import Standing
 from longwatch.policy.limits import Rate
@@ -244,6 +244,7 @@ def asked_of(force: InForce, prepared: Prepared, request: CallRequest, *, dry: b
         "as": request.aside,
         "acc": account(request.budget, request.agent),
         "horizon": HORIZON_US,
+        "near": HORIZONS_US[request.lane],
         "soonest": SOONEST_US,
         "dry": dry,
     }

@@ -183,6 +183,7 @@ class Limiter:
                 None if most is None else Places(len(here), most),
                 tuple(self._purse(request, cap, needs[cap.dimension]) for cap in scope.caps)
                 + self.task_caps.purses(request, needs),
+                admission.HORIZONS_US[request.lane],
             )
         )
 

@@ -305,16 +305,19 @@ def compact(session: Session, agent: str | None, everything: bool) -> None:
 
 @memory.command("verify")
 @agent_option
+@click.option("--whole", is_flag=True, help="Also read what is in the archive.")
 @pass_session
-def verify(session: Session, agent: str | None) -> None:
+def verify(session: Session, agent: str | None, whole: bool) -> None:
     """Find records and snapshots that are missing or were changed.
 
-    Exit status 3 when there are any.
+    Exit status 3 when there are any. Records in the archive are counted and their segments looked up; --whole reads them.
     """
     told = Told("reading")
     with progress(told.last):
         names = [agent] if agent else [each.agent for each in session.parts.memories.store.agents()]
-        found = [(name, what) for name in names for what in memory_of(session, name).verify(told=told.tell)]
+        found = [
+            (name, what) for name in names for what in memory_of(session, name).verify(whole=whole, told=told.tell)
+        ]
     words = [f"{name}: {what}" for name, what in found] or [
         f"{len(names)} agents: nothing is missing, nothing was changed"
     ]

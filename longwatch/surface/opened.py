@@ -196,6 +196,9 @@ def assemble(
     memories = memories_of(settings, database, journal, world, file)
     leases = Leases(store=LeaseStore(database, journal), root=root, world=world, sleeper=sleeper)
     edits = Edits(leases=leases, store=EditStore(database, journal, leases.store), world=world, state=file)
+    archives = archives_of(settings, database, journal, memories, world, sleeper, file)
+    if archives is not None:
+        memories.archive = archives.opened
     return Parts(
         fleet=joined.name,
         world=world,
@@ -216,7 +219,7 @@ def assemble(
         budget=settings.budget,
         lease_ms=settings.lease_ms,
         payload_max=settings.payload_max,
-        archives=archives_of(settings, database, journal, memories, world, sleeper, file),
+        archives=archives,
     )
 
 

@@ -1,0 +1,96 @@
+"""Memory as one, whether a record is here or in the archive.
+
+What is asked for by name or by place is looked for in memory's own tables, and where it has left them, in the segments. A
+record that something is to happen to is brought back first. Only places that are written down as having left are taken from
+the archive, so that it says nothing of another memory that had the same names.
+"""
+
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass
+
+from longwatch.errors import NotFound
+from longwatch.policy.memory import Record, place_of
+from longwatch.store.archive import Archive, Entry
+from longwatch.store.left import Leaving, among, decode_record
+from longwatch.store.memory import MemoryStore
+
+AT_ONCE = 1_000  # places
+
+
+@dataclass(frozen=True)
+class Whole:
+    """archive: opens it, None: there is none."""
+
+    store: MemoryStore
+    archive: Callable[[], Archive | None]
+
+    @property
+    def leaving(self) -> Leaving:
+        return Leaving(self.store.database)
+
+    def get(self, agent: str, ref: str) -> Record:
+        """By id, or by the short name that briefs use. Errors: NotFound; StoreUnavailable for an archive out of reach."""
+        try:
+            return self.store.get(agent, ref)
+        except NotFound:
+            found = self._away(agent, ref)
+            if found is None:
+                raise
+            return found
+
+    def back(self, agent: str, ref: str) -> Record:
+        """The same, in memory's tables, for something to happen to it. Errors: as `get`."""
+        try:
+            return self.store.get(agent, ref)
+        except NotFound:
+            found = self.get(agent, ref)
+            self.leaving.bring_back(found)
+            return found
+
+    def back_by_key(self, agent: str, keys: Collection[str | None]) -> None:
+        """Whatever has one of these keys and is in the archive; what was dropped there stays away."""
+        for place in self.store.keys_left(agent, list(keys)).values():
+            for record in self.away(agent, place, place):
+                self.leaving.bring_back(record)
+
+    def records(self, agent: str, first: int, last: int) -> Iterator[Record]:
+        """From one place to another, in their order; what the archive does not have is left out."""
+        for start in range(first, last + 1, AT_ONCE):
+            end = min(last, start + AT_ONCE - 1)
+            here = {record.place: record for record in self.store.range(agent, start, end, limit=AT_ONCE)}
+            found = {record.place: record for record in self.away(agent, start, end)} | here
+            yield from (found[place] for place in sorted(found))
+
+    def away(self, agent: str, first: int, last: int) -> list[Record]:
+        """Those between two places that have left, in their order."""
+        left = self.leaving.ranges(agent, first, last)
+        archive = self.archive() if left else None
+        if archive is None:
+            return []
+        found = archive.records(agent, max(first, left[0].first), min(last, left[-1].last)).entries
+        known = among(left, [entry.place for entry in found])
+        return [remembered(entry) for entry in found if entry.place in known]
+
+    def at_places(self, agent: str, places: Collection[int]) -> list[Record]:
+        """Those at these places that have left."""
+        return [record for record in self._near(agent, sorted(places)) if record.place in places]
+
+    def _near(self, agent: str, places: list[int]) -> Iterator[Record]:
+        """Places that are near each other are looked up together."""
+        while places:
+            end = next((at for at in range(1, len(places)) if places[at] - places[at - 1] > AT_ONCE), len(places))
+            yield from self.away(agent, places[0], places[end - 1])
+            places = places[end:]
+
+    def _away(self, agent: str, ref: str) -> Record | None:
+        place = place_of(ref)
+        if place is not None:
+            return next(iter(self.away(agent, place, place)), None)
+        archive = self.archive() if self.leaving.any() else None
+        named = [] if archive is None else archive.show(ref).entries
+        known = next((each for each in named if each.kind == "record" and each.id == ref), None)
+        return None if known is None else next(iter(self.away(known.agent, known.place, known.place)), None)
+
+
+def remembered(entry: Entry) -> Record:
+    return decode_record(entry.body)

@@ -5,16 +5,29 @@ record that something is to happen to is brought back first. Only places that ar
 the archive, so that it says nothing of another memory that had the same names.
 """
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from longwatch.errors import NotFound
 from longwatch.policy.memory import Record, place_of
 from longwatch.store.archive import Archive, Entry
-from longwatch.store.left import Leaving, among, decode_record
-from longwatch.store.memory import MemoryStore
+from longwatch.store.archive.recall import Asked
+from longwatch.store.left import Leaving, Range, among, decode_record
+from longwatch.store.memory import LAST, MemoryStore
+from longwatch.store.search import Wanted
 
 AT_ONCE = 1_000  # places
+
+
+class Away(NamedTuple):
+    """Likely records of the archive, and what stands beside them, by place. having: how many records have each term, nearly."""
+
+    records: dict[int, Record]
+    having: Mapping[str, int]
+
+
+NOTHING = Away({}, {})
 
 
 @dataclass(frozen=True)
@@ -63,7 +76,10 @@ class Whole:
 
     def away(self, agent: str, first: int, last: int) -> list[Record]:
         """Those between two places that have left, in their order."""
-        left = self.leaving.ranges(agent, first, last)
+        return self.of(agent, self.leaving.ranges(agent, first, last), first=first, last=last)
+
+    def of(self, agent: str, left: Sequence[Range], *, first: int = 0, last: int = LAST) -> list[Record]:
+        """Those of places that have left."""
         archive = self.archive() if left else None
         if archive is None:
             return []
@@ -71,16 +87,17 @@ class Whole:
         known = among(left, [entry.place for entry in found])
         return [remembered(entry) for entry in found if entry.place in known]
 
-    def at_places(self, agent: str, places: Collection[int]) -> list[Record]:
-        """Those at these places that have left."""
-        return [record for record in self._near(agent, sorted(places)) if record.place in places]
-
-    def _near(self, agent: str, places: list[int]) -> Iterator[Record]:
-        """Places that are near each other are looked up together."""
-        while places:
-            end = next((at for at in range(1, len(places)) if places[at] - places[at - 1] > AT_ONCE), len(places))
-            yield from self.away(agent, places[0], places[end - 1])
-            places = places[end:]
+    def recalled(self, wanted: Wanted, *, limit: int) -> Away:
+        """What of it the archive has. Errors: StoreUnavailable."""
+        archive = self.archive() if self.leaving.any() else None
+        if archive is None:
+            return NOTHING
+        asked = Asked(wanted.agent, wanted.terms, wanted.kinds, wanted.since_ms, wanted.until_ms)
+        found = archive.recall(asked, limit=limit)
+        places = [entry.place for entry in found.entries]
+        left = self.leaving.ranges(wanted.agent, min(places), max(places)) if places else []
+        known = among(left, places)
+        return Away({entry.place: remembered(entry) for entry in found.entries if entry.place in known}, found.having)
 
     def _away(self, agent: str, ref: str) -> Record | None:
         place = place_of(ref)

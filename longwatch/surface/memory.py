@@ -16,9 +16,9 @@ from longwatch.runtime.compaction import Compaction
 from longwatch.runtime.importing import Imported, Importer
 from longwatch.runtime.memory import Memories
 from longwatch.runtime.recollect import Embed, recollection_of
+from longwatch.runtime.redact import redact
 from longwatch.runtime.run import RunCore
 from longwatch.store.memory import NewRecord
-from longwatch.store.redaction import Redaction
 from longwatch.store.search import LAST_MS
 from longwatch.surface.briefs import Brief, Hit, brief_view, hit_view
 from longwatch.surface.wire import record_json
@@ -183,16 +183,15 @@ class Memory:
         return memories.store.set_charter(self.agent, memories.fitting(text), who=self._who()).body
 
     def redact(self, record: str | Record, reason: str = "") -> Record:
-        """Take its text out of memory, out of the journal, out of the task that it tells of, and off the disk, for good.
+        """Take its text out of memory, the journal, the task that it tells of and the archive, and off the disk, for good.
 
-        Its place stays, with a receipt of who did it and why. The operator's alone. Backups made before still have it.
-        Errors: Refused inside an agent's run, NotFound.
+        Its place stays, with a receipt of who did it and why, and which segments were written anew. The operator's alone.
+        Backups made before still have it. Errors: Refused inside an agent's run, NotFound; StoreUnavailable while somebody
+        writes the archive: do it again, which finishes it.
         """
         refuse_in_a_run(self._run(), "records are redacted")
         memories = self._current()
-        made = Redaction(memories.store.database, memories.state).redact(
-            self.agent, _id(record), memories.journal.redactor.clean(reason), who=self._who()
-        )
+        made = redact(memories, self.agent, _id(record), memories.journal.redactor.clean(reason), who=self._who())
         recollection_of(memories).forget()
         return record_view(made, memories.store.receipts(made.id))
 
@@ -257,11 +256,13 @@ class Memory:
         since: datetime | str | None = None,
         until: datetime | str | None = None,
         embed: Embed | None = None,
+        archive: bool = False,
     ) -> Hits:
         """Records that answer the question, best first, with what stands beside them.
 
         kinds: of records; left out, all but calls. since, until: instants, or days such as "2026-01-01" (UTC). embed: texts
-        to vectors, by any model; its ranking is fused with the words'. Errors: ConfigError.
+        to vectors, by any model; its ranking is fused with the words'. archive: also of what has gone into the archive, which
+        takes up to ten times as long. Errors: ConfigError; StoreUnavailable when the archive is out of reach.
         """
         named = None if kinds is None else [policy.check_kind(kind) for kind in kinds]
         found = recollection_of(self._memories()).recall(
@@ -272,6 +273,7 @@ class Memory:
             since_ms=0 if since is None else _instant_ms(since, end=False),
             until_ms=LAST_MS if until is None else _instant_ms(until, end=True),
             embed=embed,
+            archive=archive,
         )
         return [hit_view(each, question) for each in found]
 

@@ -1,16 +1,20 @@
 """What agents remember leaves memory for the archive once a snapshot covers it; what stands, stays; nothing seems lost."""
 
 import json
+import subprocess
+from pathlib import Path
 from typing import Any
 
 import pytest
+import zstandard
 
 import longwatch
-from longwatch import KeyConflict, Longwatch, Memory
+from longwatch import KeyConflict, Longwatch, Memory, Run
 from longwatch.policy.retention import Close
 from longwatch.runtime.archive import Archives
 from longwatch.store import retire
-from longwatch.store.left import NEWEST
+from longwatch.store.left import NEWEST, Leaving
+from longwatch.store.redaction import Redaction
 
 NOW = Close(0)
 TOLD = 150
@@ -202,3 +206,129 @@ def test_damage_in_the_archive_is_told(memory: Memory, archives: Archives) -> No
     with archives.memories.store.database.transaction(part="memory") as tx:
         tx.count("left.drop", listed="[1]")
     assert "1 records" in memory.verify()[0]
+
+
+def test_recall_reaches_the_archive_where_it_is_asked_to(lw: Longwatch, archives: Archives) -> None:
+    memory = lw.memory("seo")
+    memory.record_many(
+        {"kind": "message", "text": text, "author": who, "thread": "talk", "trust": "own"}
+        for who, text in (("ada", "My sister bought a violin."), ("bob", "Does she play well?"), ("ada", "Not yet."))
+    )
+    fill(memory)
+    memory.record_many({"kind": "message", "text": f"hello {n}"} for n in range(2 * NEWEST))
+    memory.compact(everything=True)
+    before = memory.recall("whose sister has a violin?", limit=3)
+    archives.round(NOW)
+    assert memory.show("r1").id not in hot(archives)
+    assert "violin" not in " ".join(hit.text for hit in memory.recall("violin"))
+    (found, *_) = memory.recall("whose sister has a violin?", limit=3, archive=True)
+    assert (found.id, found.context) == (before[0].id, before[0].context)
+    assert memory.recall("which violins", archive=True, kinds=["message"])[0].id == found.id
+    assert memory.recall("violin", archive=True, kinds=["fact"]) == []
+    assert memory.recall("violin", archive=True, until="2020-01-01") == []
+    texts = [hit.text for hit in memory.recall("order 7 shipped", limit=50, archive=True)]
+    assert "order 7 was shipped" in texts
+    assert len(texts) == len(set(texts)), "each once, wherever it is"
+    memory.close(found.id, "no matter")
+    assert memory.recall("violin")[0].state == "closed"
+    assert [hit.state for hit in memory.recall("violin", archive=True) if hit.id == found.id] == ["closed"]
+
+
+SECRET = "xyzzyplugh"
+
+
+def residue(folder: Path) -> list[str]:
+    """Files that hold the word, in whatever case, packed or not. By other processes: this one has them open."""
+    plain = subprocess.run(["grep", "-rila", SECRET, str(folder)], capture_output=True, text=True, check=False)
+    packed = [str(path) for path in folder.rglob("*.zst*") if SECRET in "".join(entry_lines(path)).lower()]
+    return plain.stdout.split() + packed
+
+
+def entry_lines(path: Path) -> list[str]:
+    with zstandard.open(path, "rt", encoding="utf-8") as file:
+        return list(file)
+
+
+def leak(lw: Longwatch) -> None:
+    """Tasks that say it in each way there is; and others, so that they may leave."""
+
+    @lw.task()
+    def leak(run: Run, customer: str) -> str:
+        run.record("fact", f"the word of {customer} is {SECRET}", data={"word": SECRET})
+        run.step("note", str, SECRET)
+        if customer == "broke":
+            raise longwatch.GiveUp(f"{SECRET} is wrong")
+        return f"{customer} says {SECRET}"
+
+    @lw.task()
+    def other(run: Run) -> None:
+        pass
+
+    seo = lw.agent("seo")
+    for customer in ("acme", "broke"):
+        seo.submit(leak.bind(customer), key=f"leak-{customer}")
+    lw.submit(other.bind())
+    lw.work(until_idle=True)
+    memory = lw.memory("seo")
+    memory.close(memory.record("fact", f"forget {SECRET}", key=f"k-{SECRET}", author=SECRET), f"forgot {SECRET}")
+    for kind in ("result", "failure", "fact"):
+        memory.record_many({"kind": kind, "text": f"{kind} {n}", "task": f"t{n}"} for n in range(NEWEST))
+    memory.compact(everything=True)
+    memory.record("lesson", "the newest stays")
+
+
+@pytest.mark.parametrize("away", ["all of it", "only memory", "only the state", "nothing"])
+@pytest.mark.parametrize("place", ["sqlite"], indirect=True)
+def test_what_is_redacted_is_in_no_file_wherever_it_was(
+    lw: Longwatch, archives: Archives, tmp_path: Path, away: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    leak(lw)
+    if away == "only memory":
+        object.__setattr__(archives.retirement, "drop", lambda *_, **__: 0)
+    if away == "only the state":
+        monkeypatch.setattr(Leaving, "drop", lambda *_, **__: 0)
+    if away != "nothing":
+        archives.round(NOW)
+    memory = lw.memory("seo")
+    hits = memory.recall(SECRET, limit=20, archive=True)
+    assert len(hits) == 5
+    assert residue(tmp_path) != []
+    for hit in hits:
+        made = memory.redact(hit.id, "asked for by acme")
+        (note,) = [note for _, _, what, note in made.history if what == "redact"]
+        assert "asked for by acme" in note
+        assert (".jsonl" in note or " -> 2026" in note) == (away != "nothing"), note
+    assert memory.recall(SECRET, archive=True) == []
+    assert memory.verify(whole=True) == ()
+    assert archives.archive.verify() == []
+    assert residue(tmp_path) == []
+    archives.round(NOW)
+    assert {memory.show(hit.id).text for hit in hits} == {"[redacted]"}
+    assert memory.verify(whole=True) == ()
+    assert residue(tmp_path) == []
+
+
+def test_a_redaction_that_died_is_finished_by_the_next(
+    lw: Longwatch, memory: Memory, archives: Archives, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    archives.round(NOW)
+    gone = next(body["id"] for body in archived(archives) if body["kind"] == "fact")
+    monkeypatch.setattr(Redaction, "redact", lambda *_, **__: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        memory.redact(gone, "a secret")
+    monkeypatch.undo()
+    assert memory.show(gone).text.startswith("order"), "it is known to be there"
+    assert [body["body"] for body in archived(archives) if body["id"] == gone] == ["[redacted]"]
+    made = memory.redact(gone, "a secret")
+    assert (made.text, memory.verify(whole=True)) == ("[redacted]", ())
+    assert " -> " in made.history[0][3]
+
+
+def test_where_a_segment_was_dropped_a_redaction_says_no_digest(memory: Memory, archives: Archives) -> None:
+    memory.pin("r3")
+    archives.round(NOW)
+    for segment in archives.segments():
+        if "record" in segment.entries:
+            archives.drop(segment.name, "to make room", who="ada")
+    assert memory.redact("r3", "a secret").text == "[redacted]"
+    assert memory.verify(whole=True) == ()

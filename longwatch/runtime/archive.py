@@ -25,6 +25,7 @@ from longwatch.errors import LeaseLost, LongwatchError
 from longwatch.policy.retention import Close, Facts, Kept, Rules, closing, dropping, is_pressed
 from longwatch.runtime.loop import Joinable, Sleeper
 from longwatch.runtime.memory import Memories
+from longwatch.runtime.output import Outputs
 from longwatch.runtime.persist import persist
 from longwatch.runtime.world import World
 from longwatch.store.archive import Archive, Entry, Segment
@@ -32,7 +33,7 @@ from longwatch.store.archive.manifest import Move
 from longwatch.store.archivist import SORTS, Archivists, Begun, Sort
 from longwatch.store.left import Leaving
 from longwatch.store.restoring import Found, Restored, restore
-from longwatch.store.retire import LAST, Retirement, kept_of
+from longwatch.store.retire import LAST, Retirement, digest_of, kept_of
 
 LEASE_MS = 120_000
 SEGMENT_MOST = 64 << 20  # bytes of bodies in a segment; what is more goes into the next one
@@ -65,7 +66,7 @@ class Round(NamedTuple):
 class Archives:
     """Of one fleet. open: opens the archive, and makes it if there is none. folder: where it lies, None: in a store.
 
-    state: the state's file, whose disk is watched; None on a server.
+    state: the state's file, whose disk is watched; None on a server. outputs: what processes of this host printed.
     """
 
     retirement: Retirement
@@ -77,6 +78,7 @@ class Archives:
     open: Callable[[], Archive]
     folder: Path | None
     state: Path | None = None
+    outputs: Outputs | None = None
 
     def __post_init__(self) -> None:
         self.holder = self.world.new_id("archivist")
@@ -112,6 +114,8 @@ class Archives:
         """Begin a round beside the caller, if one is due and none is going on here; whether it was begun."""
         if self._working.is_set():
             return False
+        if self.outputs is not None:
+            self.outputs.cut()
         due = self.due()
         if due is None:
             return False
@@ -225,6 +229,8 @@ class Archives:
         age_ms = going.age_ms + self.world.steady_ms() - going.began_ms
         if sort == "records":
             return self.leaving.entries(age_ms=age_ms)
+        if sort == "logs":
+            return () if self.outputs is None else self.outputs.entries(before_ms=self.world.wall_ms() - age_ms)
         return self.retirement.entries(sort, age_ms=age_ms, fed=going.fed if sort == "journal" else LAST)
 
     def _one(self, begun: Begun, going: Round) -> tuple[list[str], int]:
@@ -260,7 +266,10 @@ class Archives:
                 return
 
     def _dropped(self, begun: Begun, segment: Segment, going: Round) -> int:
-        kept = kept_of(begun.sort, self.archive.entries(segment))
+        entries = self.archive.entries(segment)
+        if begun.sort == "logs":
+            return 0 if self.outputs is None else self.outputs.drop({digest_of(entry) for entry in entries})
+        kept = kept_of(begun.sort, entries)
         self.archivists.renew(going.fence, lease_ms=LEASE_MS)
         lease = self._lease(going.fence)
 

@@ -94,9 +94,7 @@ class Whole:
             return NOTHING
         asked = Asked(wanted.agent, wanted.terms, wanted.kinds, wanted.since_ms, wanted.until_ms)
         found = archive.recall(asked, limit=limit)
-        places = [entry.place for entry in found.entries]
-        left = self.leaving.ranges(wanted.agent, min(places), max(places)) if places else []
-        known = among(left, places)
+        known = self.leaving.among(wanted.agent, [entry.place for entry in found.entries])
         return Away({entry.place: remembered(entry) for entry in found.entries if entry.place in known}, found.having)
 
     def _away(self, agent: str, ref: str) -> Record | None:

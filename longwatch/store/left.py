@@ -6,6 +6,7 @@ places, so that nothing seems lost; its key, so that nothing is remembered twice
 comes back. A record that something is to happen to is brought back first, to its own place.
 """
 
+from bisect import bisect_right
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -128,6 +129,12 @@ class Leaving:
         with self.database.read() as tx:
             return ranges(tx, agent, first, last)
 
+    def among(self, agent: str, places: Collection[int]) -> set[int]:
+        """Which of these places have left."""
+        with self.database.read() as tx:
+            rows = tx.all("left.among", agent=agent, listed=encode(sorted(places)).decode())
+            return {int(row.place) for row in rows}
+
     def sources(self, agent: str) -> dict[str, int]:
         """How many places have left with each."""
         with self.database.read() as tx:
@@ -176,9 +183,10 @@ def stretches(places: Iterable[int]) -> list[tuple[int, int]]:
     return found
 
 
-def among(found: Iterable[Range], places: Collection[int]) -> set[int]:
-    """Which of these places have left."""
-    return {place for each in found for place in places if each.first <= place <= each.last}
+def among(found: Sequence[Range], places: Iterable[int]) -> set[int]:
+    """Which of these places have left. found: in their order."""
+    firsts = [each.first for each in found]
+    return {place for place in places if (at := bisect_right(firsts, place)) and place <= found[at - 1].last}
 
 
 def _split(tx: Transaction, agent: str, whole: Range, place: int) -> None:

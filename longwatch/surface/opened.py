@@ -29,6 +29,7 @@ from longwatch.runtime.handler import Registry
 from longwatch.runtime.lease import Leases
 from longwatch.runtime.loop import Bells, Sleeper, Threads
 from longwatch.runtime.memory import Memories
+from longwatch.runtime.output import FOLDER, Outputs
 from longwatch.runtime.parts import Parts
 from longwatch.runtime.run import RunCore
 from longwatch.runtime.world import Machine, World
@@ -245,7 +246,13 @@ def archives_of(
         open=lambda: open_archive(settings, world),
         folder=None if is_remote(asked.to) else Path(asked.to),
         state=file,
+        outputs=Outputs(output_folder(settings), asked.output_size, journal.redactor),
     )
+
+
+def output_folder(settings: Settings) -> Path:
+    """Where processes of this host print to, each to a file of its own."""
+    return Path(settings.root) / ".longwatch" / FOLDER
 
 
 def memories_of(settings: Settings, database: Database, journal: Journal, world: World, file: Path | None) -> Memories:

@@ -11,6 +11,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import takewhile
 from typing import NamedTuple
 
+import msgspec
+
 from longwatch.store.archive.entry import FAR_MS, Entry, entry_of
 from longwatch.store.archive.finding import Finding
 from longwatch.store.archive.grams import hashes_of, may_hold
@@ -18,10 +20,12 @@ from longwatch.store.archive.index import Index, Spot
 from longwatch.store.archive.places import Place
 from longwatch.store.archive.reading import Part, part_of
 
-FRAMES = 24  # that one question may read
+FRAMES = 16  # that one question may read
+NEWEST = 60  # lines with one word that are looked at in a frame, the last ones
 BESIDE = 3  # lines on each side that come along
 SHORTEST = 3  # bytes of a word that a line is looked through for
 CALLS = b'"kind":"call"'
+encode = msgspec.json.Encoder().encode
 
 
 class Asked(NamedTuple):
@@ -45,11 +49,11 @@ class Recalled(NamedTuple):
 
 
 class Line(NamedTuple):
-    """score: greater is better. number: of the line in its frame."""
+    """score: greater is better. frame: its number. start: byte of its lines."""
 
     score: float
     to_ms: int
-    number: int
+    start: int
     frame: int
 
 
@@ -68,38 +72,35 @@ def recall(place: Place, index: Index, asked: Asked, *, limit: int) -> Recalled:
     found = _read(place, asked, weights, [frames[at][0] for at in chosen], limit)
     seen = sum(frames[at][1] for at in chosen) or 1
     every = sum(entries for _, entries, _ in frames)
-    having = {term: max(found.having[term], found.having[term] * every // seen) for term in found.having}
-    return found._replace(having=having)
+    return found._replace(having={term: count * every // seen for term, count in found.having.items()})
 
 
 def _read(place: Place, asked: Asked, weights: Mapping[str, float], spots: Sequence[Spot], limit: int) -> Recalled:
     needles = {term: needles_of(term, asked.terms[term]) for term in weights}
     having, unread, best = dict.fromkeys(weights, 0), list[Finding](), list[Line]()
-    lines: list[list[bytes]] = []
+    lines: list[bytes] = []
     for spot in spots:
         part = part_of(place, spot.name, spot.start, spot.size)
-        lines.append(part.raw.splitlines() if isinstance(part, Part) else [])
+        lines.append(part.raw if isinstance(part, Part) else b"")
         if not isinstance(part, Part):
             unread.append(part)
-            continue
-        for number, said in _said(part.raw, needles, asked):
-            for term in said:
-                having[term] += 1
-            line = Line(sum(weights[term] for term in said), spot.to_ms, number, len(lines) - 1)
+        for start, said in _said(lines[-1], needles, having, asked):
+            line = Line(sum(weights[term] for term in said), spot.to_ms, start, len(lines) - 1)
             (heapq.heappush if len(best) < limit else heapq.heappushpop)(best, line)
     entries: dict[int, Entry] = {}
     likeliest: set[int] = set()
     for line in sorted(best):
-        near = lines[line.frame][max(0, line.number - BESIDE) : line.number + BESIDE + 1]
-        entries |= {each.place: each for each in map(entry_of, near) if each.agent == asked.agent and each.place}
-        likeliest.add(entry_of(lines[line.frame][line.number]).place)
+        entry, near = _near(lines[line.frame], line.start)
+        entries |= {each.place: each for each in near if each.agent == asked.agent and each.place}
+        likeliest.add(entry.place)
     return Recalled([entries[at] for at in sorted(entries)], likeliest & entries.keys(), having, unread)
 
 
 def needles_of(term: str, forms: Sequence[str]) -> list[bytes]:
-    """What a line has that has the term: how it begins, whatever its ending is."""
+    """What a line in lower case has that has the term: how it begins, whatever its ending is."""
     found = {_common(term, form) for form in forms} or {term}
-    return sorted(each.encode("utf-8", "surrogatepass") for each in found)
+    found |= {each.capitalize() for each in found if not each[:1].isascii()}  # bytes know lower case of ASCII only
+    return sorted(each.encode("utf-8", "surrogatepass") for each in found if each)
 
 
 def _common(term: str, form: str) -> str:
@@ -109,15 +110,47 @@ def _common(term: str, form: str) -> str:
     return begins if len(begins) >= SHORTEST else form
 
 
-def _said(raw: bytes, needles: Mapping[str, Sequence[bytes]], asked: Asked) -> Iterator[tuple[int, list[str]]]:
-    """Numbers of lines that may matter, with the terms that they may have."""
-    plain = all(needle.isascii() for each in needles.values() for needle in each)
-    lowered = raw.lower() if plain else raw.decode("utf-8", "replace").lower().encode()
+def _said(
+    raw: bytes, needles: Mapping[str, Sequence[bytes]], having: dict[str, int], asked: Asked
+) -> Iterator[tuple[int, list[str]]]:
+    """Where lines that may matter start, with the terms that they may have. having: how many have each, added to."""
+    lowered = raw.lower()
+    starts: set[int] = set()
+    for term, each in needles.items():
+        for needle in each:
+            found = _newest(lowered, needle)
+            starts |= found
+            having[term] += len(found) if len(found) < NEWEST else lowered.count(needle)
     kinds = None if asked.kinds is None else [b'"kind":"%s"' % kind.encode() for kind in asked.kinds]
-    owner = b'"agent":"%s"' % asked.agent.lower().encode()
-    for number, line in enumerate(lowered.split(b"\n")):
+    owner = b'"agent":%s' % encode(asked.agent).lower()
+    for start in sorted(starts):
+        line = lowered[start : lowered.find(b"\n", start)]
         if (CALLS in line) if kinds is None else not any(kind in line for kind in kinds):
             continue
         said = [term for term, each in needles.items() if any(needle in line for needle in each)]
-        if said and owner in line:
-            yield number, said
+        if owner in line:
+            yield start, said
+
+
+def _newest(lowered: bytes, needle: bytes) -> set[int]:
+    """Where the last lines with the needle start, at most NEWEST."""
+    starts: set[int] = set()
+    at = lowered.find(needle)
+    if at < 0:
+        return starts  # which is faster to find than from behind
+    end = len(lowered)
+    while len(starts) < NEWEST and (at := lowered.rfind(needle, 0, end)) >= 0:
+        end = lowered.rfind(b"\n", 0, at) + 1
+        starts.add(end)
+    return starts
+
+
+def _near(raw: bytes, start: int) -> tuple[Entry, list[Entry]]:
+    """The entry whose line starts there, and those on both sides, with itself."""
+    first, last = start, start
+    for _ in range(BESIDE):
+        first = raw.rfind(b"\n", 0, max(0, first - 1)) + 1
+    for _ in range(BESIDE + 1):
+        last = raw.find(b"\n", last) + 1 or len(raw)
+    near = [entry_of(line) for line in raw[first:last].splitlines()]
+    return entry_of(raw[start : raw.find(b"\n", start)]), near

@@ -58,6 +58,12 @@ delete from memory_left_key where day < :day;
 select first_place, last_place, source from memory_left
  where agent = :agent and first_place <= :last_place and last_place >= :first_place order by first_place;
 
+-- among: which of these places have left
+select cast(value as bigint) as place from json_each(:listed)
+ where cast(value as bigint) <= (select last_place from memory_left
+                                  where agent = :agent and first_place <= cast(value as bigint)
+                                  order by first_place desc limit 1);
+
 -- sources: how many places have left with each
 select source, sum(last_place - first_place + 1) as places from memory_left where agent = :agent
  group by source order by source;

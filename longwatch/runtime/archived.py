@@ -16,6 +16,7 @@ from longwatch.store.archive.recall import Asked
 from longwatch.store.left import Leaving, Range, among, decode_record
 from longwatch.store.memory import LAST, MemoryStore
 from longwatch.store.search import Wanted
+from longwatch.store.snapshots import Snapshots
 
 AT_ONCE = 1_000  # places
 
@@ -95,7 +96,11 @@ class Whole:
         asked = Asked(wanted.agent, wanted.terms, wanted.kinds, wanted.since_ms, wanted.until_ms)
         found = archive.recall(asked, limit=limit)
         known = self.leaving.among(wanted.agent, [entry.place for entry in found.entries])
-        return Away({entry.place: remembered(entry) for entry in found.entries if entry.place in known}, found.having)
+        records = {entry.place: remembered(entry) for entry in found.entries if entry.place in known}
+        gone = Snapshots(self.store.database).gone(wanted.agent, set(records))
+        for place in (each for each in gone if each in records and records[each].state == "live"):
+            records |= {each.place: each for each in self.away(wanted.agent, place, place)}  # a later copy of it
+        return Away(records, found.having)
 
     def _away(self, agent: str, ref: str) -> Record | None:
         place = place_of(ref)

@@ -80,7 +80,8 @@ class Archived:
 
     def _told(self, body: dict[str, Any]) -> dict[str, Any] | None:
         """What the journal may tell of it; None: as it is."""
-        area, data = body["kind"].partition(".")[0], body.get("data") or {}
+        area: str = body["kind"].partition(".")[0]
+        data: dict[str, Any] = body.get("data") or {}
         if self.record.source == "run" and area == "note" and data.get("record") == self.record.id:
             return {"record": self.record.id, "redacted": True}
         return {"redacted": True} if self.record.source == "task" and area == "task" and data else None

@@ -2,6 +2,8 @@
 
 import json
 import random
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -110,3 +112,20 @@ def test_what_is_redacted_is_in_no_bits(remembered: Archive) -> None:
     assert index.without(Needed(spellings("violin"))) == every
     index.close()
     assert remembered.find(text="violin").entries == []
+
+
+def test_an_index_from_before_there_were_bits_is_made_anew(remembered: Archive) -> None:
+    remembered.close()
+    with closing(sqlite3.connect(remembered.place.index)) as file, file:
+        file.executescript("drop table frame_places; drop table frame_bits; pragma user_version = 1")
+    assert remembered.recall(asked("violin"), limit=5).likeliest == {400}
+    assert [entry.place for entry in remembered.records("seo", 399, 401).entries] == [399, 400, 401]
+    assert len(remembered.find(text="my sister").entries) == 1
+    assert remembered.verify() == []
+
+
+def test_of_several_copies_of_a_record_the_last_one_counts(remembered: Archive) -> None:
+    remembered.write([record(400, "my sister sold it")], source="records/1/9")
+    assert b"sold" in remembered.records("seo", 400, 400).entries[0].body
+    found = remembered.recall(asked("sister"), limit=5)
+    assert [b"sold" in entry.body for entry in found.entries if entry.place == 400] == [True]

@@ -232,6 +232,9 @@ def test_recall_reaches_the_archive_where_it_is_asked_to(lw: Longwatch, archives
     memory.close(found.id, "no matter")
     assert memory.recall("violin")[0].state == "closed"
     assert [hit.state for hit in memory.recall("violin", archive=True) if hit.id == found.id] == ["closed"]
+    archives.round(NOW)
+    assert memory.recall("violin") == []
+    assert [hit.state for hit in memory.recall("violin", archive=True) if hit.id == found.id] == ["closed"]
 
 
 SECRET = "xyzzyplugh"
@@ -332,3 +335,23 @@ def test_where_a_segment_was_dropped_a_redaction_says_no_digest(memory: Memory, 
             archives.drop(segment.name, "to make room", who="ada")
     assert memory.redact("r3", "a secret").text == "[redacted]"
     assert memory.verify(whole=True) == ()
+
+
+def test_a_task_that_is_restored_leaves_what_is_remembered_of_it_where_it_is(lw: Longwatch, archives: Archives) -> None:
+    leak(lw)
+    archives.round(NOW)
+    gone = [body for body in archived(archives) if body["task"] and body["source"] == "task"]
+    head = next(entry for entry in archives.archive.show(gone[0]["task"]).entries if entry.kind == "task")
+    entries = archives.archive.show(head.id).entries
+    assert "record" in {entry.kind for entry in entries}
+    found = list(archives.located([head], entries))
+    assert archives.restore(found, who="ada").tasks == [head.id]
+    assert lw.get(head.id).state == "failed" or lw.get(head.id).result
+    with lw.opened.parts.database.transaction() as tx:
+        for name in {name for name, entry in found if entry.kind != "record"}:
+            tx.count("retire.keep_restored", task=head.id, segment=name, keep_ms=-1)
+    archives.round(NOW)
+    with pytest.raises(longwatch.NotFound):
+        lw.get(head.id)
+    assert lw.memory("seo").verify(whole=True) == ()
+    assert len(archived(archives)) == len({body["id"] for body in archived(archives)})

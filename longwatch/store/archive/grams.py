@@ -13,8 +13,8 @@ from functools import lru_cache
 LOWER = bytes(0x30 if 0x30 <= byte <= 0x39 else byte + 32 if 0x41 <= byte <= 0x5A else byte for byte in range(256))
 QUOTE = ord('"')
 ODD = 0x9E3779B1  # Knuth's multiplier: the upper bits depend on all bits
-WIDEST = 32
-TWICE, EIGHT = 2, 8  # bits to a run, and to a word
+WIDE = 32  # bits of a hash
+OF_RUN, OF_WORD = 3, 10  # bits to a run, of which one is set, and to a word
 
 
 def runs_of(text: bytes) -> set[int]:
@@ -29,36 +29,33 @@ def runs_of(text: bytes) -> set[int]:
 
 def grams_of(raw: bytes) -> bytes:
     """Bits of the lines of a frame. What stands between quotes is mostly there many times, and looked at once."""
-    pieces = set(raw.split(b'"'))
-    return _bits(runs_of(b'"'.join(pieces)), TWICE)
+    runs = runs_of(b'"'.join(set(raw.split(b'"'))))
+    return _bits(runs, OF_RUN * len(runs))
 
 
-def may_hold(bits: bytes, runs: Iterable[int]) -> bool:
-    """Whether a text of these runs may be in a frame of these bits. No bits: nobody knows."""
-    if not bits:
-        return True
-    shift = WIDEST - (8 * len(bits)).bit_length() + 1
-    return all(bits[(run >> shift) >> 3] >> ((run >> shift) & 7) & 1 for run in runs)
+def may_hold(bits: bytes, hashes: Iterable[int]) -> bool:
+    """Whether what has these hashes may be in a frame of these bits. No bits: it has no words."""
+    size = 8 * len(bits)
+    return size > 0 and all(bits[(at := found * size >> WIDE) >> 3] >> (at & 7) & 1 for found in hashes)
 
 
 @lru_cache(50_000)
-def hashes_of(word: str) -> tuple[int, int]:
-    digest = hashlib.blake2b(word.encode("utf-8", "surrogatepass"), digest_size=8).digest()
-    return int.from_bytes(digest[:4]), int.from_bytes(digest[4:])
+def hashes_of(word: str) -> tuple[int, ...]:
+    digest = hashlib.blake2b(word.encode("utf-8", "surrogatepass"), digest_size=16).digest()
+    return tuple(int.from_bytes(digest[at : at + 4]) for at in range(0, 16, 4))
 
 
 def words_of(words: Collection[str]) -> bytes:
     """Bits of the words of a frame; none of none."""
-    hashes = [each for word in words for each in hashes_of(word)]
-    return _bits(hashes, EIGHT // 2) if hashes else b""
+    return _bits((each for word in words for each in hashes_of(word)), OF_WORD * len(words))
 
 
-def _bits(hashes: Collection[int], each: int) -> bytes:
-    width = max(10, (each * len(hashes) - 1).bit_length())
-    bits, shift = bytearray(1 << width >> 3), WIDEST - width
+def _bits(hashes: Iterable[int], size: int) -> bytes:
+    bits = bytearray(size // 8 + 1 if size else 0)
+    size = 8 * len(bits)
     for found in hashes:
-        place = found >> shift
-        bits[place >> 3] |= 1 << (place & 7)
+        at = found * size >> WIDE
+        bits[at >> 3] |= 1 << (at & 7)
     return bytes(bits)
 
 

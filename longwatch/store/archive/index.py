@@ -74,6 +74,15 @@ class Spot(NamedTuple):
     kinds: int
 
 
+class Worded(NamedTuple):
+    """A frame with records. bits: of their words. number: of its segment: the greatest was added last."""
+
+    spot: Spot
+    entries: int
+    bits: bytes
+    number: int
+
+
 def hash_of(name: str) -> bytes:
     return hashlib.blake2b(name.encode("utf-8", "surrogatepass"), digest_size=8).digest()
 
@@ -215,10 +224,10 @@ class Index:
         """Where records of an agent between two places may be; what was archived last comes last."""
         return self._spots("frames_of_places", agent, first, last)
 
-    def of_words(self, agent: str) -> list[tuple[Spot, int, bytes]]:
-        """Every frame with records of an agent: how many entries it has, and the bits of their words."""
-        rows = cast("list[tuple[str, int, int, int, int, int, int, bytes]]", self._rows("words", agent))
-        return [(Spot(*row[:6]), row[6], row[7]) for row in rows]
+    def of_words(self, agent: str) -> list[Worded]:
+        """Every frame with records of an agent."""
+        rows = cast("list[tuple[str, int, int, int, int, int, int, bytes, int]]", self._rows("words", agent))
+        return [Worded(Spot(*row[:6]), *row[6:]) for row in rows]
 
     def without(self, needed: Needed) -> set[tuple[str, int]]:
         """Frames that cannot hold it: the names of their segments, and where they start."""

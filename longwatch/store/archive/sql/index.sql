@@ -124,7 +124,8 @@ select frame.start, frame_bits.grams
  where frame.segment = ?1
 
 -- words: of frames with an agent's records
-select segment.name, frame.start, frame.size, frame.from_ms, frame.to_ms, frame.kinds, frame.entries, frame_bits.words
+select segment.name, frame.start, frame.size, frame.from_ms, frame.to_ms, frame.kinds, frame.entries, frame_bits.words,
+       segment.number
   from frame_places
   join frame on frame.id = frame_places.frame
   join frame_bits on frame_bits.frame = frame.id

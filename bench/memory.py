@@ -3,7 +3,8 @@
     python -m bench memory [TASKS ...]
 
 Every task leaves a result, every fifth a decision or a fact, every five hundredth a lesson, every three hundredth a
-commitment, of which most are closed. Beside the brief stands what loading the whole log would cost.
+commitment, of which most are closed. Beside the brief stands what loading the whole log would cost. At the end all that may
+leaves for the archive, and the questions are asked again, of what is hot and of all of it.
 """
 
 import argparse
@@ -17,6 +18,8 @@ from typing import Any
 
 import longwatch
 from bench.harness import keep, table
+from longwatch.policy.retention import Close
+from longwatch.runtime import recollect
 from longwatch.runtime.compaction import Compaction
 
 SIZES = (1_000, 100_000)
@@ -78,7 +81,7 @@ def quantiles(ask: Callable[[], object], times: int) -> dict[str, float]:
 
 def measure(tasks: int, folder: Path) -> dict[str, Any]:
     place = folder / f"memory-{tasks}" / "state.db"
-    with longwatch.open(place) as lw:
+    with longwatch.open(place, config={"archive": {"to": place.parent / "archive"}}) as lw:
         memories, memory, log = lw.opened.parts.memories, lw.memory("seo"), Log(tasks)
         memory.charter("Grow the shop, honestly, and never pay for links.")
         began = time.perf_counter()
@@ -102,6 +105,19 @@ def measure(tasks: int, folder: Path) -> dict[str, Any]:
         lookups = quantiles(lambda: memory.recall(next(rare)), ASKED)
         letters = sum(len(record["text"]) for record in Log(tasks).records())
         left_out = sum(brief.left_out.values())
+        archives = lw.opened.parts.archives
+        assert archives is not None
+        began = time.perf_counter()
+        entries = archives.round(Close(0)).entries
+        archived_s = time.perf_counter() - began
+        recollect.recollection_of(memories).forget()
+        hot = quantiles(lambda: memory.recall(next(asked)), ASKED)
+        asked = iter(questions)
+        whole = quantiles(lambda: memory.recall(next(asked), archive=True), ASKED)
+        rare = iter([f"order {log.dice.randrange(0, tasks, 5)}" for _ in range(ASKED)])
+        found_rare = quantiles(lambda: memory.recall(next(rare), archive=True), ASKED)
+        segments = sum(segment.bytes for segment in archives.segments())
+        index = sum(path.stat().st_size for path in archives.archive.place.index.parent.glob("index.db*"))
     size = sum(path.stat().st_size for path in place.parent.glob("state.db.memory*"))
     tokens = letters // 3
     return {
@@ -115,6 +131,13 @@ def measure(tasks: int, folder: Path) -> dict[str, Any]:
         "recall_ms": recalls,
         "recall_rare_ms": lookups,
         "megabytes": round(size / 1e6, 1),
+        "archived": entries,
+        "archived_per_s": round(entries / archived_s),
+        "recall_hot_ms": hot,
+        "recall_whole_ms": whole,
+        "recall_rare_whole_ms": found_rare,
+        "segments_megabytes": round(segments / 1e6, 2),
+        "index_megabytes": round(index / 1e6, 2),
         "whole_log_tokens": tokens,
         "whole_log_usd": round(tokens * PRICE / 1e6, 2),
         "whole_log_windows": round(tokens / WINDOW, 2),
@@ -129,6 +152,14 @@ ROWS: tuple[tuple[str, Callable[[dict[str, Any]], str]], ...] = (
     ("recall of six words, ms p50 / p99 / cpu", lambda found: told(found["recall_ms"])),
     ("recall of one order, ms p50 / p99 / cpu", lambda found: told(found["recall_rare_ms"])),
     ("memory's files, MB", lambda found: f"{found['megabytes']:,}"),
+    (
+        "records that leave for the archive; per second",
+        lambda found: f"{found['archived']:,}; {found['archived_per_s']:,}",
+    ),
+    ("  then recall of six words of what is hot", lambda found: told(found["recall_hot_ms"])),
+    ("  and of all, ms p50 / p99 / cpu", lambda found: told(found["recall_whole_ms"])),
+    ("  of one order, of all, ms p50 / p99 / cpu", lambda found: told(found["recall_rare_whole_ms"])),
+    ("  segments, side index, MB", lambda found: f"{found['segments_megabytes']} / {found['index_megabytes']}"),
     ("tokens of the brief, at most", lambda found: f"{found['brief_tokens']:,}"),
     ("tokens of the whole log, about", lambda found: f"{found['whole_log_tokens']:,}"),
     ("  at 4 USD a million, each time", lambda found: f"{found['whole_log_usd']:,} USD"),

@@ -198,6 +198,18 @@ class ArchiveSettings:
             "archive: oldest segments go when a quarter of room is left",
         ),
     ]
+    output: Annotated[
+        Literal["terminal", "files"],
+        Key(
+            "output",
+            choice("terminal", "files"),
+            "terminal",
+            "files: what worker processes print goes to .longwatch/logs, and then to the archive",
+        ),
+    ]
+    output_size: Annotated[
+        int, Key("output_size", size(1 << 10, 1 << 30), "4 MiB", "where the next file of a process begins")
+    ]
 
 
 @dataclass(frozen=True)

@@ -118,6 +118,8 @@ class ArchiveConfig(TypedDict, total=False):
     size: str
     room: str
     shed: Literal["nothing", "archive"]
+    output: Literal["terminal", "files"]
+    output_size: str
 
 
 class Config(TypedDict, total=False):

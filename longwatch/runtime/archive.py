@@ -25,12 +25,15 @@ from longwatch.errors import LeaseLost, LongwatchError
 from longwatch.policy.retention import Close, Facts, Kept, Rules, closing, dropping, is_pressed
 from longwatch.runtime.loop import Joinable, Sleeper
 from longwatch.runtime.memory import Memories
+from longwatch.runtime.output import Outputs
 from longwatch.runtime.persist import persist
 from longwatch.runtime.world import World
 from longwatch.store.archive import Archive, Entry, Segment
+from longwatch.store.archive.manifest import Move
 from longwatch.store.archivist import SORTS, Archivists, Begun, Sort
+from longwatch.store.left import Leaving
 from longwatch.store.restoring import Found, Restored, restore
-from longwatch.store.retire import LAST, Retirement, kept_of
+from longwatch.store.retire import LAST, Retirement, digest_of, kept_of
 
 LEASE_MS = 120_000
 SEGMENT_MOST = 64 << 20  # bytes of bodies in a segment; what is more goes into the next one
@@ -63,7 +66,7 @@ class Round(NamedTuple):
 class Archives:
     """Of one fleet. open: opens the archive, and makes it if there is none. folder: where it lies, None: in a store.
 
-    state: the state's file, whose disk is watched; None on a server.
+    state: the state's file, whose disk is watched; None on a server. outputs: what processes of this host printed.
     """
 
     retirement: Retirement
@@ -75,6 +78,7 @@ class Archives:
     open: Callable[[], Archive]
     folder: Path | None
     state: Path | None = None
+    outputs: Outputs | None = None
 
     def __post_init__(self) -> None:
         self.holder = self.world.new_id("archivist")
@@ -84,12 +88,21 @@ class Archives:
         self._guard, self._working, self._over = threading.Lock(), threading.Event(), threading.Event()
 
     @property
+    def leaving(self) -> Leaving:
+        """Errors: StoreUnavailable."""
+        return Leaving(self.memories.store.database)
+
+    @property
     def archive(self) -> Archive:
         """Errors: StoreUnavailable, ConfigError."""
         with self._guard:
             if self._archive is None:
                 self._archive = self.open()
             return self._archive
+
+    def opened(self) -> Archive | None:
+        """None: there is none. Errors: StoreUnavailable, ConfigError."""
+        return self.archive if self.exists() else None
 
     def exists(self) -> bool:
         """Whether there is an archive, or may be."""
@@ -101,6 +114,8 @@ class Archives:
         """Begin a round beside the caller, if one is due and none is going on here; whether it was begun."""
         if self._working.is_set():
             return False
+        if self.outputs is not None:
+            self.outputs.cut()
         due = self.due()
         if due is None:
             return False
@@ -175,6 +190,7 @@ class Archives:
     def _round(self, going: Round) -> Archived:
         made: list[str] = []
         entries = self._send_back(going)
+        self.leaving.check(age_ms=going.age_ms, told=going.told)
         for begun in self.archivists.begun():
             names, gone = self._one(begun, going)
             made, entries = [*made, *names], entries + gone
@@ -211,6 +227,10 @@ class Archives:
 
     def _pages(self, sort: Sort, going: Round) -> Iterable[list[Entry]]:
         age_ms = going.age_ms + self.world.steady_ms() - going.began_ms
+        if sort == "records":
+            return self.leaving.entries(age_ms=age_ms)
+        if sort == "logs":
+            return () if self.outputs is None else self.outputs.entries(before_ms=self.world.wall_ms() - age_ms)
         return self.retirement.entries(sort, age_ms=age_ms, fed=going.fed if sort == "journal" else LAST)
 
     def _one(self, begun: Begun, going: Round) -> tuple[list[str], int]:
@@ -246,7 +266,10 @@ class Archives:
                 return
 
     def _dropped(self, begun: Begun, segment: Segment, going: Round) -> int:
-        kept = kept_of(begun.sort, self.archive.entries(segment))
+        entries = self.archive.entries(segment)
+        if begun.sort == "logs":
+            return 0 if self.outputs is None else self.outputs.drop({digest_of(entry) for entry in entries})
+        kept = kept_of(begun.sort, entries)
         self.archivists.renew(going.fence, lease_ms=LEASE_MS)
         lease = self._lease(going.fence)
 
@@ -255,6 +278,8 @@ class Archives:
             going.told(f"{begun.sort}: {gone:,} of {segment.count:,} entries left the state")
             lease()
 
+        if begun.sort == "records":
+            return self.leaving.drop(kept, source=begun.source, dropped=dropped)
         return self.retirement.drop(begun.sort, kept, dropped=dropped)
 
     def _lease(self, fence: int) -> Callable[[], None]:
@@ -300,12 +325,19 @@ class Archives:
     def free_segments(self, told: Told = lambda _: None) -> tuple[str, ...]:
         """Drop what is older than it is kept, or more than there shall be; their names."""
         segments = self.segments()
-        kept = [Kept(each.name, each.to_ms, each.bytes, each.pinned) for each in segments]
+        kept = [Kept(each.name, self._ends_ms(each), each.bytes, each.pinned) for each in segments]
         drops = dropping(self.rules, kept, wall_ms=self.world.wall_ms(), free=self.free())
         for drop in drops:
             self.drop(drop.name, drop.why, who="retention")
             told(f"dropped {drop.name}: {drop.why}")
         return tuple(drop.name for drop in drops)
+
+    def _ends_ms(self, segment: Segment) -> int:
+        """From when on its time is counted. What is remembered may be of long ago, and have been told only now."""
+        if sort_of(segment) != "records":
+            return segment.to_ms
+        moves = self.archive.manifest().moves
+        return max([segment.to_ms, *(move.at_ms for move in moves if _adds(move, segment))])
 
     def segments(self) -> list[Segment]:
         """Those that are there, oldest first."""
@@ -314,10 +346,15 @@ class Archives:
     def drop(self, name: str, why: str, *, who: str) -> Segment:
         """Drop a segment for good, and say so in the journal. Errors: NotFound, LongwatchError for one that is pinned."""
         segment = self.archive.drop(name, why, who=who)
-        self.archivists.dropped(
-            name, why, who=who, entries=segment.count, keys_before_ms=self.world.wall_ms() - self.rules.keep_ms
-        )
+        before_ms = self.world.wall_ms() - self.rules.keep_ms
+        if sort_of(segment) == "records":
+            self.leaving.forget(before_ms=before_ms)
+        self.archivists.dropped(name, why, who=who, entries=segment.count, keys_before_ms=before_ms)
         return segment
+
+
+def _adds(move: Move, segment: Segment) -> bool:
+    return move.move == "add" and move.segment is not None and move.segment.number == segment.number
 
 
 def sort_of(segment: Segment) -> str:

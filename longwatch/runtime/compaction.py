@@ -7,6 +7,7 @@ transaction that nobody else has since, and the place at which a snapshot begins
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 import msgspec
@@ -15,6 +16,8 @@ from longwatch.policy.memory import Record, charter_digest
 from longwatch.policy.snapshot import TEN, Shape, digest_of, due, fold, places_of, range_digest, summarise, taken
 from longwatch.runtime.memory import Memories
 from longwatch.runtime.persist import persist
+from longwatch.store.archive import Archive, Segment
+from longwatch.store.left import among
 from longwatch.store.memory import Remembering
 from longwatch.store.snapshots import Snapshot, Snapshots
 
@@ -164,24 +167,32 @@ class Compaction:
 
     # -- whether anything is missing -----------------------------------------------------------------------------------------
 
-    def verify(self, *, agent: str | None = None, told: Callable[[str], None] = lambda _: None) -> list[Problem]:
+    def verify(
+        self, *, agent: str | None = None, whole: bool = False, told: Callable[[str], None] = lambda _: None
+    ) -> list[Problem]:
         """What is wrong with memory: records or snapshots that are missing, changed or covered twice, charters that are not
-        what they were."""
+        what they were.
+
+        Places in the archive are counted, and their segments looked up in its manifest and by their size; whole: what is in
+        them is read and compared too.
+        """
         found: list[Problem] = []
+        checked = Segments(self.memories.archive)
         for each in self.memories.store.agents():
             if agent is None or each.agent == agent:
                 told(f"{each.agent}: {each.places:,} records")
-                found += [Problem(each.agent, what) for what in self._wrong(each, told)]
+                found += [Problem(each.agent, what) for what in self._wrong(each, checked, whole, told)]
         return found
 
-    def _wrong(self, agent: Remembering, told: Callable[[str], None]) -> list[str]:
+    def _wrong(self, agent: Remembering, segments: "Segments", whole: bool, told: Callable[[str], None]) -> list[str]:
         found = self._wrong_charter(agent.agent)
+        found += segments.wrong(self.memories.whole.leaving.sources(agent.agent))
         below: list[Snapshot] = list(self.snapshots.of_level(agent.agent, 1))
         covered = 0
         for snapshot in below:
             found += _gap(covered, snapshot)
             covered = max(covered, snapshot.last_place)
-            found += self._wrong_range(snapshot)
+            found += self._wrong_range(snapshot, segments, whole)
             told(f"{agent.agent}: {covered:,} of {agent.places:,} records looked at")
         if covered != agent.compacted:
             found.append(f"snapshots end at r{covered}, and should at r{agent.compacted}")
@@ -197,14 +208,21 @@ class Compaction:
         changed = charter is not None and charter_digest(charter.body) != charter.sha256
         return ["its charter is not what was set: its digest differs"] if changed else []
 
-    def _wrong_range(self, snapshot: Snapshot) -> list[str]:
+    def _wrong_range(self, snapshot: Snapshot, segments: "Segments", whole: bool) -> list[str]:
         records = list(self.snapshots.records(snapshot.agent, snapshot.first_place, snapshot.last_place))
+        left = self.memories.whole.leaving.ranges(snapshot.agent, snapshot.first_place, snapshot.last_place)
         named = f"r{snapshot.first_place} to r{snapshot.last_place} ({snapshot.id})"
-        if len(records) != snapshot.records:
-            there = {record.place for record in records}
-            missing = [place for place in range(snapshot.first_place, snapshot.last_place + 1) if place not in there]
-            listed = ", ".join(f"r{place}" for place in missing[:5]) + (", ..." if len(missing) > 5 else "")
-            return [f"{len(missing)} records of {named} are missing: {listed}"]
+        every = range(snapshot.first_place, snapshot.last_place + 1)
+        missing = sorted(set(every) - {record.place for record in records} - among(left, every))
+        if missing:
+            return [f"{len(missing)} records of {named} are missing: {_listed(missing)}"]
+        if left and (not whole or any(segments.are_gone(each.source) for each in left)):
+            return []
+        if left:
+            records = list(self.memories.whole.records(snapshot.agent, snapshot.first_place, snapshot.last_place))
+            missing = sorted(set(every) - {record.place for record in records})
+            if missing:
+                return [f"{len(missing)} records of {named} cannot be read in the archive: {_listed(missing)}"]
         changed = range_digest(records) != snapshot.sha256
         return [f"a record of {named} was changed: the digest of the range differs"] if changed else []
 
@@ -213,6 +231,45 @@ class Compaction:
         count, _, _ = self.snapshots.spread(agent.agent, covered + 1, agent.places)
         lost = agent.places - covered - count
         return [f"{lost} records between r{covered + 1} and r{agent.places} are missing"] if lost else []
+
+
+@dataclass
+class Segments:
+    """Those of memory's records, as the manifest has them, and the files that are there."""
+
+    archive: Callable[[], Archive | None]
+
+    @cached_property
+    def found(self) -> tuple[dict[str, Segment], dict[str, int]]:
+        archive = self.archive()
+        if archive is None:
+            return {}, {}
+        return {each.source: each for each in archive.manifest().segments.values()}, archive.place.sizes()
+
+    def are_gone(self, source: str) -> bool:
+        """Dropped with their age, or out of reach."""
+        return source not in self.found[0] or self.found[0][source].dropped
+
+    def wrong(self, sources: dict[str, int]) -> list[str]:
+        """sources: how many records are in each."""
+        return [what for source, count in sources.items() if (what := self._wrong(source, count))]
+
+    def _wrong(self, source: str, count: int) -> str | None:
+        by_source, sizes = self.found
+        segment = by_source.get(source)
+        if segment is None:
+            return f"{count} records went into the archive as {source}, which its manifest does not list"
+        if segment.dropped:
+            return None
+        if sizes.get(segment.name) != segment.bytes:
+            have = sizes.get(segment.name, 0)
+            return f"{count} records are in {segment.name}, of which {have:,} of {segment.bytes:,} bytes are there"
+        kept = segment.entries.get("record", 0)
+        return f"{count} records are to be in {segment.name}, which has {kept}" if kept < count else None
+
+
+def _listed(places: Sequence[int]) -> str:
+    return ", ".join(f"r{place}" for place in places[:5]) + (", ..." if len(places) > 5 else "")
 
 
 def _gap(covered: int, snapshot: Snapshot) -> list[str]:

@@ -20,9 +20,11 @@ from longwatch.policy.memory import Record, check_kind, check_trust, plain
 from longwatch.policy.naming import check_name
 from longwatch.policy.remembered import Told, tell_call, tell_end, tell_note
 from longwatch.policy.size import format_bytes
+from longwatch.runtime.archived import Whole
 from longwatch.runtime.persist import persist
 from longwatch.runtime.storable import digest, to_json
 from longwatch.runtime.world import World, format_id
+from longwatch.store.archive import Archive
 from longwatch.store.journal import Journal
 from longwatch.store.memory import MOST, MemoryStore, NewRecord
 from longwatch.store.snapshots import Snapshots
@@ -46,6 +48,8 @@ class Memories:
     shared: bool = True  # with other processes; a state that is only in this one's own memory is not worth the upkeep
     charters: dict[str, Callable[[], str]] = field(default_factory=dict[str, Callable[[], str]])
     """By agent: reads the file that the config names."""
+    archive: Callable[[], Archive | None] = lambda: None
+    """Opens it, if there is one."""
 
     def __post_init__(self) -> None:
         self.holder = self.world.new_id("compactor")
@@ -62,6 +66,11 @@ class Memories:
                     database.offset_ms = self.state.offset_ms
                 self._store = MemoryStore(database, self.journal.redactor)
             return self._store
+
+    @property
+    def whole(self) -> Whole:
+        """With what is in the archive. Errors: StoreUnavailable."""
+        return Whole(self.store, self.archive)
 
     def close(self) -> None:
         with self._guard:
@@ -110,13 +119,22 @@ class Memories:
         kept: list[Record] = []
         for start in range(0, len(new), MOST):
             part = new[start : start + MOST]
+            self._bring_back(agent, part)
             kept += persist(lambda part=part: self.store.add(agent, part, who=who))  # type: ignore[misc]
         return kept
+
+    def _bring_back(self, agent: str, new: Sequence[NewRecord]) -> None:
+        """Whatever these may be, or supersede, and that is in the archive."""
+        self.whole.back_by_key(agent, [each.key for each in new])
+        for each in new:
+            if each.supersedes is not None:
+                self.whole.back(agent, each.supersedes)
 
     def noted(self, agent: str, new: NewRecord) -> Record | None:
         """What an earlier attempt noted under the key. Errors: KeyConflict when it says something else."""
         assert new.key is not None
         self.catch_up()
+        self.whole.back_by_key(agent, [new.key])
         found = self.store.by_key(agent, new.key)
         if found is not None and (found.kind, found.body) != (new.kind, self.journal.redactor.clean(new.body)):
             raise KeyConflict(
@@ -127,7 +145,7 @@ class Memories:
     def check_live(self, agent: str, ref: str) -> Record:
         """What is to be superseded. Errors: NotFound, Refused when something else has taken its place."""
         self.catch_up()
-        found = self.store.get(agent, ref)
+        found = self.whole.back(agent, ref)
         if found.state != "live":
             raise Refused(f"{found.id} is {found.state} already", hint="longwatch memory show tells what became of it.")
         return found

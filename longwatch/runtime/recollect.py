@@ -1,4 +1,5 @@
-"""Recall: candidates from the index, ranked with what stands beside them, and shown with it.
+"""Recall: candidates from the index, ranked with what stands beside them, and shown with it; where asked for, also of what has
+gone into the archive.
 
 A small memory is ranked as a whole, from what this process keeps of it; a large one by its candidates, so that the cost of a
 question does not grow with the history. An embedding of any kind may have its say: its ranking of the same candidates is
@@ -9,13 +10,14 @@ import math
 import threading
 import weakref
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import NamedTuple
 
 from longwatch.policy.memory import Record
 from longwatch.policy.recall import AFTER, BEFORE, Corpus, Query, Scored, Text, counts_of, fuse, query_of, rank
+from longwatch.runtime.archived import NOTHING, Away
 from longwatch.runtime.memory import Memories
 from longwatch.store.search import LAST_MS, Search, Wanted
 from longwatch.store.snapshots import Snapshots
@@ -63,18 +65,20 @@ class Recollection:
         since_ms: int = 0,
         until_ms: int = LAST_MS,
         embed: Embed | None = None,
+        archive: bool = False,
     ) -> list[Hit]:
-        """The best first."""
+        """The best first. archive: also of what is there. Errors: StoreUnavailable when it is out of reach."""
         self.memories.catch_up()
         limit = min(limit, MOST)
         query, now_ms = query_of(question), self.memories.world.wall_ms()
         places = self.memories.store.agent(agent).places
         wanted = Wanted(agent, query.forms, kinds, since_ms, until_ms)
-        ranked = self._small if places <= SMALL else self._large
-        scored, texts = ranked(wanted, query, now_ms, max(limit, POOL) if embed else limit, places)
+        away = self.memories.whole.recalled(wanted, limit=max(CANDIDATES, limit)) if archive else NOTHING
+        ranked = self._small if places <= SMALL and not away.records else self._large
+        scored, texts = ranked(wanted, query, now_ms, max(limit, POOL) if embed else limit, places, away)
         if embed is not None and scored:
             scored = self._fused(question, scored, texts, embed, limit)
-        return self._hits(agent, scored[:limit])
+        return self._hits(agent, scored[:limit], away.records)
 
     def forget(self) -> None:
         """Something was redacted: nothing that this process keeps may still hold it."""
@@ -86,7 +90,7 @@ class Recollection:
     # -- ranking -----------------------------------------------------------------------------------------------------------
 
     def _small(
-        self, wanted: Wanted, query: Query, now_ms: int, limit: int, places: int
+        self, wanted: Wanted, query: Query, now_ms: int, limit: int, places: int, _: Away
     ) -> tuple[list[Scored], dict[int, str]]:
         known = self._all_of(wanted.agent, places)
         chosen = {text.place for text in known.texts if _is_wanted(text, wanted)}
@@ -107,16 +111,16 @@ class Recollection:
             return Known(list(known.texts), known.having)
 
     def _large(
-        self, wanted: Wanted, query: Query, now_ms: int, limit: int, places: int
+        self, wanted: Wanted, query: Query, now_ms: int, limit: int, places: int, away: Away
     ) -> tuple[list[Scored], dict[int, str]]:
         search = Search(self.memories.store.database)
         found = search.candidates(wanted, limit=max(CANDIDATES, limit))
         chosen = {record.place for record in found.records}
         near = {place + step for place in chosen for step in range(-len(BEFORE), len(AFTER) + 1)} - chosen
-        records = [*found.records, *search.around(wanted.agent, near)]
-        texts = sorted(map(text_of, records), key=lambda text: text.place)
+        here = {record.place: record for record in [*found.records, *search.around(wanted.agent, near)]}
+        texts = [text_of(record) for _, record in sorted((away.records | here).items())]
         candidates = {text.place for text in texts if _is_wanted(text, wanted)}
-        corpus = Corpus(places, found.having)
+        corpus = Corpus(places, {term: count + away.having.get(term, 0) for term, count in found.having.items()})
         scored = rank(query, texts, candidates, corpus, now_ms=now_ms, limit=limit)
         return scored, {text.place: text.body for text in texts}
 
@@ -141,9 +145,10 @@ class Recollection:
                 self._vectors.popitem(last=False)
         return found
 
-    def _hits(self, agent: str, scored: Sequence[Scored]) -> list[Hit]:
+    def _hits(self, agent: str, scored: Sequence[Scored], away: Mapping[int, Record]) -> list[Hit]:
         near = {each.place + step for each in scored for step in range(-CONTEXT, CONTEXT + 1)}
-        there = {record.place: record for record in self.memories.store.at_places(agent, near)} if near else {}
+        here = self.memories.store.at_places(agent, near) if near else []
+        there = {**away, **{record.place: record for record in here}}
         return [
             Hit(there[each.place], each.score, _beside(there, each.place))
             for each in scored

@@ -14,7 +14,7 @@ from longwatch.errors import LeaseLost
 from longwatch.store import taken
 from longwatch.store.journal import Journal
 
-Sort = Literal["tasks", "calls", "spends", "journal"]
+Sort = Literal["tasks", "calls", "spends", "journal", "records", "logs"]
 SORTS: tuple[Sort, ...] = get_args(Sort)
 SINCE = 13  # the migration before which code does not know what an archive is
 

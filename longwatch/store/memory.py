@@ -6,6 +6,7 @@ journal, which is its outbox: `feed` adds the records and says how far the journ
 """
 
 import contextlib
+import hashlib
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -101,6 +102,7 @@ class MemoryStore:
         known = self._known(tx, agent, clean)
         fresh = [each for each in _without_twins(clean) if _found(known, each) is None]
         if fresh:
+            _refuse_left(tx, agent, fresh)
             self._insert(tx, agent, fresh)
             known |= self._known(tx, agent, fresh)
         kept = [_same(_found(known, each), each) for each in clean]
@@ -150,16 +152,17 @@ class MemoryStore:
                 return False
             for agent in dict.fromkeys(agent for agent, _ in taken):
                 mine = [new for owner, new in taken if owner == agent]
-                known = self._known(tx, agent, mine)
-                self._add(tx, agent, [new for new in mine if _found(known, new) is None], agent, lenient=True)
+                known, left = self._known(tx, agent, mine), keys_left(tx, agent, [new.key for new in mine])
+                new = [each for each in mine if _found(known, each) is None and each.key not in left]
+                self._add(tx, agent, new, agent, lenient=True)
             tx.count("memory.keep_feed", epoch=epoch, seq=seq)
             return True
 
     def take_import(self, agent: str, file: str, new: Sequence[NewRecord], *, done: int, lines: int, who: str) -> int:
         """Add what is not known yet of these, and say how far the file was read; how many were added."""
         with self.database.transaction(part="memory") as tx:
-            known = self._known(tx, agent, new)
-            fresh = [each for each in _without_twins(new) if _found(known, each) is None]
+            known, left = self._known(tx, agent, new), keys_left(tx, agent, [each.key for each in new])
+            fresh = [each for each in _without_twins(new) if _found(known, each) is None and each.key not in left]
             for start in range(0, len(fresh), MOST):
                 self._add(tx, agent, fresh[start : start + MOST], who)
             tx.count("memory.keep_import", agent=agent, file=file, upto=done, lines=lines)
@@ -255,6 +258,11 @@ class MemoryStore:
             row = tx.one("memory.by_key", agent=agent, key=key)
             return None if row is None else record_of(row)
 
+    def keys_left(self, agent: str, keys: Sequence[str | None]) -> dict[str, int]:
+        """Which of these keys are of records in the archive, and their places."""
+        with self.database.read() as tx:
+            return keys_left(tx, agent, keys)
+
     def receipts(self, subject: str) -> list[Receipt]:
         with self.database.read() as tx:
             return [Receipt(*row) for row in tx.all("memory.receipts", subject=subject)]
@@ -317,6 +325,26 @@ def find(tx: Transaction, agent: str, ref: str) -> Record:
 
 def record_of(row: Row) -> Record:
     return Record(*row)
+
+
+def short_key(agent: str, key: str) -> int:
+    """Eight bytes that stand for the key of a record that has left."""
+    return int.from_bytes(hashlib.blake2b(f"{agent}\0{key}".encode(), digest_size=8).digest(), signed=True)
+
+
+def keys_left(tx: Transaction, agent: str, keys: Sequence[str | None]) -> dict[str, int]:
+    short = {short_key(agent, key): key for key in keys if key is not None}
+    rows = tx.all("left.keys", listed=encode(sorted(short)).decode()) if short else []
+    return {short[row.key]: int(row.place) for row in rows}
+
+
+def _refuse_left(tx: Transaction, agent: str, fresh: Sequence[NewRecord]) -> None:
+    """Errors: KeyConflict."""
+    for key, place in keys_left(tx, agent, [each.key for each in fresh]).items():
+        raise KeyConflict(
+            f"the key {key!r} is of r{place}, which is in the archive",
+            hint="Do it again: it is looked up there, unless its segment was dropped. Use another key for something else.",
+        )
 
 
 def charter_of(tx: Transaction, agent: str) -> Charter | None:

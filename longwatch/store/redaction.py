@@ -4,6 +4,7 @@ The digests of the snapshots that it is in are made anew; a receipt tells who di
 that what `verify` finds in order can be told from what it found before. Its place stays, so that nothing seems lost.
 """
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -12,6 +13,7 @@ import msgspec
 from longwatch.db.connection import Database, Transaction
 from longwatch.policy.memory import Record
 from longwatch.policy.snapshot import digest_of, range_digest, without
+from longwatch.store.left import Range, ranges
 from longwatch.store.memory import encode, find, record_of
 from longwatch.store.snapshots import Snapshot
 
@@ -21,33 +23,42 @@ OF_THE_STATE = ("record", "task", "step", "run")
 
 @dataclass(frozen=True)
 class Redaction:
-    """memory: its database. state: the fleet's; the same one on a server."""
+    """memory: its database. state: the fleet's; the same one on a server. away: reads places that have left."""
 
     memory: Database
     state: Database
+    away: Callable[[str, Sequence[Range]], Sequence[Record]] = lambda agent, left: ()
 
-    def redact(self, agent: str, ref: str, reason: str, *, who: str) -> Record:
-        """Twice does no harm, and finishes what was left half done. Errors: NotFound."""
+    def redact(self, agent: str, ref: str, reason: str, *, who: str, told: Sequence[str] = ()) -> Record:
+        """Twice does no harm, and finishes what was left half done. told: what else was done, for the receipt.
+
+        Errors: NotFound.
+        """
         with self.memory.read() as tx:
             record = find(tx, agent, ref)
         self._of_state(record)
         with self.memory.transaction(part="memory") as tx:
             found = find(tx, agent, ref)
             if found.state != "redacted":
-                self._of_memory(tx, found, reason, who)
+                self._of_memory(tx, found, reason, who, told)
             found = find(tx, agent, ref)
         for database, tables in ((self.memory, TABLES), (self.state, OF_THE_STATE)):
             cast("Any", database).scrub(tables)
         return found
 
-    def _of_memory(self, tx: Transaction, record: Record, reason: str, who: str) -> None:
+    def add_receipt(self, record: Record, told: Sequence[str], *, who: str) -> None:
+        with self.memory.transaction(part="memory") as tx:
+            about = {"action": "redact", "agent": record.agent, "subject": record.id}
+            tx.count("memory.add_receipt", who=who, note="; ".join(told), **about)
+
+    def _of_memory(self, tx: Transaction, record: Record, reason: str, who: str, told: Sequence[str]) -> None:
         tx.count("memory.redact_words", seq=record.seq)
         tx.count("memory.redact", seq=record.seq)
         tx.count("memory.redact_receipts", subject=record.id)
         for state, amount in ((record.state, -1), ("redacted", 1)):
             tx.count("memory.tally", agent=record.agent, kind=record.kind, state=state, amount=amount)
         changed = [self._rewritten(tx, snapshot, record.place) for snapshot in _holding(tx, record)]
-        note = "; ".join([reason or "no reason given", *changed])
+        note = "; ".join([reason or "no reason given", *told, *changed])
         tx.count("memory.add_receipt", who=who, action="redact", agent=record.agent, subject=record.id, note=note)
 
     def _rewritten(self, tx: Transaction, snapshot: Snapshot, place: int) -> str:
@@ -56,7 +67,10 @@ class Redaction:
             rows = tx.all(
                 "memory.range", agent=snapshot.agent, first_place=first, last_place=last, limit=last - first + 1
             )
-            digest = range_digest(record_of(row) for row in rows)
+            left = ranges(tx, snapshot.agent, first, last)
+            found = {each.place: each for each in [*self.away(snapshot.agent, left), *map(record_of, rows)]}
+            whole = len(found) == snapshot.records  # else a segment was dropped: nobody can make the digest any more
+            digest = range_digest(found[each] for each in sorted(found)) if whole else snapshot.sha256
         else:
             digest = digest_of(Snapshot(*row).sha256 for row in tx.all("memory.children", parent=snapshot.id))
         body = encode(without(snapshot.shape, place)).decode()

@@ -17,6 +17,7 @@ from longwatch.store.retire import Retirement
 
 decode = msgspec.json.Decoder(dict[str, Any]).decode
 encode = msgspec.json.Encoder().encode
+KINDS = ("task", "call", "journal")  # what a task is of; what is remembered of it is memory's
 Found = Iterable[tuple[str, Entry]]
 """Entries, each with the name of the segment that it is in."""
 
@@ -38,7 +39,7 @@ def restore(
     """
     by_task: dict[str, list[tuple[str, Entry]]] = {}
     for segment, entry in found:
-        if entry.task:
+        if entry.task and entry.kind in KINDS:
             by_task.setdefault(entry.task, []).append((segment, entry))
     tasks: list[str] = []
     here: list[str] = []

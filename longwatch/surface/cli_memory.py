@@ -155,6 +155,7 @@ def brief(session: Session, agent: str | None, tokens: int | None) -> None:
 @click.option("--kind", "kinds", multiple=True, help="Of records; may be given several times.")
 @click.option("--since", metavar="DAY", help="2026-01-01")
 @click.option("--until", metavar="DAY", help="2026-01-31")
+@click.option("--archive", is_flag=True, help="Also what has gone into the archive.")
 @pass_session
 def recall(
     session: Session,
@@ -164,9 +165,12 @@ def recall(
     kinds: tuple[str, ...],
     since: str | None,
     until: str | None,
+    archive: bool,
 ) -> None:
     """Records that answer a question, best first."""
-    found = memory_of(session, agent).recall(question, limit=limit, kinds=kinds or None, since=since, until=until)
+    found = memory_of(session, agent).recall(
+        question, limit=limit, kinds=kinds or None, since=since, until=until, archive=archive
+    )
     rows = [(each.ref, f"{each.at:%Y-%m-%d}", each.kind, each.snippet) for each in found]
     empty = "Nothing is remembered that says any of it."
     data = [hit_json(each) for each in found]
@@ -231,14 +235,16 @@ def show_record(session: Session, found: Record) -> None:
 def redact(session: Session, record: str, reason: str, yes: bool, dry_run: bool, agent: str | None) -> None:
     """Take a record's text out of everything, and off the disk, for good.
 
-    Out of memory, its index and its snapshots, out of the journal, and out of the task that it tells of. Backups made
-    before still have it.
+    Out of memory, its index and its snapshots, out of the journal, the task that it tells of, and the archive. Backups
+    made before still have it.
     """
     refuse_in_a_run(None, "records are redacted")
     mine = memory_of(session, agent)
     found = mine.show(record)
     if dry_run:
         copies = {"run": ["memory", "journal"], "task": ["memory", "journal", "task"]}.get(found.source, ["memory"])
+        archives = session.parts.archives
+        copies += ["archive"] if archives is not None and archives.exists() else []
         data = {"id": found.id, "agent": found.agent, "kind": found.kind, "would_redact_in": copies}
         session.out.answer(data, f"{found.id} would be taken out of: {', '.join(copies)}")
         return
@@ -305,16 +311,19 @@ def compact(session: Session, agent: str | None, everything: bool) -> None:
 
 @memory.command("verify")
 @agent_option
+@click.option("--whole", is_flag=True, help="Also read what is in the archive.")
 @pass_session
-def verify(session: Session, agent: str | None) -> None:
+def verify(session: Session, agent: str | None, whole: bool) -> None:
     """Find records and snapshots that are missing or were changed.
 
-    Exit status 3 when there are any.
+    Exit status 3 when there are any. Records in the archive are counted and their segments looked up; --whole reads them.
     """
     told = Told("reading")
     with progress(told.last):
         names = [agent] if agent else [each.agent for each in session.parts.memories.store.agents()]
-        found = [(name, what) for name in names for what in memory_of(session, name).verify(told=told.tell)]
+        found = [
+            (name, what) for name in names for what in memory_of(session, name).verify(whole=whole, told=told.tell)
+        ]
     words = [f"{name}: {what}" for name, what in found] or [
         f"{len(names)} agents: nothing is missing, nothing was changed"
     ]

@@ -16,11 +16,10 @@ from longwatch.runtime.compaction import Compaction
 from longwatch.runtime.importing import Imported, Importer
 from longwatch.runtime.memory import Memories
 from longwatch.runtime.recollect import Embed, recollection_of
+from longwatch.runtime.redact import redact
 from longwatch.runtime.run import RunCore
 from longwatch.store.memory import NewRecord
-from longwatch.store.redaction import Redaction
 from longwatch.store.search import LAST_MS
-from longwatch.store.snapshots import Snapshots
 from longwatch.surface.briefs import Brief, Hit, brief_view, hit_view
 from longwatch.surface.wire import record_json
 
@@ -152,19 +151,25 @@ class Memory:
     def close(self, record: str | Record, note: str = "") -> Record:
         """The commitment was kept, the goal reached: it is not live any more. Twice does no harm. Errors: NotFound, Refused."""
         memories = self._current()
-        return record_view(memories.store.close(self.agent, _id(record), note, who=self._who()))
+        found = memories.whole.back(self.agent, _id(record))
+        return record_view(memories.store.close(found.agent, found.id, note, who=self._who()))
 
     def correct(self, record: str | Record, text: str, *, data: object = None) -> Record:
         """Put another text in its place; the old record stays to be shown, and says what superseded it."""
-        old = self._current().store.get(self.agent, _id(record))
+        old = self._current().whole.back(self.agent, _id(record))
         return self.record(old.kind, text, data=data, task=old.task, supersedes=old.id, trust=old.trust)
 
     def pin(self, record: str | Record) -> Record:
         """Keep it from deletion."""
-        return record_view(self._current().store.pin(self.agent, _id(record), pinned=True, who=self._who()))
+        return self._pin(record, pinned=True)
 
     def unpin(self, record: str | Record) -> Record:
-        return record_view(self._current().store.pin(self.agent, _id(record), pinned=False, who=self._who()))
+        return self._pin(record, pinned=False)
+
+    def _pin(self, record: str | Record, *, pinned: bool) -> Record:
+        memories = self._current()
+        found = memories.whole.back(self.agent, _id(record))
+        return record_view(memories.store.pin(found.agent, found.id, pinned=pinned, who=self._who()))
 
     def charter(self, text: str | None = None) -> str | None:
         """Why the agent is there, word for word; given a text, that from now on, which only the operator may do.
@@ -178,16 +183,15 @@ class Memory:
         return memories.store.set_charter(self.agent, memories.fitting(text), who=self._who()).body
 
     def redact(self, record: str | Record, reason: str = "") -> Record:
-        """Take its text out of memory, out of the journal, out of the task that it tells of, and off the disk, for good.
+        """Take its text out of memory, the journal, the task that it tells of and the archive, and off the disk, for good.
 
-        Its place stays, with a receipt of who did it and why. The operator's alone. Backups made before still have it.
-        Errors: Refused inside an agent's run, NotFound.
+        Its place stays, with a receipt of who did it and why, and which segments were written anew. The operator's alone.
+        Backups made before still have it. Errors: Refused inside an agent's run, NotFound; StoreUnavailable while somebody
+        writes the archive: do it again, which finishes it.
         """
         refuse_in_a_run(self._run(), "records are redacted")
         memories = self._current()
-        made = Redaction(memories.store.database, memories.state).redact(
-            self.agent, _id(record), memories.journal.redactor.clean(reason), who=self._who()
-        )
+        made = redact(memories, self.agent, _id(record), memories.journal.redactor.clean(reason), who=self._who())
         recollection_of(memories).forget()
         return record_view(made, memories.store.receipts(made.id))
 
@@ -208,7 +212,7 @@ class Memory:
         memories = self._current()
         last = memories.store.agent(self.agent).places
         number = 0
-        for each in Snapshots(memories.store.database).records(self.agent, 1, last):
+        for each in memories.whole.records(self.agent, 1, last):
             write(json.dumps(record_json(record_view(each)), ensure_ascii=False) + "\n")
             number += 1
             if number % 1000 == 0:
@@ -218,17 +222,19 @@ class Memory:
     # -- reading -----------------------------------------------------------------------------------------------------------
 
     def show(self, record: str | Record) -> Record:
-        """The whole of it, by id or short name, with what was done to it. Errors: NotFound."""
-        store = self._current().store
-        found = store.get(self.agent, _id(record))
-        return record_view(found, store.receipts(found.id))
+        """The whole of it, by id or short name, with what was done to it, also from the archive. Errors: NotFound."""
+        memories = self._current()
+        found = memories.whole.get(self.agent, _id(record))
+        return record_view(found, memories.store.receipts(found.id))
 
     def list(
         self, *, kind: str | None = None, state: str = "live", limit: int = 20, before: str | Record | None = None
     ) -> Records:
-        """The newest records, newest first. before: a record, to see the ones before it. state: of those of one kind."""
-        store = self._current().store
-        last = {} if before is None else {"before": store.get(self.agent, _id(before)).place}
+        """The newest records, newest first, of those that are not in the archive. before: a record, to see the ones before it.
+        state: of those of one kind."""
+        memories = self._current()
+        store = memories.store
+        last = {} if before is None else {"before": memories.whole.get(self.agent, _id(before)).place}
         named = None if kind is None else policy.check_kind(kind)
         found = store.newest(self.agent, limit=limit, kind=named, state=state if named else None, **last)
         return [record_view(each) for each in found]
@@ -250,11 +256,13 @@ class Memory:
         since: datetime | str | None = None,
         until: datetime | str | None = None,
         embed: Embed | None = None,
+        archive: bool = False,
     ) -> Hits:
         """Records that answer the question, best first, with what stands beside them.
 
         kinds: of records; left out, all but calls. since, until: instants, or days such as "2026-01-01" (UTC). embed: texts
-        to vectors, by any model; its ranking is fused with the words'. Errors: ConfigError.
+        to vectors, by any model; its ranking is fused with the words'. archive: also of what has gone into the archive, which
+        takes up to ten times as long. Errors: ConfigError; StoreUnavailable when the archive is out of reach.
         """
         named = None if kinds is None else [policy.check_kind(kind) for kind in kinds]
         found = recollection_of(self._memories()).recall(
@@ -265,6 +273,7 @@ class Memory:
             since_ms=0 if since is None else _instant_ms(since, end=False),
             until_ms=LAST_MS if until is None else _instant_ms(until, end=True),
             embed=embed,
+            archive=archive,
         )
         return [hit_view(each, question) for each in found]
 
@@ -276,9 +285,10 @@ class Memory:
         compaction = Compaction(self._current())
         return compaction.step(agent=self.agent, most=MANY, forced=everything, told=told).snapshots
 
-    def verify(self, *, told: Callable[[str], None] = lambda _: None) -> "tuple[str, ...]":
-        """What is missing or was changed, in words; nothing when all is well."""
-        found = Compaction(self._current()).verify(agent=self.agent, told=told)
+    def verify(self, *, whole: bool = False, told: Callable[[str], None] = lambda _: None) -> "tuple[str, ...]":
+        """What is missing or was changed, in words; nothing when all is well. whole: also read what is in the archive, which
+        else is only counted and looked up in its manifest."""
+        found = Compaction(self._current()).verify(agent=self.agent, whole=whole, told=told)
         return tuple(each.what for each in found)
 
     # -- inside --------------------------------------------------------------------------------------------------------------

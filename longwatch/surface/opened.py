@@ -29,6 +29,7 @@ from longwatch.runtime.handler import Registry
 from longwatch.runtime.lease import Leases
 from longwatch.runtime.loop import Bells, Sleeper, Threads
 from longwatch.runtime.memory import Memories
+from longwatch.runtime.output import FOLDER, Outputs
 from longwatch.runtime.parts import Parts
 from longwatch.runtime.run import RunCore
 from longwatch.runtime.world import Machine, World
@@ -196,6 +197,9 @@ def assemble(
     memories = memories_of(settings, database, journal, world, file)
     leases = Leases(store=LeaseStore(database, journal), root=root, world=world, sleeper=sleeper)
     edits = Edits(leases=leases, store=EditStore(database, journal, leases.store), world=world, state=file)
+    archives = archives_of(settings, database, journal, memories, world, sleeper, file)
+    if archives is not None:
+        memories.archive = archives.opened
     return Parts(
         fleet=joined.name,
         world=world,
@@ -216,7 +220,7 @@ def assemble(
         budget=settings.budget,
         lease_ms=settings.lease_ms,
         payload_max=settings.payload_max,
-        archives=archives_of(settings, database, journal, memories, world, sleeper, file),
+        archives=archives,
     )
 
 
@@ -242,7 +246,13 @@ def archives_of(
         open=lambda: open_archive(settings, world),
         folder=None if is_remote(asked.to) else Path(asked.to),
         state=file,
+        outputs=Outputs(output_folder(settings), asked.output_size, journal.redactor),
     )
+
+
+def output_folder(settings: Settings) -> Path:
+    """Where processes of this host print to, each to a file of its own."""
+    return Path(settings.root) / ".longwatch" / FOLDER
 
 
 def memories_of(settings: Settings, database: Database, journal: Journal, world: World, file: Path | None) -> Memories:

@@ -14,10 +14,12 @@ import signal
 import sys
 import threading
 import types
+from pathlib import Path
 from typing import Any
 
 from longwatch.errors import ConfigError, LongwatchError, StoreUnavailable
 from longwatch.runtime.handler import Handler
+from longwatch.runtime.output import Output
 from longwatch.runtime.pool import AWAY, REFUSED
 
 importing = False  # the user's module is being imported in a spawned process
@@ -54,12 +56,15 @@ def _work(told: dict[str, Any], lifeline: int) -> int:
     from longwatch.surface import logs
     from longwatch.surface.working import work_here
 
+    output = _printing(told)
     sys.path[:], sys.argv[:] = told["sys_path"], told["argv"]
     handlers = _find_handlers(told)
     opened = {name: told[name] for name in ("admission", "config", "agent", "budget")}
     with longwatch.open(told["state"], **opened) as lw:
         if os.environ.get(logs.JSON_VARIABLE):
             logs.configure(lw.opened.parts.journal.redactor)
+        if output is not None:
+            output.watch(lw.opened.parts.sleeper, lw.opened.parts.steady_ms)
         for handler in handlers:
             lw.include(handler)
         work_here(
@@ -71,6 +76,21 @@ def _work(told: dict[str, Any], lifeline: int) -> int:
             spawned=True,
         )
     return 0
+
+
+def _printing(told: dict[str, Any]) -> Output | None:
+    """What is printed from now on goes to a file of this process, where the config says so. Errors: ConfigError."""
+    if told["output"] is None:
+        return None
+    output = Output(Path(told["output"]["folder"]), told["owner"], told["output"]["agent"], told["output"]["size"])
+    try:
+        output.begin()
+    except OSError as error:
+        raise ConfigError(
+            f"what workers print cannot be written to {output.folder}: {error.strerror or error}",
+            hint='Make room, or let the folder be written; or set [archive] output = "terminal".',
+        ) from error
+    return output
 
 
 def _obey(worker: Any, lifeline: int) -> None:

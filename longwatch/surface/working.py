@@ -15,7 +15,7 @@ from longwatch.runtime.pool import Pool
 from longwatch.runtime.worker import GRACE_MS, Overrun, Worker
 from longwatch.surface.aio import drive
 from longwatch.surface.handles import Report, report_of
-from longwatch.surface.opened import Opened
+from longwatch.surface.opened import Opened, output_folder
 
 OVERRUN_STATUS = 75  # of a worker process that ended itself because its run would not end
 
@@ -132,7 +132,10 @@ def _told(opened: Opened, *, agent: str, until_idle: bool) -> dict[str, object]:
                 hint="Move it to the top level of a module, or use processes=1.",
             )
     name = "" if spec is None or spec.name is None else str(spec.name)
+    asked = opened.settings.archive
+    files = {"folder": str(output_folder(opened.settings)), "agent": agent, "size": asked.output_size}
     return {
+        "output": files if asked.output == "files" else None,
         "state": str(opened.settings.state),
         "admission": opened.settings.admission,
         "config": opened.settings.source,

@@ -130,6 +130,8 @@ def refusal(tmp_path: Path, text: str) -> ConfigError:
         ("[budget.b]\ncalls = 1000", "budget.b.calls: 1000 is not an amount per calendar window"),
         ("[gateway]\nlisten = ':8317'", "gateway.listen: ':8317' is not an address to listen on"),
         ("[gateway]\nlisten = 'localhost:99999'", "is not an address to listen on"),
+        ("[archive]\noutput = 'file'", "archive.output: unknown value file: did you mean files?"),
+        ("[archive]\noutput_size = '1 B'", "longwatch.toml:2: archive.output_size"),
         ("[archive]\nto = 'ftp://x'", "archive.to: 'ftp://x' is not a place for an archive"),
         ("[memory]\nbrief_tokens = 6000.0", "memory.brief_tokens: 6000.0 is not a whole number"),
         # names

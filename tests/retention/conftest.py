@@ -24,13 +24,17 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Generator[str]:
 
 
 @pytest.fixture
-def lw(place: str, tmp_path: Path) -> Generator[longwatch.Longwatch]:
-    config: longwatch.Config = {
+def config(tmp_path: Path) -> longwatch.Config:
+    return {
         "archive": {"to": tmp_path / "archive", "room": "1 B"},
         "fleet": {"money": "100 USD/month"},
         "service": {"api": {"price": "0.01 USD"}},
         "budget": {"growth": {"money": "50 USD/month"}, "main": {}},
     }
+
+
+@pytest.fixture
+def lw(place: str, config: longwatch.Config) -> Generator[longwatch.Longwatch]:
     with longwatch.open(place, config=config) as fleet:
         yield fleet
 

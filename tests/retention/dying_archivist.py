@@ -46,6 +46,17 @@ def fill(state: str, config: longwatch.Config, number: int = 10) -> None:
         lw.opened.parts.archives.rest()
 
 
+def remember(state: str, config: longwatch.Config, number: int = 70) -> None:
+    with longwatch.open(state, config=config) as lw:
+        memory = lw.memory("seo")
+        memory.record_many(
+            {"kind": "result", "text": f"order {n}", "task": f"t{n}", "key": f"o{n}"} for n in range(number)
+        )
+        memory.close("r3")
+        memory.compact(everything=True)
+        memory.record("lesson", "the newest stays")
+
+
 def main(state: str, config: str, mark: str, time: str) -> None:
     world = Dying(mark, int(time))
     settings = opened.read(state, json.loads(config), agent=None, budget=None)

@@ -14,7 +14,7 @@ from longwatch.runtime.archive import Archives
 from longwatch.testing.postgres import shared
 
 sys.path.insert(0, str(Path(__file__).parent))
-from dying_archivist import fill
+from dying_archivist import fill, remember
 
 SCRIPT = Path(__file__).with_name("dying_archivist.py")
 MARKS = ("begun", "written", "published", "verified", "listed", "known", "dropping", "finished")
@@ -115,5 +115,58 @@ def test_on_postgresql_too(tmp_path: Path, mark: str) -> None:
     try:
         fill(url, config_of(tmp_path))
         survives(url, tmp_path, places(url, tmp_path).hot, mark, 1)
+    finally:
+        shared().drop(url)
+
+
+def remembered(state: str, folder: Path) -> Places:
+    """Where each record of memory is; whatever it says, nothing is missing from it."""
+    with longwatch.open(state, config=config_of(folder)) as lw:
+        archives, memory = lw.opened.parts.archives, lw.memory("seo")
+        assert archives is not None
+        assert memory.verify(whole=True) == ()
+        assert [memory.show(f"r{n}").text for n in range(1, 71)] == [f"order {n}" for n in range(70)]
+        hot = {each.id for each in archives.memories.store.range("seo", 1, 99)}
+        return Places(hot, [name for name in kept(archives) if name.startswith("rec_")])
+
+
+def test_whoever_is_killed_while_archiving_memory_loses_nothing(tmp_path: Path) -> None:
+    template, trial = tmp_path / "template", tmp_path / "trial"
+    template.mkdir()
+    remember(str(template / "state.db"), config_of(template))
+    every = remembered(str(template / "state.db"), template).hot
+    assert len(every) == 71
+    shutil.copytree(template, trial)
+    whole = archive(str(trial / "state.db"), trial)
+    assert whole is not None
+    drops = whole["reached"]["archive.dropping"]
+    steps = [(mark, whole["reached"][f"archive.{mark}"]) for mark in MARKS]  # memory comes last
+    for mark, time in [*steps, *(("dropping", n) for n in range(drops - 4, drops))]:
+        shutil.rmtree(trial)
+        shutil.copytree(template, trial)
+        state = str(trial / "state.db")
+        assert archive(state, trial, mark, time) is None, (mark, time)
+        found = remembered(state, trial)
+        assert every == found.hot | set(found.archived), (mark, time)
+        assert archive(state, trial) is not None
+        found = remembered(state, trial)
+        assert found.hot.isdisjoint(found.archived), (mark, time)
+        assert every == found.hot | set(found.archived)
+        assert (len(found.archived), len(set(found.archived))) == (30, 30)
+
+
+def test_so_it_is_with_memory_on_postgresql(tmp_path: Path) -> None:
+    url = shared().new_database()
+    try:
+        remember(url, config_of(tmp_path))
+        every = remembered(url, tmp_path).hot
+        assert archive(url, tmp_path, "archive.dropping".removeprefix("archive."), 3) is None
+        found = remembered(url, tmp_path)
+        assert every == found.hot | set(found.archived)
+        assert not found.hot.isdisjoint(found.archived), "in the middle of dropping"
+        assert archive(url, tmp_path) is not None
+        found = remembered(url, tmp_path)
+        assert (every, len(found.archived)) == (found.hot | set(found.archived), 30)
+        assert found.hot.isdisjoint(found.archived)
     finally:
         shared().drop(url)

@@ -300,3 +300,33 @@ def test_a_notebook_is_told_that_its_handlers_cannot_be_found(tmp_path: Path) ->
     )
     ended = subprocess.run([sys.executable, "-"], input=code, capture_output=True, text=True, timeout=PATIENCE_S)
     assert "notebook" in ended.stdout, ended.stderr
+
+
+def test_what_workers_print_goes_to_files_of_theirs_where_the_config_says_so(tmp_path: Path) -> None:
+    script = tmp_path / "printing.py"
+    script.write_text(
+        "import subprocess, sys, longwatch\n"
+        "config = {'archive': {'output': 'files'}, 'fleet': {'root': sys.argv[1]}}\n"
+        "lw = longwatch.open(sys.argv[1] + '/s.db', config=config, agent='seo')\n"
+        "@lw.task()\n"
+        "def say(run: longwatch.Run, n: int) -> None:\n"
+        "    print('said', n)\n"
+        "    subprocess.run(['sh', '-c', f'echo a tool said {n} >&2'])\n"
+        "if __name__ == '__main__':\n"
+        "    for n in range(4):\n"
+        "        lw.submit(say.bind(n))\n"
+        "    lw.work(processes=2, until_idle=True)\n"
+        "    from longwatch.policy.retention import Close\n"
+        "    from longwatch.store.archive import Archive\n"
+        "    found = lw.opened.parts.archives\n"
+        "    found.round(Close(0))\n"
+        "    logs = found.archive.find(kind='log', agent='seo', text='said').entries\n"
+        "    print(sorted(entry.body.decode().split('\"line\":')[1] for entry in logs))\n"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-u", str(script), str(tmp_path)], capture_output=True, text=True, timeout=PATIENCE_S
+    )
+    assert ended.returncode == 0, ended.stderr
+    lines = sorted(f'"{what} {n}"}}' for what in ("said", "a tool said") for n in range(4))
+    assert ended.stdout == f"{lines}\n"
+    assert list((tmp_path / ".longwatch" / "logs").iterdir()) == []

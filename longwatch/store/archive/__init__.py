@@ -1,7 +1,7 @@
 """The archive: what leaves the state for files that any program can read. Knows files, and nothing of the state's tables.
 
-entry.py one line; frames.py a file of them; manifest.py the chained list of files; places.py where they lie;
-bucket.py in S3; archive.py writes, reads and changes; index.py and search.py find; verification.py compares with what was
+entry.py one line; frames.py a file of them; manifest.py the chained list of files; places.py where they lie; bucket.py in S3;
+archive.py writes, reads and changes; index.py, grams.py, search.py and recall.py find; verification.py compares with what was
 written; parquet.py exports. obstore and pyarrow are imported where they are needed, and nowhere else.
 """
 

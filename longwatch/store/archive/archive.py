@@ -25,6 +25,7 @@ from longwatch.store.archive.index import Cost, Facts, Index, facts_of
 from longwatch.store.archive.manifest import Manifest, Move, MoveKind, Segment, line_of_move, read_manifest
 from longwatch.store.archive.places import Draft, Place
 from longwatch.store.archive.reading import Part, parts_of
+from longwatch.store.archive.recall import Asked, Recalled, recall
 from longwatch.store.archive.search import Found, Query
 from longwatch.store.archive.verification import Progress, Told
 
@@ -266,6 +267,14 @@ class Archive:
         """Every entry with this id, and all of the task of this id, oldest first; none when there is no such thing."""
         return self._indexed(lambda index: search.show(self.place, index, name))
 
+    def records(self, agent: str, first: int, last: int) -> Found:
+        """What agents remember, by place: those between two of them, in their order, each as it was archived last."""
+        return self._indexed(lambda index: search.records(self.place, index, agent, first, last))
+
+    def recall(self, asked: Asked, *, limit: int) -> Recalled:
+        """What agents remembered, by its words; see recall.py."""
+        return self._indexed(lambda index: recall(self.place, index, asked, limit=limit))
+
     def costs(self, *, since_ms: int = -FAR_MS, until_ms: int = FAR_MS, agent: str | None = None) -> list[Cost]:
         """What each agent's calls came to on each day in UTC that has any of the time from since_ms to until_ms."""
         first, last = day_number(since_ms), day_number(until_ms - 1)
@@ -332,7 +341,7 @@ def _known(manifest: Manifest, name: str) -> Segment:
 
 
 def _into(facts: list[Facts]) -> Told:
-    return lambda frame, entries: facts.append(facts_of(frame, entries))
+    return lambda frame, entries, raw: facts.append(facts_of(frame, entries, raw))
 
 
 def _segment_of(written: Written, counts: Counter[str], *, name: str, number: int) -> Segment:

@@ -20,6 +20,7 @@ class Entry(NamedTuple):
 
     id: unique within its kind. at_ms: epoch milliseconds by the calendar. agent, task: "" for none. cost_micros, currency,
     error: what sums by agent and day are made of; only a call's cost belongs there, so that nothing is counted twice.
+    place: among its agent's records, from 1; 0 of what has none.
     """
 
     kind: Kind
@@ -31,6 +32,7 @@ class Entry(NamedTuple):
     cost_micros: int = 0
     currency: str = ""
     error: bool = False
+    place: int = 0
 
 
 class Line(msgspec.Struct, kw_only=True, omit_defaults=True, frozen=True):
@@ -44,6 +46,7 @@ class Line(msgspec.Struct, kw_only=True, omit_defaults=True, frozen=True):
     cost_micros: int = 0
     currency: str = ""
     error: bool = False
+    place: int = 0
     body: msgspec.Raw
 
 
@@ -72,6 +75,7 @@ def line_of(entry: Entry) -> bytes:
         cost_micros=entry.cost_micros,
         currency=entry.currency,
         error=entry.error,
+        place=entry.place,
         body=msgspec.Raw(body),
     )
     return _encode(line) + b"\n"
@@ -90,6 +94,7 @@ def entry_of(line: bytes) -> Entry:
         found.cost_micros,
         found.currency,
         found.error,
+        found.place,
     )
 
 

@@ -20,8 +20,11 @@ from longwatch.db.migrate import migrate
 from longwatch.db.sqlite import SqliteDatabase, SqliteTransaction
 from longwatch.db.statements import Migration, split
 from longwatch.errors import StoreUnavailable
+from longwatch.policy.recall import LONGEST
+from longwatch.policy.words import terms
 from longwatch.store.archive.entry import Entry, day_number
 from longwatch.store.archive.frames import Frame
+from longwatch.store.archive.grams import Needed, grams_of, words_of
 from longwatch.store.archive.manifest import Manifest, Segment
 
 KINDS: dict[str, int] = {"journal": 1, "task": 2, "call": 4, "record": 8, "log": 16}
@@ -46,7 +49,8 @@ decode_costs = msgspec.json.Decoder(list[Cost]).decode
 
 
 class Facts(NamedTuple):
-    """What the index keeps of a frame. sums: by day, agent and currency, of cost, calls and errors."""
+    """What the index keeps of a frame. sums: by day, agent and currency, of cost, calls and errors. places: by agent, the
+    first and the last of its records. grams, words: bits, see grams.py."""
 
     frame: Frame
     kinds: int
@@ -54,6 +58,9 @@ class Facts(NamedTuple):
     tasks: list[int]
     ids: bytes
     sums: dict[tuple[int, str, str], list[int]]
+    places: dict[str, tuple[int, int]]
+    grams: bytes
+    words: bytes
 
 
 class Spot(NamedTuple):
@@ -67,6 +74,15 @@ class Spot(NamedTuple):
     kinds: int
 
 
+class Worded(NamedTuple):
+    """A frame with records. bits: of their words. number: of its segment: the greatest was added last."""
+
+    spot: Spot
+    entries: int
+    bits: bytes
+    number: int
+
+
 def hash_of(name: str) -> bytes:
     return hashlib.blake2b(name.encode("utf-8", "surrogatepass"), digest_size=8).digest()
 
@@ -75,11 +91,26 @@ def number_of(name: str) -> int:
     return int.from_bytes(hash_of(name), signed=True)
 
 
-def facts_of(frame: Frame, entries: Sequence[Entry]) -> Facts:
+class Said(msgspec.Struct):
+    """A record, as far as its words go."""
+
+    kind: str
+    body: str
+    author: str | None = None
+
+
+decode_said = msgspec.json.Decoder(Said).decode
+
+
+def facts_of(frame: Frame, entries: Sequence[Entry], raw: bytes) -> Facts:
     sums: defaultdict[tuple[int, str, str], list[int]] = defaultdict(lambda: [0, 0, 0])
-    kinds = 0
+    kinds, places, words = 0, dict[str, tuple[int, int]](), set[str]()
     for entry in entries:
         kinds |= KINDS[entry.kind]
+        if entry.place:
+            first, last = places.get(entry.agent, (entry.place, entry.place))
+            places[entry.agent] = min(first, entry.place), max(last, entry.place)
+            words |= _words_of(decode_said(entry.body))
         if entry.kind == "call" or entry.cost_micros or entry.error:
             into = sums[day_number(entry.at_ms), entry.agent, entry.currency]
             into[0] += entry.cost_micros
@@ -87,7 +118,22 @@ def facts_of(frame: Frame, entries: Sequence[Entry]) -> Facts:
             into[2] += entry.error
     tasks = {number_of(task) for task in {entry.task for entry in entries} if task}
     ids = b"".join(hash_of(entry.id)[:4] for entry in entries)
-    return Facts(frame, kinds, sorted({entry.agent for entry in entries}), sorted(tasks), ids, dict(sums))
+    return Facts(
+        frame,
+        kinds,
+        sorted({entry.agent for entry in entries}),
+        sorted(tasks),
+        ids,
+        dict(sums),
+        places,
+        grams_of(raw),
+        words_of(words),
+    )
+
+
+def _words_of(said: Said) -> set[str]:
+    """As recall compares them; what calls say is no text."""
+    return set() if said.kind == "call" else {*terms(said.body[:LONGEST]), *terms(said.author or "")}
 
 
 class Index:
@@ -174,6 +220,23 @@ class Index:
     def of_id(self, name: str) -> list[Spot]:
         return self._spots("frames_of_id", hash_of(name)[:4])
 
+    def of_places(self, agent: str, first: int, last: int) -> list[Spot]:
+        """Where records of an agent between two places may be; what was archived last comes last."""
+        return self._spots("frames_of_places", agent, first, last)
+
+    def of_words(self, agent: str) -> list[Worded]:
+        """Every frame with records of an agent."""
+        rows = cast("list[tuple[str, int, int, int, int, int, int, bytes, int]]", self._rows("words", agent))
+        return [Worded(Spot(*row[:6]), *row[6:]) for row in rows]
+
+    def without(self, needed: Needed) -> set[tuple[str, int]]:
+        """Frames that cannot hold it: the names of their segments, and where they start."""
+        found: set[tuple[str, int]] = set()
+        for number, name in cast("list[tuple[int, str]]", self._rows("segments")):
+            rows = cast("list[tuple[int, bytes]]", self._rows("grams", number))
+            found |= {(name, start) for start, bits in rows if not needed.may_be_in(bits)}
+        return found
+
     def all(self) -> list[Spot]:
         return self._spots("frames")
 
@@ -221,8 +284,13 @@ def _sql() -> dict[str, str]:
 
 @cache
 def _migrations() -> tuple[Migration, ...]:
-    text = files("longwatch.store.archive").joinpath("sql").joinpath("0001_index.sql").read_text("utf-8")
-    return (Migration(1, "index", text),)
+    """A file NNNN_name.sql each."""
+    found: list[Migration] = []
+    for file in sorted(files("longwatch.store.archive").joinpath("sql").iterdir(), key=lambda file: file.name):
+        digits, _, name = file.name.removesuffix(".sql").partition("_")
+        if digits.isdigit():
+            found.append(Migration(int(digits), name, file.read_text("utf-8")))
+    return tuple(found)
 
 
 def _head(tx: SqliteTransaction) -> tuple[int, str] | None:
@@ -252,6 +320,9 @@ def _add(tx: SqliteTransaction, segment: Segment, facts: Sequence[Facts]) -> Non
         tx.plain(sql["index.add_agents"], made, encode(each.agents).decode())
         tx.plain(sql["index.add_tasks"], made, encode(each.tasks).decode())
         tx.plain(sql["index.add_ids"], made, each.ids)
+        for agent, (first, last) in each.places.items():
+            tx.plain(sql["index.add_places"], agent, first, made, last)
+        tx.plain(sql["index.add_bits"], made, each.grams, each.words)
         for key, amounts in each.sums.items():
             sums[key] = [a + b for a, b in zip(sums[key], amounts, strict=True)]
     for key, amounts in sums.items():
@@ -261,7 +332,7 @@ def _add(tx: SqliteTransaction, segment: Segment, facts: Sequence[Facts]) -> Non
 
 def _forget(tx: SqliteTransaction, number: int) -> None:
     days = {cast("int", day) for (day,) in tx.plain(_sql()["index.days"], number)}
-    for what in ("agents", "tasks", "ids", "sums", "frames", "segment"):
+    for what in ("agents", "tasks", "ids", "places", "bits", "sums", "frames", "segment"):
         tx.plain(_sql()[f"index.forget_{what}"], number)
     _sum_up(tx, days)
 

@@ -1,6 +1,7 @@
 """Looks for entries: the index says which frames may hold them, and of these only lines that may match are decoded.
 
-A text is looked for in every frame that the other conditions leave, by its bytes: a gibibyte of lines takes about a second.
+A text is looked for by its bytes in every frame that the other conditions leave, and that may hold it: a gibibyte of lines
+takes about a second.
 """
 
 import heapq
@@ -12,10 +13,12 @@ import msgspec
 
 from longwatch.store.archive.entry import FAR_MS, Entry, entry_of
 from longwatch.store.archive.finding import Finding
+from longwatch.store.archive.grams import Needed
 from longwatch.store.archive.index import KINDS, Index, Spot
 from longwatch.store.archive.places import Place
 from longwatch.store.archive.reading import Part, part_of
 
+FEW = 16  # places that are looked for in a frame one by one
 encode = msgspec.json.Encoder().encode
 
 
@@ -45,7 +48,7 @@ class Query(msgspec.Struct, frozen=True):
     def needles(self) -> list[bytes]:
         """Each line that may match holds one of them; of none, every line may."""
         if self.text:
-            return _spellings(self.text)
+            return spellings(self.text)
         return [] if self.task is None else [b'"task":' + encode(self.task)]
 
     def matches(self, entry: Entry) -> bool:
@@ -76,7 +79,10 @@ def find(place: Place, index: Index, query: Query, *, limit: int) -> Found:
     newest: list[tuple[int, int, Entry]] = []
     unread = _unknown(index)
     needles, number = query.needles(), 0
+    without = index.without(Needed(needles)) if query.text and query.task is None else set[tuple[str, int]]()
     for spot in query.spots(index):
+        if (spot.name, spot.start) in without:
+            continue
         if newest and len(newest) >= limit and spot.to_ms < newest[0][0]:
             break  # neither this frame nor one behind it holds anything newer than what there is
         part = part_of(place, spot.name, spot.start, spot.size)
@@ -107,6 +113,25 @@ def show(place: Place, index: Index, name: str) -> Found:
     return Found(sorted(entries, key=lambda entry: entry.at_ms), unread)
 
 
+def records(place: Place, index: Index, agent: str, first: int, last: int) -> Found:
+    """The records of an agent between two places, in their order, each as it was archived last."""
+    found: dict[int, Entry] = {}
+    unread = _unknown(index)
+    for spot in index.of_places(agent, first, last):
+        part = part_of(place, spot.name, spot.start, spot.size)
+        if isinstance(part, Part):
+            found |= {entry.place: entry for entry in _placed(part.raw, agent, first, last)}
+        else:
+            unread.append(part)
+    return Found([found[number] for number in sorted(found)], unread)
+
+
+def _placed(raw: bytes, agent: str, first: int, last: int) -> Iterator[Entry]:
+    needles = [b'"place":%d,' % number for number in range(first, last + 1)] if last - first < FEW else []
+    lines = lines_with(raw, needles) if needles else raw.splitlines()
+    return (entry for entry in map(entry_of, lines) if entry.agent == agent and first <= entry.place <= last)
+
+
 def _unknown(index: Index) -> list[Finding]:
     """What the index could not take in."""
     return [
@@ -123,7 +148,7 @@ def holding(place: Place, index: Index, ids: Sequence[str], text: str) -> set[st
     if not ids and not text:
         return index.names()
     names = {name for name, _ in index.short()} | {spot.name for name in ids for spot in index.of_id(name)}
-    needles = _spellings(text) if text else []
+    needles = spellings(text) if text else []
     for spot in index.all() if text else []:
         if spot.name not in names:
             part = part_of(place, spot.name, spot.start, spot.size)
@@ -151,7 +176,7 @@ def _lines_with(raw: bytes, needle: bytes) -> Iterator[tuple[int, int]]:
         at = raw.find(needle, end)
 
 
-def _spellings(text: str) -> list[bytes]:
+def spellings(text: str) -> list[bytes]:
     """As writers of JSON put it into a text: with what is not ASCII as it is, or escaped."""
     return sorted(
         {json.dumps(text, ensure_ascii=only).encode("utf-8", "surrogatepass")[1:-1] for only in (True, False)}
@@ -159,4 +184,4 @@ def _spellings(text: str) -> list[bytes]:
 
 
 def holds(entry: Entry, text: str) -> bool:
-    return text in entry.id or any(spelling in entry.body for spelling in _spellings(text))
+    return text in entry.id or any(spelling in entry.body for spelling in spellings(text))

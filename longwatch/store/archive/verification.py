@@ -15,7 +15,7 @@ from longwatch.store.archive.places import Place
 from longwatch.store.archive.reading import Part, missing, parts_of, table_of
 
 Progress = Callable[[int, int], None]
-Told = Callable[[Frame, list[Entry]], None]
+Told = Callable[[Frame, list[Entry], bytes], None]
 
 
 def check_all(place: Place, manifest: Manifest, progress: Progress | None = None) -> list[Finding]:
@@ -60,7 +60,7 @@ def _strays(place: Place, manifest: Manifest, sizes: dict[str, int]) -> Iterator
 
 
 def check_segment(place: Place, segment: Segment, told: Told | None = None) -> list[Finding]:
-    """All that is wrong with it, frame by frame. told: of each frame that is in order, and its entries."""
+    """All that is wrong with it, frame by frame. told: of each frame that is in order, its entries, and its lines."""
     try:
         return _check(place, segment, told)
     except NotFound:
@@ -78,31 +78,33 @@ def _check(place: Place, segment: Segment, told: Told | None) -> list[Finding]:
         data = place.read(segment.name, frame.start, frame.size)
         digest.update(data)
         at = frame.start + frame.size
-        entries = _entries(segment.name, frame, data)
-        if isinstance(entries, Finding):
-            findings.append(entries)
+        read = _entries(segment.name, frame, data)
+        if isinstance(read, Finding):
+            findings.append(read)
             continue
+        entries, raw = read
         counts.update(entry.kind for entry in entries)
         if told is not None:
-            told(frame, entries)
+            told(frame, entries, raw)
     digest.update(place.read(segment.name, at, segment.bytes - at + 1))  # one byte more shows what was added
     if not findings:
         findings += _as_a_whole(segment, table.source, digest.hexdigest(), dict(counts))
     return findings
 
 
-def _entries(name: str, frame: Frame, data: bytes) -> list[Entry] | Finding:
+def _entries(name: str, frame: Frame, data: bytes) -> tuple[list[Entry], bytes] | Finding:
     where = f"bytes {frame.start} to {frame.start + frame.size}"
     try:
         if hashlib.sha256(data).hexdigest() != frame.sha256:
             raise Damaged("their sha256 is another")
-        entries = list(entries_of(unpack(data)))
+        raw = unpack(data)
+        entries = list(entries_of(raw))
         times = [entry.at_ms for entry in entries]
         if (len(entries), min(times, default=0), max(times, default=0)) != (frame.entries, frame.from_ms, frame.to_ms):
             raise Damaged("they do not hold what the table says")
     except (Damaged, msgspec.DecodeError, UnicodeDecodeError) as error:
         return Finding("damaged", f"{where} are not what was written: {error}", name, frame.start, frame.entries)
-    return entries
+    return entries, raw
 
 
 def _as_a_whole(segment: Segment, source: str, sha256: str, counts: dict[str, int]) -> Iterator[Finding]:

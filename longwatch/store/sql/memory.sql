@@ -109,7 +109,9 @@ select seq, id, agent, place, kind, state, at_ms, task, thread, author, source, 
 
 -- gone: which of these places are not live any more; the index that has all columns would be read through
 select place from memory_record indexed by memory_record_place
- where agent = :agent and place in (select value from json_each(:listed)) and state <> 'live';
+ where agent = :agent and place in (select value from json_each(:listed)) and state <> 'live'
+union all
+select place from memory_left_gone where agent = :agent and place in (select value from json_each(:listed));
 
 -- spread: how many records there are between two places, and the first and the last of them
 select count(*) as records, min(place) as first_place, max(place) as last_place

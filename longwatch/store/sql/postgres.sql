@@ -113,7 +113,10 @@ select seq, id, agent, place, kind, state, at_ms, task, thread, author, source, 
 
 -- memory.gone: elements of a list are text
 select place from memory_record
- where agent = :agent and place in (select cast(value as bigint) from json_each(:listed)) and state <> 'live';
+ where agent = :agent and place in (select cast(value as bigint) from json_each(:listed)) and state <> 'live'
+union all
+select place from memory_left_gone
+ where agent = :agent and place in (select cast(value as bigint) from json_each(:listed));
 
 -- memory.match: words are in the record's own row
 select seq, id, agent, place, kind, state, at_ms, task, thread, author, source, trust, key, body, data, successor, pinned
@@ -139,6 +142,9 @@ select seq from memory_record
 -- memory.by_seqs: elements of a list are text
 select seq, id, agent, place, kind, state, at_ms, task, thread, author, source, trust, key, body, data, successor, pinned
   from memory_record where seq in (select cast(value as bigint) from json_each(:listed));
+
+-- left.drop_words: words are in the record's own row
+update memory_record set words = null where cast(:listed as text) is null;
 
 -- memory.redact_words: words are in the record's own row
 update memory_record set words = null where seq = :seq;

@@ -97,3 +97,37 @@ select day, json_group_array(json_object(
 
 -- costs: by day
 select costs from day_cost where day >= ?1 and day <= ?2 order by day
+
+-- add_places: between which of its places an agent's records are in a frame
+insert into frame_places (agent, first_place, frame, last_place) values (?1, ?2, ?3, ?4)
+
+-- forget_places: of a segment that went
+delete from frame_places where frame in (select id from frame where segment = ?1)
+
+-- frames_of_places: where an agent's records between two places may be, the segment that was added last at the end
+select segment.name, frame.start, frame.size, frame.from_ms, frame.to_ms, frame.kinds
+  from frame_places
+  join frame on frame.id = frame_places.frame
+  join segment on segment.number = frame.segment
+ where frame_places.agent = ?1 and frame_places.first_place <= ?3 and frame_places.last_place >= ?2
+ order by segment.number, frame.start
+
+-- add_bits: what a frame cannot hold
+insert into frame_bits (frame, grams, words) values (?1, ?2, ?3)
+
+-- forget_bits: of a segment that went
+delete from frame_bits where frame in (select id from frame where segment = ?1)
+
+-- grams: of a segment's frames
+select frame.start, frame_bits.grams
+  from frame join frame_bits on frame_bits.frame = frame.id
+ where frame.segment = ?1
+
+-- words: of frames with an agent's records
+select segment.name, frame.start, frame.size, frame.from_ms, frame.to_ms, frame.kinds, frame.entries, frame_bits.words,
+       segment.number
+  from frame_places
+  join frame on frame.id = frame_places.frame
+  join frame_bits on frame_bits.frame = frame.id
+  join segment on segment.number = frame.segment
+ where frame_places.agent = ?1

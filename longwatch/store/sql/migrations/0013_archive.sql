@@ -51,3 +51,7 @@ create table restored (
   until_ms bigint not null,
   primary key (task, segment)
 ) without rowid;
+
+-- What a task brought in stays when the task has gone, and so what kind of task it was.
+alter table earning add column kind text;
+update earning set kind = (select task.kind from task where task.id = earning.task);

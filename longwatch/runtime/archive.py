@@ -201,10 +201,14 @@ class Archives:
         for name in sorted(over, key=lambda each: here[each].number if each in here else 0):
             if name in here:
                 sort = sort_of(here[name])
-                gone += self.retirement.drop(sort, kept_of(sort, self.archive.entries(here[name])))
+                gone += self.retirement.drop(sort, kept_of(sort, self._readable(here[name])))
         for name in over:
             self.archivists.went_back(name)
         return gone
+
+    def _readable(self, segment: Segment) -> Iterator[Entry]:
+        """What can be read of it: rows whose copies were damaged since stay, and are archived anew."""
+        return self.archive.entries(segment, damaged=lambda _: None)
 
     def _any(self, sort: Sort, going: Round) -> bool:
         return next(iter(self._pages(sort, going)), None) is not None
@@ -246,7 +250,7 @@ class Archives:
                 return
 
     def _dropped(self, begun: Begun, segment: Segment, going: Round) -> int:
-        kept = kept_of(begun.sort, self.archive.entries(segment))
+        kept = kept_of(begun.sort, self._readable(segment))
         self.archivists.renew(going.fence, lease_ms=LEASE_MS)
         lease = self._lease(going.fence)
 
@@ -293,7 +297,7 @@ class Archives:
         for segment in self.segments():
             if times and segment.from_ms <= max(times) and segment.to_ms >= min(times):
                 told(f"reading {segment.name}")
-                yield from ((segment.name, entry) for entry in self.archive.entries(segment) if entry.task in tasks)
+                yield from ((segment.name, entry) for entry in self._readable(segment) if entry.task in tasks)
 
     # -- segments whose time has come ------------------------------------------------------------------------------------------
 
@@ -314,10 +318,12 @@ class Archives:
     def drop(self, name: str, why: str, *, who: str) -> Segment:
         """Drop a segment for good, and say so in the journal. Errors: NotFound, LongwatchError for one that is pinned."""
         segment = self.archive.drop(name, why, who=who)
-        self.archivists.dropped(
-            name, why, who=who, entries=segment.count, keys_before_ms=self.world.wall_ms() - self.rules.keep_ms
-        )
+        before_ms = min([self.world.wall_ms() - self.rules.keep_ms, *(each.from_ms for each in self._with_tasks())])
+        self.archivists.dropped(name, why, who=who, entries=segment.count, keys_before_ms=before_ms)
         return segment
+
+    def _with_tasks(self) -> list[Segment]:
+        return [each for each in self.segments() if "task" in each.entries]
 
 
 def sort_of(segment: Segment) -> str:

@@ -33,6 +33,7 @@ from longwatch.store.restoring import Found, Restored, restore
 from longwatch.store.retire import LAST, Retirement, kept_of
 
 LEASE_MS = 120_000
+AGAIN_MS = 60_000  # after a round that failed: it may have written much before it found the disk full
 SEGMENT_MOST = 64 << 20  # bytes of bodies in a segment; what is more goes into the next one
 ROUNDS = 1_000  # segments of one sort in one round
 
@@ -79,6 +80,7 @@ class Archives:
     def __post_init__(self) -> None:
         self.holder = self.world.new_id("archivist")
         self.failure: LongwatchError | None = None
+        self._again_ms = 0
         self._archive: Archive | None = None
         self._thread: Joinable | None = None
         self._guard, self._working, self._over = threading.Lock(), threading.Event(), threading.Event()
@@ -99,7 +101,7 @@ class Archives:
 
     def step(self) -> bool:
         """Begin a round beside the caller, if one is due and none is going on here; whether it was begun."""
-        if self._working.is_set():
+        if self._working.is_set() or (self.failure is not None and self.world.steady_ms() < self._again_ms):
             return False
         due = self.due()
         if due is None:
@@ -132,12 +134,12 @@ class Archives:
         return is_pressed(self.rules, self.free())
 
     def _beside(self, due: Close) -> None:
-        """What fails is tried again by the next upkeep; doctor and status tell of it."""
+        """What fails is tried again after a while; doctor and status tell of it."""
         try:
             self.round(due)
             self.failure = None
         except LongwatchError as error:
-            self.failure = error
+            self.failure, self._again_ms = error, self.world.steady_ms() + AGAIN_MS
         finally:
             self._working.clear()
 

@@ -193,3 +193,19 @@ def test_a_task_whose_key_or_place_is_another_ones_does_not_come_back(lw: Longwa
     with pytest.raises(NotFound):
         lw.get(tasks[1].id)
     assert archives.archivists.hot() == before
+
+
+def test_a_round_that_failed_is_not_begun_again_at_once(lw: Longwatch, archives: Archives, tmp_path: Path) -> None:
+    bill(lw, "a", "b", "c")
+    (tmp_path / "archive").write_text("no folder")
+    archives.rules = archives.rules._replace(every_ms=0)
+    assert archives.step()
+    archives.rest()
+    assert archives.failure is not None
+    assert not archives.step()  # it would write and fail at each of its worker's beats
+    (tmp_path / "archive").unlink()
+    archives._again_ms = 0  # pyright: ignore[reportPrivateUsage]
+    assert archives.step()
+    archives.rest()
+    assert archives.failure is None
+    assert archives.archivists.hot().tasks == 1

@@ -14,8 +14,8 @@ select at_ms from calendar;
 update calendar set at_ms = max(at_ms, :at_ms);
 
 -- open: a purse's window, with what calls made in it before have cost already; the calendar only moves forwards, so
--- that these are the newest calls, and no index is needed to find the first of them. Archived ones are counted by the hour
--- while they are young, then by the day: what is longer than a window is not of it
+-- that these are the newest calls, and no index is needed to find the first of them. Archived ones are counted by the minute
+-- and the hour while they are young, then by the day: what is longer than a window is not of it
 insert into spend (purse, ends_ms, dimension, per, starts_ms, settled, away)
 select :purse, :ends_ms, :dimension, :per, :starts_ms,
        coalesce(sum(case :dimension when 'money' then money when 'tokens' then tokens else calls end), 0),

@@ -154,7 +154,7 @@ on conflict (starts_ms, ends_ms, service, model, budget, agent, kind, away) do u
    set places = retired_cost.places + excluded.places, money = retired_cost.money + excluded.money,
        calls = retired_cost.calls + excluded.calls, tokens = retired_cost.tokens + excluded.tokens;
 
--- hours: what calls of days that are over have cost, by the hour
+-- hours: what calls of days that are over have cost, by the hour or the minute
 select starts_ms, ends_ms, service, model, budget, agent, kind, away, places, money, calls, tokens
   from retired_cost where ends_ms - starts_ms < 7200000 and ends_ms <= :before_ms limit :limit;
 

@@ -7,7 +7,7 @@ create table retired_key (
   day bigint not null
 ) without rowid;
 
--- What archived calls have cost, by the day of the budgets' calendar that they were made in, or the hour while it is young: a
+-- What archived calls have cost, by the day of the budgets' calendar that they were made in, or the hour or minute while it is young: a
 -- window that is opened now counts what was spent in it before.
 create table retired_cost (
   starts_ms bigint not null,      -- of the day or the hour, by the fleet's zone

@@ -27,7 +27,8 @@ select :purse, :ends_ms, :dimension, :per, :starts_ms,
          union all
         select service, nullif(budget, '') as budget, agent, away, money, calls, tokens
           from retired_cost
-         where ends_ms > :starts_ms and starts_ms < :ends_ms and ends_ms - starts_ms <= 2 * (:ends_ms - :starts_ms)) as made
+         where ends_ms > :starts_ms and starts_ms < :ends_ms and ends_ms - starts_ms <= 2 * (:ends_ms - :starts_ms)
+           and starts_ms > :starts_ms - 2 * (:ends_ms - :starts_ms)) as made  -- which follows, and is found by the key
  where (:purse = 'fleet' or :purse = 'budget:' || budget or :purse = 'agent:' || agent or :purse = 'service:' || service)
 on conflict (purse, ends_ms, dimension, per) do nothing
 returning settled;

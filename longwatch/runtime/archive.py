@@ -22,6 +22,7 @@ from typing import NamedTuple
 
 from longwatch.db.connection import Transaction
 from longwatch.errors import LeaseLost, LongwatchError
+from longwatch.policy.memory import Record
 from longwatch.policy.retention import Close, Facts, Kept, Rules, closing, dropping, is_pressed
 from longwatch.runtime.loop import Joinable, Sleeper
 from longwatch.runtime.memory import Memories
@@ -29,6 +30,7 @@ from longwatch.runtime.persist import persist
 from longwatch.runtime.world import World
 from longwatch.store.archive import Archive, Entry, Segment
 from longwatch.store.archivist import SORTS, Archivists, Begun, Sort
+from longwatch.store.redaction import in_archive
 from longwatch.store.restoring import Found, Restored, restore
 from longwatch.store.retire import LAST, Retirement, kept_of
 
@@ -300,6 +302,11 @@ class Archives:
             if times and segment.from_ms <= max(times) and segment.to_ms >= min(times):
                 told(f"reading {segment.name}")
                 yield from ((segment.name, entry) for entry in self._readable(segment) if entry.task in tasks)
+
+    def redact(self, record: Record, reason: str, who: str) -> None:
+        """Take a record's text out of what the archive has of its task. Errors: StoreUnavailable."""
+        if record.task is not None and record.source in ("run", "task") and self.exists():
+            self.archive.redact(in_archive(record), text=record.task, reason=reason, who=who)
 
     # -- segments whose time has come ------------------------------------------------------------------------------------------
 

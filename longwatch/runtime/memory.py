@@ -46,6 +46,8 @@ class Memories:
     shared: bool = True  # with other processes; a state that is only in this one's own memory is not worth the upkeep
     charters: dict[str, Callable[[], str]] = field(default_factory=dict[str, Callable[[], str]])
     """By agent: reads the file that the config names."""
+    redact_archived: Callable[[Record, str, str], None] = lambda record, reason, who: None
+    """Takes a record's text out of the archive, where there is one: Archives.redact."""
 
     def __post_init__(self) -> None:
         self.holder = self.world.new_id("compactor")

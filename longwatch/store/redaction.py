@@ -4,6 +4,7 @@ The digests of the snapshots that it is in are made anew; a receipt tells who di
 that what `verify` finds in order can be told from what it found before. Its place stays, so that nothing seems lost.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -12,10 +13,12 @@ import msgspec
 from longwatch.db.connection import Database, Transaction
 from longwatch.policy.memory import Record
 from longwatch.policy.snapshot import digest_of, range_digest, without
+from longwatch.store.archive import Entry
 from longwatch.store.memory import encode, find, record_of
 from longwatch.store.snapshots import Snapshot
 
 TABLES = ("memory_record", "memory_receipt", "memory_snapshot", "memory_charter")
+decode = msgspec.json.Decoder(dict[str, Any]).decode
 OF_THE_STATE = ("record", "task", "step", "run")
 
 
@@ -77,6 +80,38 @@ class Redaction:
             tx.count("memory.redact_steps", task=record.task)
             tx.count("memory.redact_runs", task=record.task)
             tx.count("memory.redact_told", task=record.task)
+
+
+def in_archive(record: Record) -> Callable[[Entry], Entry]:
+    """What takes its text out of the archive's entries, as `Redaction` does out of their rows."""
+
+    def changed(entry: Entry) -> Entry:
+        if entry.task != record.task or entry.kind not in ("journal", "task"):
+            return entry
+        body = decode(entry.body)
+        if entry.kind == "journal":
+            _take_out_of_told(body, record)
+        elif record.source == "task":
+            _take_out_of_task(body)
+        return entry._replace(body=encode(body))
+
+    return changed
+
+
+def _take_out_of_told(body: dict[str, Any], record: Record) -> None:
+    if record.source == "task" and body["kind"].startswith("task.") and body["data"]:
+        body["data"] = {"redacted": True}
+    if record.source == "run" and body["kind"].startswith("note.") and record.id in str(body["data"]):
+        body["data"] = {"record": record.id, "redacted": True}
+
+
+def _take_out_of_task(body: dict[str, Any]) -> None:
+    body["args"] = "{}"
+    body["result"] = None if body["result"] is None else '"[redacted]"'
+    for each in (body, *body["runs"]):
+        each["error"] = None if each["error"] is None else "[redacted]"
+    for step in body["steps"]:
+        step["result"] = None if step["result"] is None else '"[redacted]"'
 
 
 def _holding(tx: Transaction, record: Record) -> list[Snapshot]:

@@ -231,14 +231,15 @@ def show_record(session: Session, found: Record) -> None:
 def redact(session: Session, record: str, reason: str, yes: bool, dry_run: bool, agent: str | None) -> None:
     """Take a record's text out of everything, and off the disk, for good.
 
-    Out of memory, its index and its snapshots, out of the journal, and out of the task that it tells of. Backups made
-    before still have it.
+    Out of memory, its index and its snapshots, out of the journal, out of the task that it tells of, and out of what the
+    archive has of these. Backups made before still have it.
     """
     refuse_in_a_run(None, "records are redacted")
     mine = memory_of(session, agent)
     found = mine.show(record)
     if dry_run:
         copies = {"run": ["memory", "journal"], "task": ["memory", "journal", "task"]}.get(found.source, ["memory"])
+        copies += ["archive"] if len(copies) > 1 and session.parts.archives is not None else []
         data = {"id": found.id, "agent": found.agent, "kind": found.kind, "would_redact_in": copies}
         session.out.answer(data, f"{found.id} would be taken out of: {', '.join(copies)}")
         return

@@ -178,16 +178,18 @@ class Memory:
         return memories.store.set_charter(self.agent, memories.fitting(text), who=self._who()).body
 
     def redact(self, record: str | Record, reason: str = "") -> Record:
-        """Take its text out of memory, out of the journal, out of the task that it tells of, and off the disk, for good.
+        """Take its text out of memory, the journal, the task that it tells of and the archive, and off the disk, for good.
 
         Its place stays, with a receipt of who did it and why. The operator's alone. Backups made before still have it.
         Errors: Refused inside an agent's run, NotFound.
         """
         refuse_in_a_run(self._run(), "records are redacted")
         memories = self._current()
+        reason = memories.journal.redactor.clean(reason)
         made = Redaction(memories.store.database, memories.state).redact(
-            self.agent, _id(record), memories.journal.redactor.clean(reason), who=self._who()
+            self.agent, _id(record), reason, who=self._who()
         )
+        memories.redact_archived(made, reason, self._who())
         recollection_of(memories).forget()
         return record_view(made, memories.store.receipts(made.id))
 

@@ -232,7 +232,7 @@ def archives_of(
     if not memories.shared:
         return None
     asked = settings.archive
-    return Archives(
+    made = Archives(
         retirement=Retirement(database, settings.currency, zone_of(settings.timezone)),
         archivists=Archivists(database, journal),
         memories=memories,
@@ -243,6 +243,8 @@ def archives_of(
         folder=None if is_remote(asked.to) else Path(asked.to),
         state=file,
     )
+    memories.redact_archived = made.redact
+    return made
 
 
 def memories_of(settings: Settings, database: Database, journal: Journal, world: World, file: Path | None) -> Memories:

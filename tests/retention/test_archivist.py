@@ -184,7 +184,12 @@ def opened(lw: Longwatch, per: str, at_ms: int) -> int:
     """What a window of the agent's money that is opened now begins with; it is closed again."""
     window = window_of(at_ms, per, zone_of("UTC"))
     with lw.opened.parts.database.transaction() as tx:
-        asked = {"purse": "agent:main", "ends_ms": window.ends_ms, "dimension": "money", "per": per}
+        asked: dict[str, str | int] = {
+            "purse": "agent:main",
+            "ends_ms": window.ends_ms,
+            "dimension": "money",
+            "per": per,
+        }
         row = tx.one("spend.open", starts_ms=window.starts_ms, **asked)
         assert row is not None
         tx.count("retire.drop_spend", **asked)

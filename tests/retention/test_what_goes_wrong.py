@@ -209,3 +209,23 @@ def test_a_round_that_failed_is_not_begun_again_at_once(lw: Longwatch, archives:
     archives.rest()
     assert archives.failure is None
     assert archives.archivists.hot().tasks == 1
+
+
+def test_what_is_redacted_is_taken_out_of_the_archive_too(lw: Longwatch, archives: Archives) -> None:
+    @lw.task("note")
+    def note(run: Run, secret: str) -> str:
+        run.record("fact", f"the word is {secret}")
+        run.step("look", lambda: f"seen {secret}")
+        return f"said {secret}"
+
+    for secret in ("swordfish", "herring", "salmon"):
+        lw.submit("note", {"secret": secret})
+    work(lw)
+    archives.round(NOW)
+    assert len(archives.archive.find(text="swordfish").entries) == 2  # the task, and what the journal tells of the note
+    memory = lw.memory("main")
+    for record in [each for each in memory.list() if "swordfish" in each.text]:
+        memory.redact(record.id, "a password")
+    assert archives.archive.find(text="swordfish").entries == []
+    assert len(archives.archive.find(text="herring").entries) == 2
+    assert archives.archive.verify() == []

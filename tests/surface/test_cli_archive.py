@@ -162,6 +162,24 @@ def test_doctor_says_when_hosts_have_an_archive_each(shop: list[str], capsys: py
     assert "archive place" not in findings()
     with longwatch.open() as lw, lw.opened.parts.database.transaction() as tx:
         for host in ("here", "there"):
-            about = {"agent": "ann", "pid": 4711, "start_ticks": 1, "boot_id": host, "name": None, "schema": 13}
+            about: dict[str, str | int | None] = {
+                "agent": "ann",
+                "pid": 4711,
+                "start_ticks": 1,
+                "boot_id": host,
+                "name": None,
+                "schema": 13,
+            }
             tx.count("tasks.enrol", owner=host, **about)
     assert findings()["archive place"].startswith("workers are at work on 2 hosts, and the archive is a folder")
+
+
+def test_who_looks_in_the_state_is_told_of_the_archive(shop: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    shown = said(capsys, "show", shop[0])["entries"]
+    call = next(each["id"] for each in shown if each["kind"] == "call")
+    tried = next(each["body"]["runs"][0]["id"] for each in shown if each["kind"] == "task")
+    for words in (["show", call], ["show", tried], ["task", "show", shop[0]], ["journal", "--task", shop[0]]):
+        run(root, words)
+        told = capsys.readouterr()
+        assert "longwatch archive" in told.out + told.err, words
+    assert said(capsys, "find", tried)["entries"]

@@ -314,7 +314,7 @@ class Archives:
         """Drop what is older than it is kept, or more than there shall be; their names."""
         segments = self.segments()
         kept = [Kept(each.name, each.to_ms, each.bytes, each.pinned) for each in segments]
-        drops = dropping(self.rules, kept, wall_ms=self.world.wall_ms(), free=self.free())
+        drops = dropping(self.rules, kept, wall_ms=self._certain_ms(), free=self.free())
         for drop in drops:
             self.drop(drop.name, drop.why, who="retention")
             told(f"dropped {drop.name}: {drop.why}")
@@ -327,9 +327,13 @@ class Archives:
     def drop(self, name: str, why: str, *, who: str) -> Segment:
         """Drop a segment for good, and say so in the journal. Errors: NotFound, LongwatchError for one that is pinned."""
         segment = self.archive.drop(name, why, who=who)
-        before_ms = min([self.world.wall_ms() - self.rules.keep_ms, *(each.from_ms for each in self._with_tasks())])
+        before_ms = min([self._certain_ms() - self.rules.keep_ms, *(each.from_ms for each in self._with_tasks())])
         self.archivists.dropped(name, why, who=who, entries=segment.count, keys_before_ms=before_ms)
         return segment
+
+    def _certain_ms(self) -> int:
+        """So late it is for certain: what a wall clock that is set ahead calls old is not dropped for good."""
+        return min(self.world.wall_ms(), self.world.steady_ms() + self.retirement.database.offset_ms)
 
     def _with_tasks(self) -> list[Segment]:
         return [each for each in self.segments() if "task" in each.entries]

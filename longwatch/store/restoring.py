@@ -111,6 +111,9 @@ def _call(tx: Transaction, retirement: Retirement, body: Mapping[str, Any], kind
     """Its cost is no more that of an archived call."""
     values = {name: value for name, value in body.items() if name != "currency"}
     if tx.count("retire.restore_call", **values) == 0:
+        if tx.one("call.by_id", id=values["id"]) is None:
+            said = f"the place of {values['id']} is another call's by now: it is of a state that was replaced by an older one"
+            raise LongwatchError(said, hint=f"longwatch archive show {values['task']} tells what came of its task.")
         return 0
     retirement.cost(tx, [(SimpleNamespace(**values), kind)], sign=-1)
     return 1

@@ -229,3 +229,26 @@ def test_what_is_redacted_is_taken_out_of_the_archive_too(lw: Longwatch, archive
     assert archives.archive.find(text="swordfish").entries == []
     assert len(archives.archive.find(text="herring").entries) == 2
     assert archives.archive.verify() == []
+
+
+def test_a_task_whose_calls_have_lost_their_places_does_not_come_back(lw: Longwatch, archives: Archives) -> None:
+    tasks = bill(lw, "a", "b", "c")
+    archives.round(NOW)
+    with lw.opened.parts.database.transaction() as tx:
+        tx.plain("update call set seq = 1")  # type: ignore[attr-defined]
+    with pytest.raises(LongwatchError, match="is another call's by now"):
+        restore(archives, tasks[0].id)
+    with pytest.raises(NotFound):
+        lw.get(tasks[0].id)
+
+
+def test_a_wall_clock_that_is_set_ahead_drops_nothing(
+    lw: Longwatch, archives: Archives, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bill(lw, "a", "b", "c")
+    archives.round(NOW)
+    late_ms = archives.world.wall_ms() + 400 * DAY_MS
+    monkeypatch.setattr(archives.world, "wall_ms", lambda: late_ms)
+    assert archives.free_segments() == ()
+    with pytest.raises(KeyConflict):
+        lw.submit("bill", key="a")

@@ -20,7 +20,8 @@ class KeyForgotten(LongwatchError):
 
 
 def no_such_call(call: str) -> NotFound:
-    return NotFound(f"there is no call {call} of this process", hint="longwatch show ID opens any call that exists.")
+    hint = "longwatch show ID opens any call that exists, longwatch archive show ID one that has left the state."
+    return NotFound(f"there is no call {call} of this process", hint=hint)
 
 
 def too_heavy(refused: TooHeavy) -> LimitRefused:

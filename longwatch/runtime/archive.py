@@ -36,6 +36,7 @@ from longwatch.store.restoring import Found, Restored, restore
 from longwatch.store.retire import LAST, Retirement, digest_of, kept_of
 
 LEASE_MS = 120_000
+AGAIN_MS = 60_000  # after a round that failed: it may have written much before it found the disk full
 SEGMENT_MOST = 64 << 20  # bytes of bodies in a segment; what is more goes into the next one
 ROUNDS = 1_000  # segments of one sort in one round
 
@@ -83,6 +84,7 @@ class Archives:
     def __post_init__(self) -> None:
         self.holder = self.world.new_id("archivist")
         self.failure: LongwatchError | None = None
+        self._again_ms = 0
         self._archive: Archive | None = None
         self._thread: Joinable | None = None
         self._guard, self._working, self._over = threading.Lock(), threading.Event(), threading.Event()
@@ -112,7 +114,7 @@ class Archives:
 
     def step(self) -> bool:
         """Begin a round beside the caller, if one is due and none is going on here; whether it was begun."""
-        if self._working.is_set():
+        if self._working.is_set() or (self.failure is not None and self.world.steady_ms() < self._again_ms):
             return False
         if self.outputs is not None:
             self.outputs.cut()
@@ -147,12 +149,12 @@ class Archives:
         return is_pressed(self.rules, self.free())
 
     def _beside(self, due: Close) -> None:
-        """What fails is tried again by the next upkeep; doctor and status tell of it."""
+        """What fails is tried again after a while; doctor and status tell of it."""
         try:
             self.round(due)
             self.failure = None
         except LongwatchError as error:
-            self.failure = error
+            self.failure, self._again_ms = error, self.world.steady_ms() + AGAIN_MS
         finally:
             self._working.clear()
 
@@ -217,10 +219,14 @@ class Archives:
         for name in sorted(over, key=lambda each: here[each].number if each in here else 0):
             if name in here:
                 sort = sort_of(here[name])
-                gone += self.retirement.drop(sort, kept_of(sort, self.archive.entries(here[name])))
+                gone += self.retirement.drop(sort, kept_of(sort, self._readable(here[name])))
         for name in over:
             self.archivists.went_back(name)
         return gone
+
+    def _readable(self, segment: Segment) -> Iterator[Entry]:
+        """What can be read of it: rows whose copies were damaged since stay, and are archived anew."""
+        return self.archive.entries(segment, damaged=lambda _: None)
 
     def _any(self, sort: Sort, going: Round) -> bool:
         return next(iter(self._pages(sort, going)), None) is not None
@@ -266,7 +272,7 @@ class Archives:
                 return
 
     def _dropped(self, begun: Begun, segment: Segment, going: Round) -> int:
-        entries = self.archive.entries(segment)
+        entries = self._readable(segment)
         if begun.sort == "logs":
             return 0 if self.outputs is None else self.outputs.drop({digest_of(entry) for entry in entries})
         kept = kept_of(begun.sort, entries)
@@ -318,7 +324,7 @@ class Archives:
         for segment in self.segments():
             if times and segment.from_ms <= max(times) and segment.to_ms >= min(times):
                 told(f"reading {segment.name}")
-                yield from ((segment.name, entry) for entry in self.archive.entries(segment) if entry.task in tasks)
+                yield from ((segment.name, entry) for entry in self._readable(segment) if entry.task in tasks)
 
     # -- segments whose time has come ------------------------------------------------------------------------------------------
 
@@ -326,7 +332,7 @@ class Archives:
         """Drop what is older than it is kept, or more than there shall be; their names."""
         segments = self.segments()
         kept = [Kept(each.name, self._ends_ms(each), each.bytes, each.pinned) for each in segments]
-        drops = dropping(self.rules, kept, wall_ms=self.world.wall_ms(), free=self.free())
+        drops = dropping(self.rules, kept, wall_ms=self._certain_ms(), free=self.free())
         for drop in drops:
             self.drop(drop.name, drop.why, who="retention")
             told(f"dropped {drop.name}: {drop.why}")
@@ -346,11 +352,18 @@ class Archives:
     def drop(self, name: str, why: str, *, who: str) -> Segment:
         """Drop a segment for good, and say so in the journal. Errors: NotFound, LongwatchError for one that is pinned."""
         segment = self.archive.drop(name, why, who=who)
-        before_ms = self.world.wall_ms() - self.rules.keep_ms
+        before_ms = min([self._certain_ms() - self.rules.keep_ms, *(each.from_ms for each in self._with_tasks())])
         if sort_of(segment) == "records":
-            self.leaving.forget(before_ms=before_ms)
+            self.leaving.forget(before_ms=self._certain_ms() - self.rules.keep_ms)
         self.archivists.dropped(name, why, who=who, entries=segment.count, keys_before_ms=before_ms)
         return segment
+
+    def _certain_ms(self) -> int:
+        """So late it is for certain: what a wall clock that is set ahead calls old is not dropped for good."""
+        return min(self.world.wall_ms(), self.world.steady_ms() + self.retirement.database.offset_ms)
+
+    def _with_tasks(self) -> list[Segment]:
+        return [each for each in self.segments() if "task" in each.entries]
 
 
 def _adds(move: Move, segment: Segment) -> bool:

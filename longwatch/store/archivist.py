@@ -90,7 +90,7 @@ class Archivists:
             row = tx.one("retire.number", fence=fence)
             if row is None:
                 raise LeaseLost("another process archives now", hint="Nothing is lost.")
-            source = f"{sort}/{row.epoch}/{row.number}"
+            source = f"{sort}/{row.epoch}/{row.number}/{row.holder}"  # other fleets may have the same archive
             tx.count("retire.begin", source=source, sort=sort)
             return Begun(source, sort, None, tx.now_ms)
 

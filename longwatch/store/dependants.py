@@ -4,7 +4,7 @@ transaction."""
 from longwatch.db.connection import Row, Transaction
 from longwatch.policy import task as policy
 from longwatch.store.journal import Journal
-from longwatch.store.moves import Task, move, read_task
+from longwatch.store.moves import Task, move, read_task, task_of
 
 
 def tell_dependants(tx: Transaction, journal: Journal, ended: Task) -> int:
@@ -56,6 +56,14 @@ def _tell(tx: Transaction, journal: Journal, needed: Task, row: Row) -> Task | N
 
 def _blame(tx: Transaction, needed: Task, root: str) -> str:
     said = f"needs {needed.id} ({needed.kind}), which {'was' if needed.state == 'cancelled' else 'has'} {needed.state}"
-    origin = read_task(tx, root) if root != needed.id else needed
+    origin = needed if root == needed.id else _origin(tx, root)
+    if origin is None:
+        return said
     where = f"; root cause {origin.id} ({origin.kind})" if root != needed.id else ""
     return f"{said}{where}: {origin.error or origin.state}"
+
+
+def _origin(tx: Transaction, root: str) -> Task | None:
+    """None: it is in the archive, and what it took down was brought back without it."""
+    found = tx.one("tasks.by_id", id=root)
+    return None if found is None else task_of(found)

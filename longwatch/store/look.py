@@ -143,7 +143,8 @@ class Look:
         with self.database.read() as tx:
             row = tx.one("look.run_by_id", id=id)
         if row is None:
-            raise NotFound(f"there is no run {id}", hint="longwatch show TASK lists the runs of a task.")
+            hint = f"longwatch show TASK lists the runs of a task, longwatch archive find {id} finds one that has left."
+            raise NotFound(f"there is no run {id}", hint=hint)
         return _as(Tried, row)
 
     def story(self, task: str) -> Story:

@@ -18,6 +18,7 @@ from longwatch.store.memory import encode, find, record_of
 from longwatch.store.snapshots import Snapshot
 
 TABLES = ("memory_record", "memory_receipt", "memory_snapshot", "memory_charter")
+decode = msgspec.json.Decoder(dict[str, Any]).decode
 OF_THE_STATE = ("record", "task", "step", "run")
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from longwatch.db.connection import Transaction
+from longwatch.errors import KeyConflict, LongwatchError
 from longwatch.store import taken
 from longwatch.store.archive import Entry
 from longwatch.store.retire import Retirement
@@ -35,7 +36,8 @@ def restore(
 ) -> Restored:
     """Bring tasks back with all that belongs to them; twice does no harm. keep_ms: how long they stay at least.
 
-    told: called in the transaction of each task that is brought back.
+    told: called in the transaction of each task that is brought back. Errors: KeyConflict, LongwatchError when a task of a
+    state that was replaced has lost its key or its place to another one; those before it are back then.
     """
     by_task: dict[str, list[tuple[str, Entry]]] = {}
     for segment, entry in found:
@@ -60,6 +62,7 @@ def _one(tx: Transaction, retirement: Retirement, task: str, entries: list[tuple
     if head is None or tx.one("tasks.by_id", id=task) is not None:
         return 0
     body = decode(head.body)
+    _refuse(tx, body)
     written = _task(tx, body)
     for _, entry in entries:
         if entry.kind == "call":
@@ -72,6 +75,21 @@ def _one(tx: Transaction, retirement: Retirement, task: str, entries: list[tuple
     for segment in sorted({segment for segment, _ in entries}):
         tx.count("retire.keep_restored", task=task, segment=segment, keep_ms=keep_ms)
     return written
+
+
+def unmet(head: Entry) -> list[str]:
+    """What a task needed and did not get: it stays ended until that is retried."""
+    return [need["needs"] for need in decode(head.body)["needs"] if not need["met"]]
+
+
+def _refuse(tx: Transaction, body: Mapping[str, Any]) -> None:
+    """Errors: KeyConflict when its key is another task's by now; LongwatchError when its place is."""
+    hint = f"longwatch archive show {body['id']} tells what came of it."
+    if body["key"] is not None and (found := tx.one("tasks.by_key", key=body["key"])) is not None:
+        raise KeyConflict(f"the key {body['key']!r} of {body['id']} is that of {found.id} by now", hint=hint)
+    if (found := tx.one("retire.at_place", seq=body["seq"])) is not None:
+        said = f"{body['id']} is of a state that was replaced by an older one: its place is that of {found.id} by now"
+        raise LongwatchError(said, hint=hint)
 
 
 def _task(tx: Transaction, body: Mapping[str, Any]) -> int:
@@ -94,6 +112,9 @@ def _call(tx: Transaction, retirement: Retirement, body: Mapping[str, Any], kind
     """Its cost is no more that of an archived call."""
     values = {name: value for name, value in body.items() if name != "currency"}
     if tx.count("retire.restore_call", **values) == 0:
+        if tx.one("call.by_id", id=values["id"]) is None:
+            said = f"the place of {values['id']} is another call's by now: it is of a state that was replaced by an older one"
+            raise LongwatchError(said, hint=f"longwatch archive show {values['task']} tells what came of its task.")
         return 0
     retirement.cost(tx, [(SimpleNamespace(**values), kind)], sign=-1)
     return 1

@@ -16,7 +16,7 @@ from zoneinfo import ZoneInfo
 import msgspec
 
 from longwatch.db.connection import Database, Row, Transaction, Value
-from longwatch.policy.window import DAY_MS, window_of
+from longwatch.policy.window import DAY_MS, Window, window_of
 from longwatch.store import taken
 from longwatch.store.archive import Entry
 
@@ -188,11 +188,10 @@ class Retirement:
     def cost(self, tx: Transaction, calls: Iterable[tuple[Any, str]], *, sign: int = 1) -> None:
         """Remember what these calls, each with its task's kind, have cost, and who is charged. sign: -1 forgets it."""
         found: dict[tuple[Value, ...], list[int]] = {}
-        young_ms = _calendar_ms(tx) - DAY_MS
+        calendar_ms = _calendar_ms(tx)
         for call, kind in calls:
             if call.state == "settled":
-                day = window_of(call.calendar_ms, "day", self.zone)
-                part = window_of(call.calendar_ms, "hour", self.zone) if day.ends_ms > young_ms else day
+                part = self._part(call.calendar_ms, calendar_ms)
                 about = (call.service, call.model or "", call.budget or "", call.agent, kind, call.away)
                 sums = found.setdefault((*part, *about), [0, 0, 0, 0])
                 for place, amount in enumerate((1, call.money, call.calls, call.tokens)):
@@ -200,8 +199,15 @@ class Retirement:
         for key, sums in found.items():
             tx.count("retire.keep_cost", **dict(zip(COST, (*key, *sums), strict=True)))
 
+    def _part(self, at_ms: int, calendar_ms: int) -> Window:
+        """By what the cost of then is counted now: no longer than a window that may still be opened."""
+        minute, hour, day = (window_of(at_ms, per, self.zone) for per in ("minute", "hour", "day"))
+        if minute.ends_ms > calendar_ms:
+            return minute
+        return hour if day.ends_ms > calendar_ms - DAY_MS else day
+
     def add_up(self) -> None:
-        """What was counted by the hour is counted by the day, once the day is over."""
+        """What was counted by the minute or the hour is counted by the day, once the day is over."""
         more = True
         while more:
             with self.database.transaction() as tx:

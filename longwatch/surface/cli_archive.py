@@ -10,7 +10,7 @@ import click
 import msgspec
 from rich.text import Text
 
-from longwatch.errors import ConfigError, LongwatchError, NotFound
+from longwatch.errors import ConfigError, LongwatchError, NotFound, StoreUnavailable
 from longwatch.policy.duration import parse_text_ms
 from longwatch.policy.money import Money
 from longwatch.policy.retention import Close
@@ -18,6 +18,7 @@ from longwatch.policy.window import instant_of
 from longwatch.runtime.archive import Archives
 from longwatch.store.archive import Entry, Finding, Kind, Segment
 from longwatch.store.archive.manifest import NAME
+from longwatch.store.restoring import unmet
 from longwatch.surface.cli_base import BadUse, Group, pass_session
 from longwatch.surface.cli_memory import Told, one_line
 from longwatch.surface.memory import refuse_in_a_run
@@ -175,8 +176,13 @@ def show(session: Session, id: str) -> None:
 
 
 def entries_of(found: Archives, id: str) -> tuple[list[Entry], list[Finding]]:
-    """Errors: NotFound."""
+    """Errors: NotFound; StoreUnavailable when it may be in what cannot be read."""
     made = found.archive.show(id) if found.exists() else None
+    if made is not None and made.unread and not made.entries:
+        said = (
+            f"nothing can be read of {id}, and not all of the archive can: {made.unread[0].name}: {made.unread[0].what}"
+        )
+        raise StoreUnavailable(said, hint="longwatch archive verify names all that is damaged or missing.")
     if made is None or not made.entries:
         raise NotFound(
             f"the archive has nothing of {id}",
@@ -218,11 +224,11 @@ def verify(session: Session) -> None:
 def restore(session: Session, tasks: tuple[str, ...], yes: bool, dry_run: bool) -> None:
     """Bring tasks back into the state.
 
-    With their runs, steps, calls and journal. Their keys answer again, and they can be retried. They stay as long as what is
-    young. The archive keeps its copy.
+    With their runs, steps, calls and journal, and with the tasks that ended badly and took them down. Their keys answer again,
+    and they can be retried. They stay as long as what is young. The archive keeps its copy.
     """
     found = archives_of(session)
-    entries = [entry for task in tasks for entry in entries_of(found, task)[0]]
+    entries = whole(found, tasks)
     heads = [entry for entry in entries if entry.kind == "task"]
     if dry_run:
         data = {"would_restore": [entry.id for entry in heads], "entries": len(entries)}
@@ -235,6 +241,27 @@ def restore(session: Session, tasks: tuple[str, ...], yes: bool, dry_run: bool) 
     data = {"restored": made.tasks, "here": made.here, "rows": made.rows}
     words = f"{len(made.tasks)} tasks are back, {made.rows} rows"
     session.out.answer(data, words + (f"; {len(made.here)} were here already" if made.here else ""))
+
+
+def whole(found: Archives, tasks: Iterable[str]) -> list[Entry]:
+    """Entries of tasks, and of those that they could not do without, where these are in the archive too.
+
+    Errors: NotFound; StoreUnavailable when a part of them cannot be read.
+    """
+    made: dict[str, list[Entry]] = {}
+    wanted = list(tasks)
+    while wanted:
+        task = wanted.pop()
+        entries, missed = entries_of(found, task)
+        if lost := next(
+            (each for each in missed if not each.entries), None
+        ):  # else the index does not know what was in it
+            said = f"{task} cannot be brought back whole: {lost.name}: {lost.what}"
+            raise StoreUnavailable(said, hint=f"longwatch archive show {task} shows what can be read of it.")
+        made[task] = entries
+        needed = {need for entry in entries if entry.kind == "task" for need in unmet(entry)}
+        wanted += [need for need in sorted(needed - made.keys()) if found.archive.show(need).entries]
+    return [entry for entries in made.values() for entry in entries]
 
 
 @archive.command("drop")

@@ -258,11 +258,18 @@ def journal(
     filters: dict[str, str | int | None] = {"kind": kind, "subject": task, "agent": agent, "since_ms": since_ms}
     if not follow:
         entries = parts.journal.latest(limit=limit, **filters)
-        words = [entry_words(entry) for entry in entries] or [Text("Nothing in the journal by these filters.")]
+        words = [entry_words(entry) for entry in entries] or [Text(_nothing(parts))]
         session.out.answer({"entries": [entry_json(entry) for entry in entries], "next": None}, *words)
         return
     for entry in _followed(session, limit, filters):
         session.out.item(entry_json(entry), entry_words(entry))
+
+
+def _nothing(parts: Parts) -> str:
+    older = parts.archives is not None and parts.archives.exists()
+    return "Nothing in the journal by these filters" + (
+        "; longwatch archive find looks in what has left it." if older else "."
+    )
 
 
 def _followed(session: Session, limit: int, filters: dict[str, str | int | None]) -> Iterator[Entry]:

@@ -1,7 +1,10 @@
 """What is looked for is found, all of it and nothing else, whatever was damaged; the index can always be made anew."""
 
 import json
+import os
+import subprocess
 from collections import Counter
+from collections.abc import Generator
 from datetime import date, timedelta
 from pathlib import Path
 
@@ -191,3 +194,30 @@ def test_a_manifest_that_lost_whole_lines_is_told_by_what_the_index_has_seen(arc
     for _ in range(2):
         assert sorted(finding.kind for finding in archive.verify()) == ["manifest", "unlisted"]
         assert len(archive.find(limit=1000).entries) == 600, "what is there is found, listed or not"
+
+
+@pytest.fixture
+def for_reading(archive: Archive, tmp_path: Path) -> Generator[Path]:
+    """The archive's folder, where nothing can be written."""
+    archive.rebuild_index()
+    archive.close()
+    folder = tmp_path / "archive"
+    if os.geteuid() != 0:
+        folder.chmod(0o500)
+        yield folder
+        folder.chmod(0o700)
+        return
+    for options in (["--bind"], ["-o", "remount,bind,ro"]):  # root writes in whatever folder it is
+        if subprocess.run(["mount", *options, folder, folder], check=False, capture_output=True).returncode:
+            pytest.skip("this root may not mount anything")
+    yield folder
+    subprocess.run(["umount", folder], check=True)
+
+
+def test_an_archive_that_can_only_be_read_is_searched(for_reading: Path) -> None:
+    reader = opened(for_reading)
+    assert reader.find(task="task_2_7").entries == [entry for entry in made(200, seed=2) if entry.task == "task_2_7"]
+    assert reader.verify() == []
+    reader.close()
+    assert reader.show("call_3_17").entries == [made(200, seed=3)[17]]
+    reader.close()

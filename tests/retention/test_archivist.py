@@ -9,7 +9,7 @@ import longwatch
 from longwatch import KeyConflict, Longwatch, NotFound, Run
 from longwatch.db.connection import Transaction, Value
 from longwatch.policy.retention import Close
-from longwatch.policy.window import DAY_MS, HOUR_MS, window_of, zone_of
+from longwatch.policy.window import DAY_MS, HOUR_MS, MINUTE_MS, window_of, zone_of
 from longwatch.runtime.archive import Archives
 from longwatch.store.look import Look
 from longwatch.store.money import Cost
@@ -208,6 +208,17 @@ def test_an_hour_that_begins_counts_nothing_of_the_hours_before(lw: Longwatch, a
     assert {day_ms: opened(lw, "day", day_ms) for day_ms in days} == days
 
 
+def test_a_minute_that_is_not_over_counts_what_has_gone_already(lw: Longwatch, archives: Archives) -> None:
+    work_some(lw)
+    with lw.opened.parts.database.read() as tx:
+        made_ms = calendar_ms(tx)
+    before = opened(lw, "minute", made_ms)
+    assert before > 0
+    archives.round(NOW)
+    assert opened(lw, "minute", made_ms) == before
+    assert opened(lw, "minute", made_ms + MINUTE_MS) == 0
+
+
 def test_hours_of_days_that_are_long_over_are_added_up(lw: Longwatch, archives: Archives) -> None:
     work_some(lw)
     archives.round(NOW)
@@ -215,7 +226,7 @@ def test_hours_of_days_that_are_long_over_are_added_up(lw: Longwatch, archives: 
     with lw.opened.parts.database.transaction() as tx:
         made_ms = calendar_ms(tx)
         tx.count("spend.turn", at_ms=made_ms + 3 * DAY_MS)
-    assert lengths(lw) == {HOUR_MS}
+    assert lengths(lw) in ({MINUTE_MS}, {HOUR_MS}, {MINUTE_MS, HOUR_MS})
     archives.round(NOW)
     assert lengths(lw) == set()
     assert costs(lw) == before
@@ -229,7 +240,7 @@ def calendar_ms(tx: Transaction) -> int:
 
 
 def lengths(lw: Longwatch) -> set[int]:
-    """Of the hours by which costs of archived calls are counted."""
+    """Of the minutes and hours by which costs of archived calls are counted."""
     with lw.opened.parts.database.read() as tx:
         rows = tx.all("retire.hours", before_ms=1 << 60, limit=100)
     return {row.ends_ms - row.starts_ms for row in rows}

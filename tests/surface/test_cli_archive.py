@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import zstandard
 
 import longwatch
 from longwatch import Run
@@ -86,6 +87,41 @@ def test_a_task_is_brought_back(shop: list[str], capsys: pytest.CaptureFixture[s
         assert lw.submit("invoice", {"customer": "acme"}, key="acme").result == "billed acme"
 
 
+def test_a_task_is_brought_back_with_what_took_it_down(shop: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with longwatch.open() as lw:
+
+        @lw.task("ask")
+        def ask(run: Run) -> None:
+            raise longwatch.GiveUp("no")
+
+        failed = lw.submit("ask")
+        waiting = lw.submit("ask", after=[failed])
+        lw.submit("ask")
+        lw.work(until_idle=True)
+        archives = lw.opened.parts.archives
+        assert archives is not None
+        archives.rest()
+        archives.round(Close(0))
+    assert set(said(capsys, "restore", waiting.id, "--yes")["restored"]) == {failed.id, waiting.id}
+    with longwatch.open() as lw:
+        lw.retry(failed.id)
+        assert lw.get(waiting.id).state == "waiting"
+
+
+def test_a_damaged_task_is_not_brought_back_in_part(
+    shop: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said(capsys, "show", shop[0])  # the side index knows where it is
+    (file,) = [each for each in (tmp_path / ".longwatch/archive/segments").iterdir() if b"tasks/" in each.read_bytes()]
+    damaged = bytearray(file.read_bytes())
+    written = zstandard.decompress(bytes(damaged)).decode().splitlines()
+    damaged[40] ^= 255
+    file.write_bytes(damaged)
+    assert "cannot be brought back whole" in said(capsys, "restore", shop[0], "--yes", status=1)["error"]["message"]
+    call = next(line.split('"id":"')[1].split('"')[0] for line in written if '"kind":"call"' in line)
+    assert "nothing can be read of call_" in said(capsys, "show", call, status=1)["error"]["message"]
+
+
 def test_what_is_dropped_is_gone_and_what_is_pinned_stays(shop: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     tasks, journal = [each["name"] for each in said(capsys, "list")["segments"]]
     assert said(capsys, "pin", tasks)["pinned"]
@@ -126,6 +162,24 @@ def test_doctor_says_when_hosts_have_an_archive_each(shop: list[str], capsys: py
     assert "archive place" not in findings()
     with longwatch.open() as lw, lw.opened.parts.database.transaction() as tx:
         for host in ("here", "there"):
-            about = {"agent": "ann", "pid": 4711, "start_ticks": 1, "boot_id": host, "name": None, "schema": 13}
+            about: dict[str, str | int | None] = {
+                "agent": "ann",
+                "pid": 4711,
+                "start_ticks": 1,
+                "boot_id": host,
+                "name": None,
+                "schema": 13,
+            }
             tx.count("tasks.enrol", owner=host, **about)
     assert findings()["archive place"].startswith("workers are at work on 2 hosts, and the archive is a folder")
+
+
+def test_who_looks_in_the_state_is_told_of_the_archive(shop: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    shown = said(capsys, "show", shop[0])["entries"]
+    call = next(each["id"] for each in shown if each["kind"] == "call")
+    tried = next(each["body"]["runs"][0]["id"] for each in shown if each["kind"] == "task")
+    for words in (["show", call], ["show", tried], ["task", "show", shop[0]], ["journal", "--task", shop[0]]):
+        run(root, words)
+        told = capsys.readouterr()
+        assert "longwatch archive" in told.out + told.err, words
+    assert said(capsys, "find", tried)["entries"]

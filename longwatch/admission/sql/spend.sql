@@ -14,8 +14,8 @@ select at_ms from calendar;
 update calendar set at_ms = max(at_ms, :at_ms);
 
 -- open: a purse's window, with what calls made in it before have cost already; the calendar only moves forwards, so
--- that these are the newest calls, and no index is needed to find the first of them. Archived ones are counted by the hour
--- while they are young, then by the day: what is longer than a window is not of it
+-- that these are the newest calls, and no index is needed to find the first of them. Archived ones are counted by the minute
+-- and the hour while they are young, then by the day: what is longer than a window is not of it
 insert into spend (purse, ends_ms, dimension, per, starts_ms, settled, away)
 select :purse, :ends_ms, :dimension, :per, :starts_ms,
        coalesce(sum(case :dimension when 'money' then money when 'tokens' then tokens else calls end), 0),
@@ -27,7 +27,8 @@ select :purse, :ends_ms, :dimension, :per, :starts_ms,
          union all
         select service, nullif(budget, '') as budget, agent, away, money, calls, tokens
           from retired_cost
-         where ends_ms > :starts_ms and starts_ms < :ends_ms and ends_ms - starts_ms <= 2 * (:ends_ms - :starts_ms)) as made
+         where ends_ms > :starts_ms and starts_ms < :ends_ms and ends_ms - starts_ms <= 2 * (:ends_ms - :starts_ms)
+           and starts_ms > :starts_ms - 2 * (:ends_ms - :starts_ms)) as made  -- which follows, and is found by the key
  where (:purse = 'fleet' or :purse = 'budget:' || budget or :purse = 'agent:' || agent or :purse = 'service:' || service)
 on conflict (purse, ends_ms, dimension, per) do nothing
 returning settled;

@@ -60,13 +60,17 @@ class Bucket(Desk):
             return b""
         try:
             with self._asked():
-                return bytes(self._obstore.get_range(self._store, _key(name), start=start, length=size))
-        except FileNotFoundError as error:
-            raise NotFound(f"there is no segment {name} in {self.title}") from error
+                return self._range(name, start, size)
         except StoreUnavailable as error:
             if PAST_END in str(error.__cause__):
                 return b""
             raise
+
+    def _range(self, name: str, start: int, size: int) -> bytes:
+        try:
+            return bytes(self._obstore.get_range(self._store, _key(name), start=start, length=size))
+        except FileNotFoundError as error:
+            raise NotFound(f"there is no segment {name} in {self.title}") from error
 
     def publish(self, draft: Path, name: str) -> None:
         """What is there under this name is the same: it is named after its hash."""
@@ -118,10 +122,10 @@ class Bucket(Desk):
 
     @contextlib.contextmanager
     def _asked(self) -> Generator[None]:
-        """The store's refusals as StoreUnavailable; that something is not there is left to who asked for it."""
+        """The store's refusals as StoreUnavailable."""
         try:
             yield
-        except (FileNotFoundError, StoreUnavailable):
+        except StoreUnavailable:
             raise
         except (self._obstore.exceptions.BaseError, OSError) as error:
             said = str(error).partition("\n")[0]

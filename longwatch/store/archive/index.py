@@ -5,6 +5,8 @@ frame that a hash leads to in vain costs a millisecond. It is a file of SQLite o
 """
 
 import hashlib
+import os
+import tempfile
 import threading
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
@@ -137,11 +139,13 @@ def _words_of(said: Said) -> set[str]:
 
 
 class Index:
-    """path: of its file, which is made if it is not there, and made anew if it is no index of this code."""
+    """path: of its file, which is made if it is not there, and made anew if it is no index of this code. Where its folder can
+    only be read, it is in a temporary one, until it is closed."""
 
     def __init__(self, path: Path, clock: Clock) -> None:
         self._path, self._clock = path, clock
         self._database: SqliteDatabase | None = None
+        self._apart: tempfile.TemporaryDirectory[str] | None = None
         self._guard = threading.Lock()
 
     def close(self) -> None:
@@ -158,9 +162,12 @@ class Index:
         if self._database is not None:
             self._database.close()
             self._database = None
+        if self._apart is not None:
+            self._apart.cleanup()
+            self._apart = None
 
     def _remove(self) -> None:
-        for ending in ENDINGS:
+        for ending in ENDINGS if self._apart is None else ():
             self._path.with_name(self._path.name + ending).unlink(missing_ok=True)
 
     def head(self) -> tuple[int, str] | None:
@@ -266,7 +273,11 @@ class Index:
             return self._database
 
     def _open(self) -> SqliteDatabase:
-        database = SqliteDatabase(str(self._path), self._clock, syncs=False)
+        path = self._path
+        if not os.access(path.parent, os.W_OK):
+            self._apart = tempfile.TemporaryDirectory(prefix="longwatch-index-")
+            path = Path(self._apart.name) / path.name
+        database = SqliteDatabase(str(path), self._clock, syncs=False)
         try:
             migrate(database, known=_migrations())
         except BaseException:

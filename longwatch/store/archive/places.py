@@ -86,9 +86,16 @@ class Desk(ABC):
         self.path = path.expanduser().absolute()
         self.title, self.index = title or str(self.path), self.path / "index.db"
         self._drafts = self.path / "drafts"
+        self.make()
+
+    def make(self) -> None:
+        """Its folders, where they are not there, or not any more. Errors: StoreUnavailable."""
         with self.reachable():
-            for folder in (self.path, self._drafts):
+            for folder in self.folders():
                 folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+    def folders(self) -> tuple[Path, ...]:
+        return (self.path, self._drafts)
 
     @abstractmethod
     def publish(self, draft: Path, name: str) -> None:
@@ -97,6 +104,7 @@ class Desk(ABC):
 
     @contextlib.contextmanager
     def writing(self) -> Generator[None]:
+        self.make()
         with self.reachable():
             descriptor = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         try:
@@ -129,10 +137,10 @@ class Desk(ABC):
 
     @contextlib.contextmanager
     def reachable(self) -> Generator[None]:
-        """The system's refusals as StoreUnavailable; that a file is not there is left to who asked for it."""
+        """The system's refusals as StoreUnavailable."""
         try:
             yield
-        except (FileNotFoundError, StoreUnavailable):
+        except StoreUnavailable:
             raise
         except OSError as error:
             raise StoreUnavailable(
@@ -165,24 +173,28 @@ class Folder(Desk):
     def __init__(self, path: Path) -> None:
         """Errors: StoreUnavailable when it cannot be made."""
         super().__init__(path, "")
-        self._segments = self.path / "segments"
-        with self.reachable():
-            self._segments.mkdir(mode=0o700, exist_ok=True)
+
+    def folders(self) -> tuple[Path, ...]:
+        return (*super().folders(), self._segments)
+
+    @property
+    def _segments(self) -> Path:
+        return self.path / "segments"
 
     def sizes(self) -> dict[str, int]:
         with self.reachable(), os.scandir(self._segments) as found:
             return {entry.name: entry.stat().st_size for entry in found if NAME.fullmatch(entry.name)}
 
     def read(self, name: str, start: int, size: int) -> bytes:
-        try:
-            with self.reachable():
+        with self.reachable():
+            try:
                 descriptor = os.open(self._segment(name), os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
-                try:
-                    return _pread(descriptor, start, size)
-                finally:
-                    os.close(descriptor)
-        except FileNotFoundError as error:
-            raise NotFound(f"there is no segment {name} in {self.title}") from error
+            except FileNotFoundError as error:
+                raise NotFound(f"there is no segment {name} in {self.title}") from error
+            try:
+                return _pread(descriptor, start, size)
+            finally:
+                os.close(descriptor)
 
     def publish(self, draft: Path, name: str) -> None:
         with self.reachable():

@@ -1,6 +1,6 @@
 -- earn: what a task brought in; said again it replaces, and the same once more changes nothing
-insert into earning (key, at_ms, task, agent, budget, micros, currency, note)
-values (:key, :wall_ms, :task, :agent, :budget, :micros, :currency, :note)
+insert into earning (key, at_ms, task, agent, budget, micros, currency, note, kind)
+values (:key, :wall_ms, :task, :agent, :budget, :micros, :currency, :note, (select kind from task where id = :task))
 on conflict (key) do update set micros = excluded.micros, currency = excluded.currency, note = excluded.note
  where earning.micros <> excluded.micros or earning.currency <> excluded.currency or earning.note <> excluded.note;
 
@@ -53,11 +53,11 @@ select part.budget, part.agent, part.service, part.model, part.kind,
 with part as materialized (
   select case when cast(:by_budget as bigint) = 1 then earning.budget end as budget,
          case when cast(:by_agent as bigint) = 1 then earning.agent end as agent,
-         task.kind as kind,
+         case when cast(:by_kind as bigint) = 1 then earning.kind end as kind,
          case when cast(:by_day as bigint) = 1 then at_ms / 900000 * 900000 end as quarter_ms,
          currency, case when currency = :currency then 0 else micros end as each,
          count(*) as entries, sum(micros) as micros
-    from earning left join task on task.id = case when cast(:by_kind as bigint) = 1 then earning.task end
+    from earning
    where at_ms >= :since_ms and at_ms < :until_ms
    group by 1, 2, 3, 4, 5, 6
 ), zone as materialized (

@@ -16,7 +16,7 @@ update archivist set closed_ms = :now_ms where fence = :fence;
 select holder, fence, until_ms, closed_ms, number from archivist;
 
 -- number: the next source's
-update archivist set number = number + 1 where fence = :fence returning number, (select epoch from fleet) as epoch;
+update archivist set number = number + 1 where fence = :fence returning number, holder, (select epoch from fleet) as epoch;
 
 -- begin: written down before anything is written in the archive
 insert into retiring (source, sort, segment, begun_ms) values (:source, :sort, null, :now_ms);
@@ -155,7 +155,7 @@ on conflict (starts_ms, ends_ms, service, model, budget, agent, kind, away) do u
    set places = retired_cost.places + excluded.places, money = retired_cost.money + excluded.money,
        calls = retired_cost.calls + excluded.calls, tokens = retired_cost.tokens + excluded.tokens;
 
--- hours: what calls of days that are over have cost, by the hour
+-- hours: what calls of days that are over have cost, by the hour or the minute
 select starts_ms, ends_ms, service, model, budget, agent, kind, away, places, money, calls, tokens
   from retired_cost where ends_ms - starts_ms < 7200000 and ends_ms <= :before_ms limit :limit;
 
@@ -163,6 +163,9 @@ select starts_ms, ends_ms, service, model, budget, agent, kind, away, places, mo
 delete from retired_cost
  where starts_ms = :starts_ms and ends_ms = :ends_ms and service = :service and model = :model and budget = :budget
    and agent = :agent and kind = :kind and away = :away;
+
+-- at_place: whose place it is
+select id from task where seq = :seq;
 
 -- restore_task: as it was, in its own place
 insert into task (seq, id, kind, args, state, key, batch, agent, budget, lane, ready_ms, submitted_ms, ended_ms, retries,

@@ -115,9 +115,9 @@ update need set met = 1 where task = :task and needs = :needs;
 -- open_need: something that the task still waits for
 select needs from need where task = :task and met = 0 limit 1;
 
--- bad_need: something that the task still needs and that has not ended well: it cannot run
-select needs from need join task on task.id = need.needs
- where need.task = :task and need.met = 0 and task.state in ('failed', 'cancelled') limit 1;
+-- bad_need: something that the task still needs and that has not ended well, or has left the state: it cannot run
+select needs from need left join task on task.id = need.needs
+ where need.task = :task and need.met = 0 and coalesce(task.state, 'failed') in ('failed', 'cancelled') limit 1;
 
 -- step: one step of a task
 select name, sort, state, result, started_ms, stored_ms, fence from step where task = :task and name = :name;

@@ -7,7 +7,7 @@ create table retired_key (
   ended_day bigint not null
 ) without rowid;
 
--- What archived calls have cost, by the day of the budgets' calendar that they were made in, or the hour while it is young: a
+-- What archived calls have cost, by the day of the budgets' calendar that they were made in, or the hour or minute while it is young: a
 -- window that is opened now counts what was spent in it before.
 create table retired_cost (
   starts_ms bigint not null,      -- of the day or the hour, by the fleet's zone
@@ -51,3 +51,7 @@ create table restored (
   until_ms bigint not null,
   primary key (task, segment)
 ) without rowid;
+
+-- What a task brought in stays when the task has gone, and so what kind of task it was.
+alter table earning add column kind text;
+update earning set kind = (select task.kind from task where task.id = earning.task);

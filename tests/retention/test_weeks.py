@@ -56,24 +56,34 @@ def declare(lw: VirtualFleet) -> None:
         return f"billed {n} of {of}"
 
 
+def remembered(lw: VirtualFleet) -> int:
+    """Records that are in memory's own tables."""
+    store = lw.opened.parts.memories.store
+    return sum(len(store.range(each.agent, 1, 1 << 40, limit=1 << 20)) for each in store.agents())
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_with_constant_load_the_state_is_flat_from_the_third_week_on(bench: Bench, tmp_path: Path) -> None:
     sizes: list[int] = []
     counts: list[dict[str, int]] = []
+    records: list[int] = []
     with VirtualFleet.made(bench, tmp_path, CONFIG) as lw:
         declare(lw)
         for week in range(WEEKS):
             one_week(lw, week)
             counts.append(rows(lw))
+            records.append(remembered(lw))
             sizes.append(Path(lw.opened.settings.state).stat().st_size)
         archives = lw.opened.parts.archives
         assert archives is not None
         archived = sum(segment.entries.get("task", 0) for segment in archives.segments())
         assert archives.archive.verify() == []
+        assert [lw.memory(f"agent-{n}").verify(whole=True) for n in range(3)] == [(), (), ()]
     submitted = WEEKS * 7 * A_DAY
     assert archived + counts[-1]["task"] == submitted  # each is in one place
     total = [sum(each.values()) for each in counts]
     for week in range(3, WEEKS):
         assert abs(total[week] - total[2]) <= 0.1 * total[2], (week, counts[2], counts[week])
         assert abs(sizes[week] - sizes[2]) <= 0.1 * sizes[2], (week, sizes)
+    assert max(records[12:]) <= 1.1 * max(records[6:12]), records  # it goes up and down with the snapshots

@@ -317,9 +317,9 @@ def test_what_workers_print_goes_to_files_of_theirs_where_the_config_says_so(tmp
         "        lw.submit(say.bind(n))\n"
         "    lw.work(processes=2, until_idle=True)\n"
         "    from longwatch.policy.retention import Close\n"
-        "    from longwatch.store.archive import Archive\n"
         "    found = lw.opened.parts.archives\n"
-        "    found.round(Close(0))\n"
+        "    found.archivists.give_back(found.archivists.standing().fence)  # of a worker that ended meanwhile\n"
+        "    assert not found.round(Close(0)).busy\n"
         "    logs = found.archive.find(kind='log', agent='seo', text='said').entries\n"
         "    print(sorted(entry.body.decode().split('\"line\":')[1] for entry in logs))\n"
     )

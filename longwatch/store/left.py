@@ -102,7 +102,7 @@ class Leaving:
     def forget(self, *, before_ms: int) -> None:
         """Keys of records that left before are free again: their segments were dropped with their age."""
         with self.database.transaction(part="memory") as tx:
-            tx.count("left.forget_keys", day=before_ms // DAY_MS)
+            tx.count("left.forget_keys", left_day=before_ms // DAY_MS)
 
     # -- coming back -------------------------------------------------------------------------------------------------------
 
@@ -119,7 +119,7 @@ class Leaving:
                     tx.count("memory.add_words", agent=record.agent, tag=tag_of(record.agent), **place)
                 tx.count("left.forget_gone", agent=record.agent, place=record.place)
                 if record.key is not None:
-                    tx.count("left.forget_key", key=short_key(record.agent, record.key))
+                    tx.count("left.forget_key", short=short_key(record.agent, record.key))
             return bool(found)
 
     # -- reading -----------------------------------------------------------------------------------------------------------
@@ -162,7 +162,7 @@ def _leave(tx: Transaction, rows: Sequence[Row], source: str) -> None:
     for row in rows:
         if row.key is not None:
             day = tx.wall_ms // DAY_MS
-            tx.count("left.keep_key", key=short_key(row.agent, row.key), place=row.place, day=day)
+            tx.count("left.keep_key", short=short_key(row.agent, row.key), place=row.place, left_day=day)
         if row.state != "live":
             tx.count("left.keep_gone", agent=row.agent, place=row.place)
     for agent in dict.fromkeys(row.agent for row in rows):

@@ -335,7 +335,7 @@ def short_key(agent: str, key: str) -> int:
 def keys_left(tx: Transaction, agent: str, keys: Sequence[str | None]) -> dict[str, int]:
     short = {short_key(agent, key): key for key in keys if key is not None}
     rows = tx.all("left.keys", listed=encode(sorted(short)).decode()) if short else []
-    return {short[row.key]: int(row.place) for row in rows}
+    return {short[row.short]: int(row.place) for row in rows}
 
 
 def _refuse_left(tx: Transaction, agent: str, fresh: Sequence[NewRecord]) -> None:

@@ -14,7 +14,7 @@ from longwatch.runtime.world import Machine
 from longwatch.store.memory_schema import prepare_memory
 
 NUMBERED = "select column_name from information_schema.columns where table_schema = 'public' and data_type = 'bigint'"
-COUNTS = {"limit", "look", "most", "amount", "stride", "place", "upto"}  # numbers that are no column
+COUNTS = {"limit", "look", "most", "amount", "stride", "place", "upto", "newest"}  # numbers that are no column
 WORDED = {"call.add": {"lane"}, "line.grown": {"lane"}}  # a lane is a word there, and a rank of tasks
 
 

@@ -177,7 +177,7 @@ def test_what_the_journal_tells_again_is_not_remembered_again(lw: Longwatch, arc
             tx.count("journal.append", kind="note.result", subject=f"t{n}", agent="seo", task=None, data=data)
     memories.catch_up()
     lw.memory("seo").compact(everything=True)
-    object.__setattr__(archives.retirement, "drop", lambda *_, **__: 0)  # the journal stays
+    object.__setattr__(archives.retirement, "drop", kept_all)  # the journal stays
     archives.round(NOW)
     gone = len(archived(archives))
     assert gone == 120 - NEWEST
@@ -248,8 +248,19 @@ def residue(folder: Path) -> list[str]:
 
 
 def entry_lines(path: Path) -> list[str]:
-    with zstandard.open(path, "rt", encoding="utf-8") as file:
-        return list(file)
+    with path.open("rb") as file:
+        raw = zstandard.ZstdDecompressor().stream_reader(file, read_across_frames=True).read()
+    return raw.decode("utf-8").splitlines()
+
+
+def kept_all(*_: object, **__: object) -> int:
+    """Nothing leaves."""
+    return 0
+
+
+def dying(*_: object, **__: object) -> None:
+    """Dies."""
+    raise ZeroDivisionError
 
 
 def leak(lw: Longwatch) -> None:
@@ -287,9 +298,9 @@ def test_what_is_redacted_is_in_no_file_wherever_it_was(
 ) -> None:
     leak(lw)
     if away == "only memory":
-        object.__setattr__(archives.retirement, "drop", lambda *_, **__: 0)
+        object.__setattr__(archives.retirement, "drop", kept_all)
     if away == "only the state":
-        monkeypatch.setattr(Leaving, "drop", lambda *_, **__: 0)
+        monkeypatch.setattr(Leaving, "drop", kept_all)
     if away != "nothing":
         archives.round(NOW)
     memory = lw.memory("seo")
@@ -316,7 +327,7 @@ def test_a_redaction_that_died_is_finished_by_the_next(
 ) -> None:
     archives.round(NOW)
     gone = next(body["id"] for body in archived(archives) if body["kind"] == "fact")
-    monkeypatch.setattr(Redaction, "redact", lambda *_, **__: 1 / 0)
+    monkeypatch.setattr(Redaction, "redact", dying)
     with pytest.raises(ZeroDivisionError):
         memory.redact(gone, "a secret")
     monkeypatch.undo()

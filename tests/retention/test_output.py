@@ -111,16 +111,22 @@ def test_what_is_young_stays_until_the_disk_is_short_of_room(lw: Longwatch, arch
     archives.round(Close(3_600_000))
     assert len(files(folder)) == 4
     for path in files(folder)[:2]:
-        os.utime(path, (path.stat().st_mtime - 4_000,) * 2)
+        before_s = path.stat().st_mtime - 4_000
+        os.utime(path, (before_s, before_s))
     archives.round(Close(3_600_000, early=True))
     assert len(files(folder)) == 2
+
+
+def dying(*_: object) -> None:
+    """Dies."""
+    raise ZeroDivisionError
 
 
 def test_whoever_dies_before_he_removes_leaves_it_for_the_next(
     lw: Longwatch, archives: Archives, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     every = printed(folder)
-    monkeypatch.setattr(Outputs, "drop", lambda *_: 1 / 0)
+    monkeypatch.setattr(Outputs, "drop", dying)
     with pytest.raises(ZeroDivisionError):
         archives.round(NOW)
     assert "".join(path.read_text() for path in files(folder)) == every

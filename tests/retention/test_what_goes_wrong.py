@@ -181,7 +181,7 @@ def test_a_task_whose_key_or_place_is_another_ones_does_not_come_back(lw: Longwa
     tasks = bill(lw, "a", "b", "c")
     archives.round(NOW)
     with lw.opened.parts.database.transaction() as tx:
-        tx.count("retire.forget_keys", day=1 << 60)  # as in a state of before
+        tx.count("retire.forget_keys", ended_day=1 << 60)  # as in a state of before
     again = bill(lw, "a")[0]
     before = archives.archivists.hot()
     with pytest.raises(KeyConflict, match=f"the key 'a' of {tasks[0].id} is that of {again.id} by now"):

@@ -45,14 +45,14 @@ insert into memory_left (agent, first_place, last_place, source) values (:agent,
 insert into memory_left_gone (agent, place) values (:agent, :place) on conflict (agent, place) do nothing;
 
 -- keep_key: it stays taken
-insert into memory_left_key (key, place, day) values (:key, :place, :day)
-on conflict (key) do update set place = excluded.place, day = excluded.day;
+insert into memory_left_key (short, place, left_day) values (:short, :place, :left_day)
+on conflict (short) do update set place = excluded.place, left_day = excluded.left_day;
 
 -- keys: which of these are taken
-select key, place from memory_left_key where key in (select cast(value as bigint) from json_each(:listed));
+select short, place from memory_left_key where short in (select cast(value as bigint) from json_each(:listed));
 
 -- forget_keys: of what left before that day, whose segments were dropped with their age
-delete from memory_left_key where day < :day;
+delete from memory_left_key where left_day < :left_day;
 
 -- ranges: what has left between two places
 select first_place, last_place, source from memory_left
@@ -78,7 +78,7 @@ delete from memory_left where agent = :agent and first_place = :first_place;
 delete from memory_left_gone where agent = :agent and place = :place;
 
 -- forget_key: it is back
-delete from memory_left_key where key = :key;
+delete from memory_left_key where short = :short;
 
 -- restore: as it was, in its own place
 insert into memory_record (seq, id, agent, place, kind, state, at_ms, task, thread, author, source, trust, key, body, data,

@@ -16,11 +16,11 @@ create table memory_left_gone (
   primary key (agent, place)
 ) without rowid;
 
--- Keys go on being taken: eight bytes of each, with the agent. day: on which it left, since 1 January 1970.
+-- Keys go on being taken: eight bytes of each, with the agent. left_day: on which it left, since 1 January 1970.
 create table memory_left_key (
-  key bigint primary key,
+  short bigint primary key,
   place bigint not null,
-  day bigint not null
+  left_day bigint not null
 ) without rowid;
 
 -- Whether the records it covers had its digest when it was looked at, so that they may leave.

@@ -192,6 +192,7 @@ class Archives:
     def _round(self, going: Round) -> Archived:
         made: list[str] = []
         entries = self._send_back(going)
+        self.retirement.name_kinds()
         self.leaving.check(age_ms=going.age_ms, told=going.told)
         for begun in self.archivists.begun():
             names, gone = self._one(begun, going)

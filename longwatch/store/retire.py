@@ -206,6 +206,11 @@ class Retirement:
             return minute
         return hour if day.ends_ms > calendar_ms - DAY_MS else day
 
+    def name_kinds(self) -> None:
+        """What was earned says what kind of task earned it, before the task goes."""
+        with self.database.transaction() as tx:
+            tx.count("retire.name_kinds")
+
     def add_up(self) -> None:
         """What was counted by the minute or the hour is counted by the day, once the day is over."""
         more = True

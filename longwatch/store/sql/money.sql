@@ -53,11 +53,12 @@ select part.budget, part.agent, part.service, part.model, part.kind,
 with part as materialized (
   select case when cast(:by_budget as bigint) = 1 then earning.budget end as budget,
          case when cast(:by_agent as bigint) = 1 then earning.agent end as agent,
-         case when cast(:by_kind as bigint) = 1 then earning.kind end as kind,
+         case when cast(:by_kind as bigint) = 1 then coalesce(earning.kind, task.kind) end as kind,
          case when cast(:by_day as bigint) = 1 then at_ms / 900000 * 900000 end as quarter_ms,
          currency, case when currency = :currency then 0 else micros end as each,
          count(*) as entries, sum(micros) as micros
     from earning
+    left join task on task.id = case when cast(:by_kind as bigint) = 1 and earning.kind is null then earning.task end
    where at_ms >= :since_ms and at_ms < :until_ms
    group by 1, 2, 3, 4, 5, 6
 ), zone as materialized (

@@ -164,6 +164,9 @@ delete from retired_cost
  where starts_ms = :starts_ms and ends_ms = :ends_ms and service = :service and model = :model and budget = :budget
    and agent = :agent and kind = :kind and away = :away;
 
+-- name_kinds: of what was earned, written by code that did not say it
+update earning set kind = (select task.kind from task where task.id = earning.task) where kind is null and task is not null;
+
 -- at_place: whose place it is
 select id from task where seq = :seq;
 

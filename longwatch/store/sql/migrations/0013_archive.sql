@@ -7,8 +7,8 @@ create table retired_key (
   ended_day bigint not null
 ) without rowid;
 
--- What archived calls have cost, by the day of the budgets' calendar that they were made in, or the hour or minute while it is young: a
--- window that is opened now counts what was spent in it before.
+-- What archived calls have cost, by the day of the budgets' calendar that they were made in, or the hour or minute while it is
+-- young: a window that is opened now counts what was spent in it before.
 create table retired_cost (
   starts_ms bigint not null,      -- of the day or the hour, by the fleet's zone
   ends_ms bigint not null,
@@ -52,6 +52,6 @@ create table restored (
   primary key (task, segment)
 ) without rowid;
 
--- What a task brought in stays when the task has gone, and so what kind of task it was.
+-- What a task brought in stays when the task has gone, and so what kind of task it was. Null: the task is asked, or it is told
+-- before the task goes.
 alter table earning add column kind text;
-update earning set kind = (select task.kind from task where task.id = earning.task);

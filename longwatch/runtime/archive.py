@@ -17,6 +17,7 @@ import os
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
@@ -177,13 +178,13 @@ class Archives:
 
         Errors: LeaseLost, StoreUnavailable.
         """
-        turn = self.archivists.take(self.holder, lease_ms=LEASE_MS)
-        if turn is None:
+        fence = self.archivists.take(self.holder, lease_ms=LEASE_MS)
+        if fence is None:
             return Archived(busy=True)
         try:
-            return self._round(Round(turn.fence, due.age_ms, self.world.steady_ms(), self._fed(), told))
+            return self._round(Round(fence, due.age_ms, self.world.steady_ms(), self._fed(), told))
         finally:
-            self.archivists.give_back(turn.fence)
+            self.archivists.give_back(fence)
 
     def _fed(self) -> int:
         self.memories.catch_up()
@@ -258,9 +259,9 @@ class Archives:
         known = self.archive.manifest().of_source(begun.source) if self.exists() else None
         if known is not None:
             return None if known.dropped else known
-        if not self._any(begun.sort, going):
-            return None
-        return self.archive.write(self._stream(begun.sort, going), source=begun.source)
+        stream = self._stream(begun.sort, going)
+        first = next(stream, None)
+        return None if first is None else self.archive.write(chain((first,), stream), source=begun.source)
 
     def _stream(self, sort: Sort, going: Round) -> Iterator[Entry]:
         size, count, lease = 0, 0, self._lease(going.fence)

@@ -5,7 +5,7 @@ rows are dropped, and if not it is written again, from the rows, which are all s
 """
 
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, get_args
+from typing import Literal, get_args
 
 import msgspec
 
@@ -17,13 +17,6 @@ from longwatch.store.journal import Journal
 Sort = Literal["tasks", "calls", "spends", "journal", "records", "logs"]
 SORTS: tuple[Sort, ...] = get_args(Sort)
 SINCE = 13  # the migration before which code does not know what an archive is
-
-
-class Turn(NamedTuple):
-    """fence: of this archivist. closed_ms: when a round ended last; 0: never."""
-
-    fence: int
-    closed_ms: int
 
 
 class Begun(msgspec.Struct, frozen=True):
@@ -59,13 +52,13 @@ class Archivists:
     database: Database
     journal: Journal
 
-    def take(self, holder: str, *, lease_ms: int) -> Turn | None:
-        """Become the archivist; None: another one is at it, or a worker is of code that knows no archive."""
+    def take(self, holder: str, *, lease_ms: int) -> int | None:
+        """Become the archivist, with this fence; None: another one is at it, or a worker is of code that knows no archive."""
         with self.database.transaction() as tx:
             if tx.all("tasks.older_workers", schema=SINCE, silent_ms=lease_ms):
                 return None
             row = tx.one("retire.take", holder=holder, lease_ms=lease_ms)
-            return None if row is None else Turn(int(row.fence), int(row.closed_ms))
+            return None if row is None else int(row.fence)
 
     def renew(self, fence: int, *, lease_ms: int) -> None:
         """Errors: LeaseLost when another one has begun."""

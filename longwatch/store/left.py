@@ -18,9 +18,9 @@ from longwatch.policy.brief import READ
 from longwatch.policy.memory import Record
 from longwatch.policy.snapshot import range_digest
 from longwatch.policy.window import DAY_MS
-from longwatch.store import retire
+from longwatch.store import retire, taken
 from longwatch.store.archive import Entry
-from longwatch.store.memory import encode, short_key, tag_of
+from longwatch.store.memory import encode, tag_of
 from longwatch.store.retire import Kept, digest_of
 from longwatch.store.snapshots import Snapshot, Snapshots
 
@@ -119,7 +119,7 @@ class Leaving:
                     tx.count("memory.add_words", agent=record.agent, tag=tag_of(record.agent), **place)
                 tx.count("left.forget_gone", agent=record.agent, place=record.place)
                 if record.key is not None:
-                    tx.count("left.forget_key", short=short_key(record.agent, record.key))
+                    tx.count("left.forget_key", short=taken.short(record.agent, record.key))
             return bool(found)
 
     # -- reading -----------------------------------------------------------------------------------------------------------
@@ -162,7 +162,7 @@ def _leave(tx: Transaction, rows: Sequence[Row], source: str) -> None:
     for row in rows:
         if row.key is not None:
             day = tx.wall_ms // DAY_MS
-            tx.count("left.keep_key", short=short_key(row.agent, row.key), place=row.place, left_day=day)
+            tx.count("left.keep_key", short=taken.short(row.agent, row.key), place=row.place, left_day=day)
         if row.state != "live":
             tx.count("left.keep_gone", agent=row.agent, place=row.place)
     for agent in dict.fromkeys(row.agent for row in rows):

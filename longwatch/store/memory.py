@@ -6,7 +6,6 @@ journal, which is its outbox: `feed` adds the records and says how far the journ
 """
 
 import contextlib
-import hashlib
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from longwatch.db.connection import Database, Row, Transaction
 from longwatch.errors import KeyConflict, NotFound, Refused
 from longwatch.policy.memory import ENDS, MOVES, Record, charter_digest, place_of, plain
 from longwatch.policy.redact import Redactor
+from longwatch.store import taken
 
 encode = msgspec.json.Encoder().encode
 MOST = 1_000  # records of one transaction
@@ -327,13 +327,8 @@ def record_of(row: Row) -> Record:
     return Record(*row)
 
 
-def short_key(agent: str, key: str) -> int:
-    """Eight bytes that stand for the key of a record that has left."""
-    return int.from_bytes(hashlib.blake2b(f"{agent}\0{key}".encode(), digest_size=8).digest(), signed=True)
-
-
 def keys_left(tx: Transaction, agent: str, keys: Sequence[str | None]) -> dict[str, int]:
-    short = {short_key(agent, key): key for key in keys if key is not None}
+    short = {taken.short(agent, key): key for key in keys if key is not None}
     rows = tx.all("left.keys", listed=encode(sorted(short)).decode()) if short else []
     return {short[row.short]: int(row.place) for row in rows}
 

@@ -42,6 +42,10 @@ def refuse(tx: Transaction, *, key: str | None = None, batch: str | None = None)
     )
 
 
+def short(whose: str, key: str) -> int:
+    """Eight bytes that stand for a key, among those of its owner or its sort."""
+    return int.from_bytes(hashlib.blake2b(f"{whose}\0{key}".encode(), digest_size=8).digest(), signed=True)
+
+
 def _short(key: str | None, batch: str | None) -> int:
-    what = f"key\0{key}" if batch is None else f"batch\0{batch}"
-    return int.from_bytes(hashlib.blake2b(what.encode(), digest_size=8).digest(), signed=True)
+    return short("key", str(key)) if batch is None else short("batch", batch)

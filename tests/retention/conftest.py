@@ -7,20 +7,6 @@ import pytest
 
 import longwatch
 from longwatch.runtime.archive import Archives
-from longwatch.testing.postgres import shared
-
-ENGINES = ("sqlite", "postgres")
-
-
-@pytest.fixture(params=ENGINES)
-def place(request: pytest.FixtureRequest, tmp_path: Path) -> Generator[str]:
-    """Where a state is to be."""
-    if request.param == "sqlite":
-        yield str(tmp_path / "state.db")
-        return
-    url = shared().new_database()
-    yield url
-    shared().drop(url)
 
 
 @pytest.fixture

@@ -1,7 +1,7 @@
 -- take: nobody else archives now, or he who does is late
 update archivist set holder = :holder, fence = fence + 1, until_ms = :now_ms + :lease_ms
  where until_ms <= :now_ms or holder = :holder
-returning fence, closed_ms;
+returning fence;
 
 -- renew: the one who has it goes on
 update archivist set until_ms = :now_ms + :lease_ms where fence = :fence and until_ms > :now_ms;

@@ -10,10 +10,13 @@ from pathlib import Path
 import pytest
 
 from longwatch.sandbox import started
+from longwatch.sandbox.settings import Rate, Settings, Stripe
 
 PROGRAM = Path(__file__).with_name("seam_calls.py")
 NAMES, EACH, KILLS = ("ann", "bob", "cid"), 25, 12
 FEE, HOLD = 200_000, 250_000
+ROOM = Rate(25, per_ms=1_000, burst=100)
+"""For how late a busy machine may send what was admitted: this is about what is charged, and not about pace."""
 
 
 def killed_while_it_charges(command: list[str], chance: random.Random) -> None:
@@ -30,7 +33,7 @@ def killed_while_it_charges(command: list[str], chance: random.Random) -> None:
 def test_programs_killed_while_they_charge_are_charged_what_was_billed(tmp_path: Path) -> None:
     seed = random.SystemRandom().randrange(1 << 32)
     chance, state = random.Random(seed), str(tmp_path / "s.db")
-    with started() as sandbox:
+    with started(Settings(stripe=Stripe(requests=ROOM, endpoint=ROOM))) as sandbox:
         commands = [
             [sys.executable, str(PROGRAM), state, sandbox.base_urls["stripe"], name, str(EACH)] for name in NAMES
         ]

@@ -19,6 +19,7 @@ from longwatch.admission.redis.cut import Cut
 from longwatch.admission.redis.link import EngineAway, Link
 from longwatch.admission.redis.memory import Memory, forgot
 from longwatch.admission.redis.rates import Rates
+from longwatch.admission.redis.recent import Recent
 from longwatch.admission.redis.records import Records
 from longwatch.admission.redis.task_caps import RedisTaskCaps
 from longwatch.admission.redis.values import (
@@ -82,7 +83,7 @@ class CallsInRedis(Limiter):
         self.asides = RedisAsides(database, journal, self._in_force, self._memory, self._run, self._records.flush)
         self.task_caps = self._of_tasks = RedisTaskCaps(database, journal, self._memory, self._records.flush)
         self._rates = Rates(link, clock, self._fleet_ms, given)
-        self._recent: OrderedDict[str, Known] = OrderedDict()  # calls of this process, as they were admitted
+        self._recent = Recent()
         link.greet = self._memory.greet
         self._calendar_ms = self.asides.calendar_ms()
         self._caps: dict[int, tuple[Prepared, Caps]] = {}
@@ -223,7 +224,7 @@ class CallsInRedis(Limiter):
 
     def _kept(self, call: str, owner: str) -> Known:
         """Whose call it is and what it is of: as this process knows it, or else the ledger. Errors: NotFound."""
-        if (found := self._recent.get(call) or self._records.book.find(call)) is None:
+        if (found := self._recent.find(call) or self._records.book.find(call)) is None:
             self._records.flush()
             with self.database.read() as tx:
                 row = tx.one("allotment.by_id", id=call)

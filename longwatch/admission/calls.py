@@ -9,7 +9,7 @@ from longwatch.db.connection import Row
 from longwatch.errors import ConfigError, nearest
 from longwatch.policy.aside import name_of
 from longwatch.policy.call import Phase, State, phase
-from longwatch.policy.limits import COUNT_TOKENS, DIMENSIONS
+from longwatch.policy.limits import COUNT_TOKENS, DIMENSIONS, LANES
 from longwatch.policy.naming import check_name, resolve_lane
 
 HOLD_MS = 600_000  # an open call whose owner is silent for this long is charged at its hold
@@ -204,10 +204,14 @@ def weights_of(row: Row) -> Weights:
 
 def check(request: CallRequest) -> None:
     """Nothing is unlimited by a typo. Errors: ConfigError for amounts that cannot be meant, and for unknown names."""
-    check_weights(request.weights)
-    check_amount("money", request.money)
-    check_amount("tokens", request.tokens)
-    resolve_lane(request.lane)
+    for dimension, units in request.weights.items():
+        if dimension not in DIMENSIONS or type(units) is not int or not 0 < units <= LARGEST:
+            check_weights(request.weights)
+    if type(request.money) is not int or type(request.tokens) is not int or request.money or request.tokens:
+        check_amount("money", request.money)
+        check_amount("tokens", request.tokens)
+    if request.lane not in LANES:
+        resolve_lane(request.lane)
     check_name("the key", request.key)
 
 

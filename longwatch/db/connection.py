@@ -67,8 +67,8 @@ class Transaction(Protocol):
         """Run the named statement; how many rows it changed."""
         ...
 
-    def each(self, statement: str, rows: Sequence[Mapping[str, Value]], /) -> None:
-        """Run the named statement, which writes, once with each of these values."""
+    def each(self, statement: str, names: tuple[str, ...], rows: Sequence[Sequence[Value]], /) -> None:
+        """Run the named statement, which writes, once with each row of values. names: what they are, in their order."""
         ...
 
 

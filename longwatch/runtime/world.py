@@ -10,6 +10,11 @@ from typing import Protocol
 ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"  # Crockford's base 32: sorts like the number, no letter read as a digit
 PAIRS = [first + second for first in ALPHABET for second in ALPHABET]
 SHIFTS = range(120, -1, -10)
+LONG, TIMED = (
+    26,
+    10,
+)  # characters of an id behind its sort, and how many of them tell the millisecond; the others are chance
+CHANCE = (ALPHABET * 8).encode()  # by byte of chance: each character as often as the others
 
 
 class World(Protocol):
@@ -35,6 +40,8 @@ class World(Protocol):
 class Machine:
     """The real world: Linux's boot clock, the calendar, the kernel's randomness."""
 
+    _begun = (0, "")  # of the last id: its second, nearly, and what that is written as
+
     def steady_ms(self) -> int:
         return time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1_000_000
 
@@ -49,7 +56,12 @@ class Machine:
         return Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()
 
     def new_id(self, sort: str) -> str:
-        return format_id(sort, at_ms=self.wall_ms(), entropy=int.from_bytes(os.urandom(10)))
+        """As of `format_id`, in less than half of the time: what it begins with lasts for a second."""
+        at_ms = self.wall_ms()
+        second, begins = self._begun
+        if second != at_ms >> 10:
+            second, begins = self._begun = at_ms >> 10, format_id("", at_ms=at_ms, entropy=0)[1 : TIMED - 1]
+        return f"{sort}_{begins}{PAIRS[at_ms & 1023]}{os.urandom(LONG - TIMED).translate(CHANCE).decode()}"
 
     def fraction(self) -> float:
         return random.random()

@@ -27,13 +27,13 @@ class Entry:
 
 
 class NewEntry(NamedTuple):
-    """An entry before it is one."""
+    """An entry before it is one. data: also as its JSON."""
 
     kind: str
     subject: str
     agent: str | None
     task: str | None
-    data: Data
+    data: Data | str
 
 
 @dataclass(frozen=True)
@@ -57,15 +57,12 @@ class Journal:
 
     def append_all(self, tx: Transaction, entries: Sequence[NewEntry]) -> None:
         """The same of several entries, in this order; looked through for secrets together, because most have none."""
-        texts = [encode(entry.data).decode() for entry in entries]
+        texts = [entry.data if isinstance(entry.data, str) else encode(entry.data).decode() for entry in entries]
         whole = "\n".join(texts)
         if self.redactor.clean(whole) != whole:
             texts = [self.redactor.clean(text) for text in texts]
-        rows = [
-            {"kind": kind, "subject": subject, "agent": agent, "task": task, "data": text}
-            for (kind, subject, agent, task, _), text in zip(entries, texts, strict=True)
-        ]
-        tx.each("journal.append", rows)
+        rows = [(*entry[:4], text) for entry, text in zip(entries, texts, strict=True)]
+        tx.each("journal.append", NewEntry._fields, rows)
 
     def after(self, seq: int, *, limit: int = 100, **filters: str | int | None) -> list[Entry]:
         """Up to `limit` entries after the place `seq`, oldest first. Filters: kind (or prefix), subject, agent, since_ms."""

@@ -193,6 +193,6 @@ class Told:
             self.records.append(str(values["kind"]))
         return self._tx.count(statement, **values)
 
-    def each(self, statement: str, rows: Sequence[Mapping[str, Value]], /) -> None:
+    def each(self, statement: str, names: tuple[str, ...], rows: Sequence[Sequence[Value]], /) -> None:
         for row in rows:
-            self.count(statement, **row)
+            self.count(statement, **dict(zip(names, row, strict=True)))

@@ -6,7 +6,7 @@ the statements of the last 256 executions: "begin" and "commit" are not kept, so
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Any, Protocol
 
@@ -166,9 +166,9 @@ class Told(SqliteTransaction):
         self.told.append(f"{statement}={changed}")
         return changed
 
-    def each(self, statement: str, rows: Sequence[Mapping[str, Value]], /) -> None:
+    def each(self, statement: str, names: tuple[str, ...], rows: Sequence[Sequence[Value]], /) -> None:
         for row in rows:
-            self.count(statement, **row)
+            self.count(statement, **dict(zip(names, row, strict=True)))
 
 
 FOUND_AGAIN = frozenset({"tasks.run_by_fence", "edits.by_id"})

@@ -41,7 +41,7 @@ ASIDES: dict[str, tuple[str, str]] = {
     "what is left over never comes back": ("use(c.as, less(told, was_open", "less(c.h, less(told, was_open"),
     "a call draws on another account": ("own.o ~= a.acc", "false"),
     "a batch is given what others hold": ("w[3] + w[4] + aside + cap.need", "w[3] + aside + cap.need"),
-    "a call that only rates limit draws nothing": ("call('HEXISTS', KEYS[3], a[4]) == 1", "false"),
+    "a call that only rates limit draws nothing": ("call('HEXISTS', KEYS[3], a[#a - 1]) == 1", "false"),
     "batches that have ended keep it": ("redis.call('HDEL', KEYS[5], id)", "redis.call('HDEL', KEYS[5], '')"),
 }  # fmt: skip
 

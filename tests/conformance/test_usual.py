@@ -33,15 +33,15 @@ ACTS, HISTORIES = 120, 12
 STEPS_MS = (0, 0, 1, 40, 700, 2_500, 9_000, 61_000)
 
 FAULTS = {
-    "a meter forgets the slot": ("max(free, slot) + a[at + 1]", "free + a[at + 1]"),
-    "the burst is no burst": ("slot, free - a[at])", "slot, free)"),
-    "a caller's patience is left out": ("if slot > now + a[2] then return 0 end", ""),
-    "a weight is not counted": ("total = total + a[at + 3]", "total = total"),
+    "a meter forgets the slot": ("max(found[place + 1], slot) + a", "found[place + 1] + a"),
+    "the burst is no burst": ("slot, free - a[figures])", "slot, free)"),
+    "a caller's patience is left out": ("if slot > now + patience then return 0 end", ""),
+    "a weight is not counted": ("a[figures + 2] + a[figures + 3]", "a[figures + 2]"),
     "windows and places are passed over": ("do if purse then return 0 end end", "do end"),
     "a purse is not counted": ("all_purses = all_purses + more", ""),
     "a repeated call gets another slot": (
-        "if call('HSETNX', KEYS[2], a[1], kept) == 0 then return 0 end",
-        "call('HSET', KEYS[2], a[1], kept)",
+        "if call('HSETNX', KEYS[2], id, begins .. kept .. ends) == 0 then return 0 end",
+        "call('HSET', KEYS[2], id, begins .. kept .. ends)",
     ),
     "a call is never due": ("first > 0 and first or due", "0"),
     "places begin at none": ("if c.s == 'open' and c.ps[#c.ps] == name then", "if false then"),
@@ -83,7 +83,7 @@ class Side:
     def _count(self, link: Link) -> None:
         ask = link.numbers
 
-        def counted(said: bytes, *, aside: bool) -> Sequence[int] | None:
+        def counted(said: bytes, *, aside: bool) -> Sequence[float] | None:
             answer = ask(said, aside=aside)
             self.usual += answer is not None and len(answer) > 1
             return answer

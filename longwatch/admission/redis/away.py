@@ -49,7 +49,7 @@ class GoingOn(CallsInRedis):
 
     def by_share(self, request: CallRequest) -> Admitted | Later:
         """Errors: as of any limiter; StoreUnavailable, which waits, where the share is no use."""
-        known = self._recent.get(request.id)
+        known = self._recent.find(request.id)
         if known is not None:
             return Admitted(known.id, known.who.key, whole_ms(known.slot_us), known.hold.money, known.hold.tokens)
         self.cut.goes(request)

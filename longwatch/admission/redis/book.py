@@ -10,11 +10,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 from longwatch.admission import asides, keys
 from longwatch.admission.calls import CallRequest
 from longwatch.admission.keys import APART, TOGETHER, Charge
 from longwatch.admission.ledger import COUNTED, NOTHING, Ledger, spent_on
+from longwatch.admission.redis.usual import Usual, as_known
 from longwatch.admission.redis.values import CANONICAL, Heard, Known, Move
 from longwatch.admission.standing import encode, keep_meters_later
 from longwatch.db.connection import Row, Transaction
@@ -24,7 +26,8 @@ from longwatch.policy.scope import purses_of
 from longwatch.store.journal import NewEntry
 
 BATCH = 1_000  # calls of one transaction
-Values = dict[str, Any]
+CHUNK = 100  # of which as many are made into rows at a time
+Values = tuple[Any, ...]
 
 Spent = dict[tuple[tuple[str | None, ...], int], tuple[Row, Charge]]
 """By service, budget, agent, task if it has caps of its own, and calendar: one of the calls, and what all of them cost."""
@@ -46,7 +49,7 @@ class Book:
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
         self._guard = threading.Lock()
-        self._calls: dict[str, Known] = {}
+        self._calls: dict[str, Known | Usual] = {}
 
     def __len__(self) -> int:
         return len(self._calls)
@@ -56,31 +59,36 @@ class Book:
 
     def find(self, call: str) -> Known | None:
         with self._guard:
-            return self._calls.get(call)
+            return as_known(self._calls.get(call))
 
-    def put(self, call: Known) -> int:
+    def put(self, call: Known | Usual) -> int:
         """How many calls are to be written down, with this one."""
         with self._guard:
-            before = self._calls.get(call.id)
-            if before is None or before.version < call.version:
-                self._calls[call.id] = call.after(before)
+            before = self._calls.setdefault(call.id, call)
+            if before is not call and not isinstance(call, Usual):  # a usual one is new, and nothing comes before it
+                known = as_known(before)
+                if known.version < call.version:
+                    self._calls[call.id] = call.after(known)
             return len(self._calls)
 
-    def take(self, limit: int = BATCH) -> list[Known]:
+    def take(self, limit: int = BATCH) -> list[Known | Usual]:
         with self._guard:
-            return [self._calls.pop(id) for id in list(self._calls)[:limit]]
+            if len(self._calls) > limit:
+                return [self._calls.pop(id) for id in list(self._calls)[:limit]]
+            calls, self._calls = list(self._calls.values()), {}
+            return calls
 
-    def put_back(self, calls: Sequence[Known]) -> None:
+    def put_back(self, calls: Sequence[Known | Usual]) -> None:
         """They could not be written."""
         with self._guard:
             for call in calls:
-                later = self._calls.get(call.id)
-                self._calls[call.id] = call if later is None else later.after(call)
+                later = as_known(self._calls.get(call.id))
+                self._calls[call.id] = call if later is None else later.after(as_known(call))
 
     # -- writing ---------------------------------------------------------------------------------------------------------
 
     def write(
-        self, tx: Transaction, calls: Sequence[Known], meters: dict[str, Meter]
+        self, tx: Transaction, calls: Sequence[Known | Usual], meters: dict[str, Meter]
     ) -> tuple[list[Adjust], list[str]]:
         """Bring the ledger to these versions of the calls. Beside what the engine has to be told of charges: the calls that
         are not its own. The state has decided about those, because nobody heard the engine's answer.
@@ -92,12 +100,19 @@ class Book:
         if not calls:
             return [], others
         spent: Spent = {}
-        tx.count("spend.turn", at_ms=max(call.calendar_ms for call in calls))
+        tx.count("spend.turn", at_ms=max(calendar_of(call) for call in calls))
         engine = tx.one("allotment.generation")
-        whole = Whole()
-        for call in calls:
-            row = rows.get(call.id)
-            if row is None and call.generation and engine is not None and call.generation != engine.generation:
+        generation, whole = None if engine is None else engine.generation, Whole()
+        for each in calls:
+            if len(whole.rows) >= CHUNK:
+                self._write(tx, whole)
+            row = rows.get(each.id)
+            if isinstance(each, Usual) and row is None and each.kind.state.generation == generation:
+                whole.rows.append(each.row())
+                whole.told.append(each.entry())
+                continue
+            call = as_known(each)
+            if row is None and call.generation and engine is not None and call.generation != generation:
                 self._unpark(tx, call)
             if row is None and not call.who.keyed:
                 self._put(whole, call, APART, spent)
@@ -127,7 +142,7 @@ class Book:
         whole.told.extend(told_admitted(call))
         self._write(tx, whole)
         keys.join(tx, request_of(call))
-        return Written(**row) if call.state != "open" else None
+        return Written(*row) if call.state != "open" else None
 
     def _put(self, whole: "Whole", call: Known, sharing: int, spent: Spent) -> None:
         """To be written as it stands."""
@@ -148,7 +163,7 @@ class Book:
 
     def _write(self, tx: Transaction, whole: "Whole") -> None:
         if whole.rows:
-            tx.each("allotment.write", whole.rows)
+            tx.each("allotment.write", COLUMNS, whole.rows)
             self._ledger.journal.append_all(tx, whole.told)
             for aside, drawn in whole.drawn.items():
                 asides.use(tx, aside, drawn)
@@ -208,7 +223,7 @@ class Book:
 class Whole:
     """Calls that are new to the ledger, and what the journal is told of them: written in one go."""
 
-    rows: list[Values] = field(default_factory=list[Values])
+    rows: list[Values] = field(default_factory=list[Values])  # of `Written`
     told: list[NewEntry] = field(default_factory=list[NewEntry])
     drawn: dict[str, Charge] = field(default_factory=dict[str, Charge])  # by what it is taken from
 
@@ -325,21 +340,23 @@ class Written(msgspec.Struct, frozen=True, gc=False):
     own_task: str | None
 
 
+COLUMNS = Written.__struct_fields__
+
+
 def opened(row: Values) -> Written:
     """As it was before it ended."""
-    before: Values = {**row, "state": "open"}
-    return Written(**before)
+    return replace(Written(*row), state="open")
 
 
 def row_of(call: Known, state: str, charge: Charge, ended_ms: int | None, *, sharing: int, version: int) -> Values:
     """Of `Written`: what most of the writing is made of."""
-    who, hold = call.who, call.hold
-    return {
-        "id": call.id, "key": who.key, "state": state, "service": who.service, "model": who.model, "agent": who.agent,
-        "budget": who.budget, "owner": call.owner, "task": who.task, "run": who.run, "step": who.step,
-        "lane": who.lane, "slot_us": call.slot_us, "admitted_ms": call.admitted_ms, "calendar_ms": call.calendar_ms,
-        "until_ms": call.until_ms, "ended_ms": ended_ms, "weights": encode(call.weights).decode(),
-        "money": charge.money, "calls": charge.calls, "tokens": charge.tokens, "held_money": hold.money,
-        "held_calls": hold.calls, "held_tokens": hold.tokens, "sharing": sharing, "version": version,
-        "aside": call.aside, "own_task": who.own_task,
-    }  # fmt: skip
+    who = call.who
+    return (
+        call.id, who.key, state, who.service, who.model, who.agent, who.budget, call.owner, who.task, who.run, who.step,
+        who.lane, call.slot_us, call.admitted_ms, call.calendar_ms, call.until_ms, ended_ms,
+        encode(call.weights).decode(), *charge, *call.hold, sharing, version, call.aside, who.own_task,
+    )  # fmt: skip
+
+
+def calendar_of(call: Known | Usual) -> int:
+    return call.kind.state.calendar_ms if isinstance(call, Usual) else call.calendar_ms

@@ -16,9 +16,11 @@ from longwatch.admission.limiter import Limiter
 from longwatch.admission.redis.asides import RedisAsides
 from longwatch.admission.redis.book import Book
 from longwatch.admission.redis.cut import Cut
+from longwatch.admission.redis.engine_clock import EngineClock
 from longwatch.admission.redis.link import EngineAway, Link
 from longwatch.admission.redis.memory import Memory, forgot
 from longwatch.admission.redis.rates import Rates
+from longwatch.admission.redis.recent import Recent
 from longwatch.admission.redis.records import Records
 from longwatch.admission.redis.task_caps import RedisTaskCaps
 from longwatch.admission.redis.values import (
@@ -81,8 +83,9 @@ class CallsInRedis(Limiter):
         self._memory = Memory(database, journal, link, new_token, self._now)
         self.asides = RedisAsides(database, journal, self._in_force, self._memory, self._run, self._records.flush)
         self.task_caps = self._of_tasks = RedisTaskCaps(database, journal, self._memory, self._records.flush)
-        self._rates = Rates(link, clock, self._fleet_ms, given)
-        self._recent: OrderedDict[str, Known] = OrderedDict()  # calls of this process, as they were admitted
+        self._engine = EngineClock()
+        self._rates = Rates(link, clock, self._fleet_ms, self._engine, given)
+        self._recent = Recent()
         link.greet = self._memory.greet
         self._calendar_ms = self.asides.calendar_ms()
         self._caps: dict[int, tuple[Prepared, Caps]] = {}
@@ -123,12 +126,18 @@ class CallsInRedis(Limiter):
         for _ in range(3):
             if not self._memory.generation:
                 self.link.renew()
-            said = self.link.run(operation, self._now() | {"gen": self._memory.generation} | arguments)
+            now = self._now()
+            said = self.link.run(operation, now | {"gen": self._memory.generation} | arguments)
             kind = text(said["k"])
             if kind != "lost":
-                return kind, said, 0 if self._given else (self._fleet_ms() + 1) * 1000 - said["now"]
+                return kind, said, self._shift_us(said, asked_ms=now["steady"])
             self._memory.generation = ""
         raise forgot(self.link)
+
+    def _shift_us(self, said: Said, *, asked_ms: int) -> int:
+        if self._given:
+            return 0
+        return self._engine.shift_us(said["now"], asked_ms=asked_ms, heard_ms=self._fleet_ms())
 
     def reslot(self, call: str, *, owner: str) -> Admitted:
         kept = self._kept(call, owner)
@@ -223,7 +232,7 @@ class CallsInRedis(Limiter):
 
     def _kept(self, call: str, owner: str) -> Known:
         """Whose call it is and what it is of: as this process knows it, or else the ledger. Errors: NotFound."""
-        if (found := self._recent.get(call) or self._records.book.find(call)) is None:
+        if (found := self._recent.find(call) or self._records.book.find(call)) is None:
             self._records.flush()
             with self.database.read() as tx:
                 row = tx.one("allotment.by_id", id=call)

@@ -40,7 +40,6 @@ from longwatch.policy.call import burial
 from longwatch.policy.limits import DIMENSIONS
 from longwatch.policy.meter import Meter
 
-REMEMBERED = 4_096  # ids of calls of this process that may be asked for again
 ROUNDS = 12  # of what Redis has to be told before it can answer one question
 
 
@@ -52,7 +51,7 @@ class RedisLimiter(GoingOn):
     def admit(self, request: CallRequest) -> Admitted | Later:
         check(request)
         if not self.limits.away:
-            return self._admit_here(request)
+            return self._usual(request) or self._admit_here(request)
         if (before := self.before(request)) is not None:
             return before
         if self.cut.is_due(left=True):
@@ -61,7 +60,7 @@ class RedisLimiter(GoingOn):
             return self.by_share(request)
         try:
             self.meet()
-            answer = self._admit_here(request)
+            answer = self._usual(request) or self._admit_here(request)
         except EngineAway as error:
             self.cut.failed(error)
             self.in_vain(request.id)
@@ -77,8 +76,6 @@ class RedisLimiter(GoingOn):
         refused = self._forgotten(prepared, request) if is_keyed(prepared, request) else None
         if request.id in self._recent and (before := self._before(request, refused)) is not None:
             return before
-        if refused is None and (usual := self._usual(force, prepared, request)) is not None:
-            return usual
         answer = refused or self._decided(request)
         expired = isinstance(answer, Later) and answer.reason != "rate" and self.expire()
         if expired or (lacks_money(answer) and self.asides.give_back()):
@@ -89,11 +86,17 @@ class RedisLimiter(GoingOn):
             return answer
         raise self._refusal(answer, self._clock.wall_ms())
 
-    def _usual(self, force: InForce, prepared: Prepared, request: CallRequest) -> Admitted | None:
-        """Of a call that nothing but rates limits, where its slot is near."""
-        known = request.id in self._recent or not self._memory.generation
-        call = None if known else self._rates.admit(force, prepared, request, self._memory.generation)
-        return None if call is None else self._remember(call, at_once=False)
+    def _usual(self, request: CallRequest) -> Admitted | None:
+        """Of a call that nothing but rates limits, where its slot is near. Errors: ConfigError."""
+        recent, generation = self._recent, self._memory.generation
+        if request.id in recent.new or request.id in recent.old or not generation:
+            return None
+        call = self._rates.admit(self._force, request, generation)
+        if call is None:
+            return None
+        recent.keep(call)
+        self._records.keep(call)
+        return call.answer()
 
     def _before(self, request: CallRequest, refused: LongwatchError | None) -> Admitted | None:
         """The answer of a call that was admitted before, and may have ended."""
@@ -185,9 +188,7 @@ class RedisLimiter(GoingOn):
         return self._remember(call, at_once=at_once, durable=request.once)
 
     def _remember(self, call: Known, *, at_once: bool, durable: bool = False) -> Admitted:
-        if len(self._recent) >= REMEMBERED:
-            self._recent.popitem(last=False)
-        self._recent[call.id] = call
+        self._recent.keep(call)
         if at_once:
             self._records.write(call, durable=durable)
         else:

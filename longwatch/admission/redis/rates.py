@@ -2,70 +2,65 @@
 
 `script.lua` makes it, before everything else that it does, if the state is the one that this process believes in and the
 slot is near; in every other case nothing has happened, and the caller asks in the ordinary way. So nothing is decided
-here that would be decided otherwise there. What is gained: what the meters need is made once for all calls of a scope, in
+here that would be decided otherwise there. What is gained: what the meters need is made once for all calls of a kind, in
 figures of `policy.meter`, and goes to the script as one word, behind what is the call's own; it answers in numbers.
 
 Not usual are caps, places, keys that a service remembers, `once`, weights above a burst, and calls that draw on what their
 batch has set aside.
 """
 
-import struct
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from hashlib import sha1
+from operator import attrgetter
+from struct import Struct
 from typing import Any
 
 import msgspec
 
 from longwatch.admission.calls import HOLD_MS, CallRequest
 from longwatch.admission.in_force import InForce
-from longwatch.admission.keys import Charge
+from longwatch.admission.redis.engine_clock import EngineClock
 from longwatch.admission.redis.link import Link
-from longwatch.admission.redis.values import Known, Who, is_heavy, is_keyed, pack, text, who_of
-from longwatch.admission.standing import Prepared
+from longwatch.admission.redis.usual import SERVERS, Kind, State, Usual, Weighed, kind_of, packed
+from longwatch.admission.redis.values import is_heavy, text
 from longwatch.db.connection import Clock
 from longwatch.policy import meter
 from longwatch.policy.admission import HORIZON_US, HORIZONS_US
 from longwatch.policy.meter import NEW
-from longwatch.policy.scope import Gauge
+from longwatch.policy.scope import Gauge, Scope
 from longwatch.policy.window import MINUTE_MS, calendar_at
 
-QUESTIONS = 1_024  # kept, of scopes and weights
+KINDS = 1_024  # kept
+WEIGHED = 15  # meters that a call weighs on, at most: a longer map begins otherwise, packed
 PAUSE_MS = 1_000  # between two looks at a state that is not the one believed in
 NEVER_US = 2**53
 CHANGED = [1]  # what is answered when the state is another one
-CALL = b"\xde\x00\x0d"  # a map of 13: four that begin it, four of the call itself, five that the script finds
-LONG = struct.Struct(">BI").pack  # how a word of any length begins, packed
+FIXED = Struct("<ddd").pack  # when the calendar moves, the state's stamp, the hold
+FIGURES = Struct("<dddd").pack
+SHORT = Struct("<H").pack  # how long a word of a meter is
 
-encode = msgspec.msgpack.Encoder().encode
 decode = msgspec.msgpack.Decoder(dict[str, Any]).decode
 
-Weighed = tuple[tuple[str, int], ...]
-"""Units by dimension, or by meter."""
+of_kind = attrgetter(
+    "service", "model", "agent", "budget", "owner", "lane", "task", "run", "step", "money", "tokens", "past", "turn",
+    "batch",
+)  # fmt: skip
+"""What, with its weights, tells the kind of a call."""
 
 
-@dataclass(frozen=True)
-class Question:
-    """What is the same for every call of a scope with these weights: how it is told of, and what is told beside it.
+@dataclass
+class Scoped:
+    """A usual call's scope, and the kind that it is of as long as the state is the one that the kind was made for."""
 
-    meters: those that it weighs on.
-    """
-
-    prepared: Prepared
-    call: bytes
-    rest: bytes
-    meters: Weighed
+    scope: Scope
+    keyed: bool  # its service remembers keys
+    kind: Kind | None = None
 
 
-@dataclass(frozen=True)
-class State:
-    """What this process believes of the engine. calendar_ms: of the budgets; born_us: when it lost its memory, or 0."""
-
-    packed: bytes
-    generation: str
-    rules: int
-    calendar_ms: int
-    born_us: int
-    questions: dict[tuple[int, Weighed], Question | None] = field(default_factory=dict[Any, Any])
+Place = tuple[tuple[Any, ...], Weighed]
+Kinds = dict[Place, Scoped | None]
+"""What the limits in force make of calls; None of such as are not usual."""
 
 
 @dataclass
@@ -75,52 +70,39 @@ class Rates:
     link: Link
     clock: Clock
     fleet_ms: Callable[[], int]
+    engine: EngineClock
     given: bool
     _state: State | None = None
     _look_ms: int = 0
+    _kinds: tuple[InForce | None, Kinds] = (None, {})
 
-    def admit(self, force: InForce, prepared: Prepared, request: CallRequest, generation: str) -> Known | None:
-        """The call, admitted. None: whether it may be has to be asked in the ordinary way."""
-        if prepared.scope.caps or prepared.scope.service.concurrency is not None or request.once:
+    def admit(self, force: InForce, request: CallRequest, generation: str) -> Usual | None:
+        """The call, admitted. None: whether it may be has to be asked in the ordinary way. Errors: ConfigError."""
+        made_by, kinds = self._kinds
+        place = of_kind(request), tuple(request.weights.items())
+        if made_by is not force or place not in kinds:
+            kinds = self._looked_up(place, force, request)
+        found = kinds[place]
+        if found is None or request.once or request.capped or request.instead_of:
             return None
-        state = self._believed(force, generation)
-        asked = None if state is None else self._question(state, prepared, request)
-        if state is None or asked is None or is_keyed(prepared, request):
+        if found.keyed and request.key != request.id:
             return None
-        now_ms = 0 if request.until_ms is None and not self.given else self.fleet_ms()
-        who, hold = who_of(request, keyed=False), Charge(request.money, request.calls, request.tokens)
-        of_call = asked.call + encode({"o": request.owner, "h": hold, "ch": hold, "row": pack(who)})[1:]
-        patience_us, aside = _patience_us(request, now_ms), request.aside
-        own = encode((request.id, patience_us, self.given and now_ms * 1000, aside or False))[1:]
-        said = b"%b%b%b%b" % (own, LONG(0xDB, len(of_call)), of_call, asked.rest)
-        answer = self.link.numbers(said, aside=aside is not None)
+        if (state := self._believed(force, generation)) is None:
+            return None
+        kind = found.kind
+        if kind is None or kind.state is not state:
+            kind = found.kind = self._made(found, state, request)
+        now_ms = self.fleet_ms()
+        now_us = now_ms * 1000 if self.given else SERVERS
+        said = kind.question(request.id, request.key, patience_us=_patience_us(request, now_ms), now_us=now_us)
+        answer = self.link.numbers(said, aside=kind.aside)
         if answer is None or len(answer) == 1:
             self._state = None if answer == CHANGED else state
             return None
-        return self._known(request, state, answer, who=who, hold=hold, meters=asked.meters)
-
-    def _known(
-        self, request: CallRequest, state: State, answer: Sequence[int], *, who: Who, hold: Charge, meters: Weighed
-    ) -> Known:
-        now_us, slot_us, *totals = answer
-        shift_us = 0 if self.given else (self.fleet_ms() + 1) * 1000 - now_us
-        at_ms = now_us // 1000 + shift_us // 1000
-        return Known(
-            id=request.id,
-            who=who,
-            owner=request.owner,
-            state="open",
-            version=1,
-            slot_us=slot_us + shift_us,
-            admitted_ms=at_ms,
-            calendar_ms=state.calendar_ms,
-            until_ms=at_ms + HOLD_MS,
-            ended_ms=None,
-            hold=hold,
-            told=hold,
-            weights={name: (weight, total) for (name, weight), total in zip(meters, totals, strict=True)},
-            generation=state.generation,
-        )
+        at_us, slot_us, *totals = map(int, answer)
+        shift_us = 0 if self.given else self.engine.shift_us(at_us, asked_ms=now_ms, heard_ms=self.fleet_ms())
+        at_ms = at_us // 1000 + shift_us // 1000
+        return Usual(request.id, request.key, kind, slot_us + shift_us, at_ms, tuple(totals))
 
     # -- what the engine is believed to know -----------------------------------------------------------------------------
 
@@ -146,42 +128,51 @@ class Rates:
         words = self.link.state()
         kept = decode(words) if words else {}
         if kept.get("ready"):
-            self._state = State(words, text(kept["gen"]), kept["rules"], kept["cal"], kept["born"])
+            self._state = State(_stamp(words), text(kept["gen"]), kept["rules"], kept["cal"], kept["born"])
         return self._state
 
     # -- how it is asked ---------------------------------------------------------------------------------------------------
 
-    def _question(self, state: State, prepared: Prepared, request: CallRequest) -> Question | None:
-        """None: such a call is not usual."""
-        place = id(prepared), tuple(request.weights.items())
-        if place in state.questions:
-            found = state.questions[place]
-            if found is None or found.prepared is prepared:
-                return found
-        if len(state.questions) >= QUESTIONS:
-            state.questions.clear()
-        state.questions[place] = made = self._made(state, prepared, request)
-        return made
+    def _looked_up(self, place: Place, force: InForce, request: CallRequest) -> Kinds:
+        """With the kind of this call. Errors: ConfigError."""
+        prepared, weights = force.asked(request), request.weights
+        scope = prepared.scope
+        usual = not (scope.caps or scope.service.concurrency is not None or is_heavy(prepared, weights))
+        usual = usual and 0 < sum(1 for gauge in scope.gauges if weights.get(gauge.dimension)) <= WEIGHED
+        made_by, kinds = self._kinds
+        if made_by is not force or len(kinds) >= KINDS:
+            kinds = {}
+            self._kinds = force, kinds
+        kinds[place] = Scoped(scope, scope.service.key_memory_ms is not None) if usual else None
+        return kinds
 
-    def _made(self, state: State, prepared: Prepared, request: CallRequest) -> Question | None:
-        scope, weights = prepared.scope, request.weights
-        meters = tuple(
-            (found.meter, weights[found.dimension]) for found in scope.gauges if weights.get(found.dimension)
-        )
-        if not meters or is_heavy(prepared, weights):
-            return None
-        head = CALL + encode({"s": "open", "v": 1, "cal": state.calendar_ms, "ps": scope.purses})[1:]
+    def _made(self, found: Scoped, state: State, request: CallRequest) -> Kind:
+        weights = request.weights
+        gauges = sorted(found.scope.gauges, key=lambda gauge: not weights.get(gauge.dimension))  # weighed on first
+        meters = tuple((gauge.meter, weights[gauge.dimension]) for gauge in gauges if weights.get(gauge.dimension))
+        first, *others = _between(meters)
+        rest = self._rest(state, gauges, request, others) + packed([f"\0{purse}" for purse in found.scope.purses])
+        return kind_of(state, found.scope.purses, request, meters=meters, kept=first, rest=rest)
+
+    def _rest(self, state: State, gauges: Sequence[Gauge], request: CallRequest, between: Sequence[bytes]) -> bytes:
+        """What of the question is behind the call itself, but for the purses."""
         turns_us = NEVER_US if self.given else (state.calendar_ms + MINUTE_MS) * 1000
-        counts = turns_us, HOLD_MS, len(scope.gauges), len(scope.purses)
-        names = *(gauge.meter for gauge in scope.gauges), *(f"\0{purse}" for purse in scope.purses)
-        told = iter([b"\xa1w" + bytes([0x80 | len(meters)]), *[b""] * len(meters)])
-        figures = b""
-        for gauge in scope.gauges:
-            weight = weights.get(gauge.dimension, 0)
-            figures += b"".join(map(encode, _figures(gauge, weight, born_us=state.born_us)))
-            figures += _long(_told(gauge, weight, next(told)) if weight else b"")
-        rest = _long(state.packed) + b"".join(map(encode, counts + names)) + figures
-        return Question(prepared, head, rest, meters)
+        behind = [*between, *([] if request.aside is None else [request.aside.encode()])]
+        form = b"<" + b"Hc0" * len(gauges) + b"dddd" * len(gauges) + b"Hc0" * len(behind)
+        names = b"".join(_short(gauge.meter.encode()) for gauge in gauges)
+        weights = [request.weights.get(gauge.dimension, 0) for gauge in gauges]
+        figures = [
+            FIGURES(*_figures(gauge, weight, born_us=state.born_us))
+            for gauge, weight in zip(gauges, weights, strict=True)
+        ]
+        fixed = FIXED(turns_us, state.stamp, HOLD_MS)
+        counts = bytes([len(gauges), len(between) + 1])
+        return b"".join((fixed, counts, _short(form), names, *figures, *map(_short, behind)))
+
+
+def _stamp(state: bytes) -> int:
+    """As the script keeps it beside the state."""
+    return int(sha1(state, usedforsecurity=False).hexdigest()[:13], 16)
 
 
 def _figures(gauge: Gauge, weight: int, *, born_us: int) -> tuple[int, int, int, int]:
@@ -192,13 +183,14 @@ def _figures(gauge: Gauge, weight: int, *, born_us: int) -> tuple[int, int, int,
     return spare_us, meter.span_us(gauge.rate, weight), forgotten_us, weight
 
 
-def _told(gauge: Gauge, weight: int, begins: bytes) -> bytes:
-    """Of the packed call, a meter's entry but for its total."""
-    return begins + encode(gauge.meter) + b"\x92" + encode(weight)
+def _between(meters: Weighed) -> list[bytes]:
+    """Of the packed call, what stands before the total of each meter."""
+    entries = [packed(name) + b"\x92" + packed(weight) for name, weight in meters]
+    return [packed("w") + bytes([0x80 | len(meters)]) + entries[0], *entries[1:]]
 
 
-def _long(word: bytes) -> bytes:
-    return LONG(0xDB, len(word)) + word
+def _short(word: bytes) -> bytes:
+    return SHORT(len(word)) + word
 
 
 def _patience_us(request: CallRequest, now_ms: int) -> int:

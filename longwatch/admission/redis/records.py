@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from longwatch.admission.keys import Charge
 from longwatch.admission.ledger import COUNTED, NOTHING
 from longwatch.admission.redis.book import BATCH, Adjust, Book
+from longwatch.admission.redis.usual import Usual
 from longwatch.admission.redis.values import Known, Said, meters_of
 from longwatch.db.connection import Database
 from longwatch.errors import StoreUnavailable
@@ -27,7 +28,7 @@ class Records:
     pending: Callable[[], None]
     writing: threading.RLock = field(default_factory=threading.RLock)
 
-    def keep(self, call: Known) -> None:
+    def keep(self, call: Known | Usual) -> None:
         if self.book.put(call) >= BATCH:
             self.flush()
         else:
@@ -55,14 +56,18 @@ class Records:
                     raise
         return done
 
-    def _write(self, calls: list[Known], *, durable: bool) -> None:
+    def _write(self, calls: list[Known | Usual], *, durable: bool) -> None:
         meters = self._meters()
         with self.database.transaction(part="calls", durable=durable) as tx:
             adjusts, others = self.book.write(tx, calls, meters)
         with contextlib.suppress(
             StoreUnavailable
         ):  # it keeps what is written down: whoever finds it loose tells it again
-            ended = {call.id: _end_of(call) for call in calls if call.state != "open" and call.id not in others}
+            ended = {
+                call.id: _end_of(call)
+                for call in calls
+                if not isinstance(call, Usual) and call.state != "open" and call.id not in others
+            }
             self._tell(adjusts, ended, others)
 
     def _meters(self) -> dict[str, Meter]:

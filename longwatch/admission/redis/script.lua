@@ -4,7 +4,8 @@
 --   1 book     what is looked at together:
 --      ''      the state, packed {gen, run, ready, opens, born, rules, cal}
 --      '#'     packed one after the other: the last instant that anything was decided at, how many calls were, when the
---              first of those that are not among the due yet is (0: all are), and how many purses there are here
+--              first of those that are not among the due yet is (0: all are), how many purses there are here, and the
+--              stamp of the state: the first 13 digits of the SHA-1 of its word. An older version leaves it out
 --      meters  by name: packed one after the other, free, last and total, microseconds of this server's clock
 --      purses  by a NUL and their name: packed {open = calls, w = {window = {from, to, spent, held, places, ceiling, dimension,
 --              and of the calls that the state decided about by itself: spent, held}}}; only those with windows, and those
@@ -14,83 +15,81 @@
 --   4 loose    ended calls by the instant from which anybody may write them down
 --   5 asides   by id: packed {ps = purses, cal = instant, a = amounts, u = used, o = {budget, agent}}
 -- ARGV: 1 the operation, 2 its packed arguments. The answer is packed: {k = kind, now = microseconds, ...}.
--- But for "rates", which nearly every call of a fleet without budgets is.
+-- But for `rates`, which nearly every call of a fleet without budgets is: it has one argument.
 --
 -- Numbers are doubles: whole up to 2^53. A rate is given as the fraction p / q of microseconds per unit, in lowest terms.
 
 -- A call that nothing but rates limits gets its slot, if everything is as its caller believes: the state is the one he
 -- knows, the calendar has not moved, no purse has windows or counts, its batch has nothing set aside for it, and the slot
 -- is near. Else nothing happens, and he asks in the ordinary way. Most of what this takes is what every word costs that
--- goes in, comes out, or is made on the way: so all are packed as one, and numbers are kept as they are.
---   KEYS: book, calls, and asides if there is a 4
--- ARGV[2], packed one after the other:
---   1 id  2 the latest slot, from now on  3 now, or false  4 what it draws on if that is set aside, or false  5 how the
---   call begins, packed  6 the state, packed  7 when the calendar moves  8 the hold, ms  9 how many meters  10 purses
---   names: of the meters; of the purses. Then for each meter: what its burst leaves free, what the call takes,
---   where it begins when it was forgotten, its weight, and how its weight is told of the call, packed
--- The answer, numbers in one word: now, the slot, and each meter's total; else 0 when it does not fit, 1 when the caller
--- knows another state.
+-- goes in, comes out, or is made on the way: so all are one, taken apart in one go, and numbers are kept as they are.
+--   KEYS: book, calls, and asides if there is a 3
+-- ARGV[1], as `struct` has it: of the call how far from now the slot may be, now or -1, its id, and what is kept of it, packed,
+--   behind the five that are found here and before the first total; when the calendar moves, the state's stamp, the hold in
+--   ms, how many meters, and the first how many of them it weighs on; how what follows is to be taken apart: the meters'
+--   names, then for each what its burst leaves free, what the call takes, where it begins when it was forgotten, and its
+--   weight; what is kept of the call between two totals; what it draws on, if that may be set aside. Behind that the names
+--   of the purses, packed.
+-- The answer, doubles in one word: now, the slot, and, packed, the totals of meters that it weighs on; else 0 when it does
+-- not fit, 1 when the caller knows another state.
 local function rates()
-  local call, max, raw, unpacked = redis.call, math.max, struct.pack, cmsgpack.unpack
-  local a = {unpacked(ARGV[2])}
-  local meters = a[9]
-  local found = call('HMGET', KEYS[1], '', '#', unpack(a, 11, 10 + meters))
-  if found[1] ~= a[6] then return 1 end
-  local now = a[3]
-  if not now then
+  local call, max, raw, parts, unpacked, word, book = redis.call, math.max, struct.pack, struct.unpack, cmsgpack.unpack, ARGV[1], KEYS[1]
+  local patience, now, id, kept, turns, known, hold, meters, weighs, form, at = parts('<ddIc0Ic0dddBBHc0', word)
+  local a = {parts(form, word, at)}
+  local found = call('HMGET', book, '#', unpack(a, 1, meters))
+  if not found[1] then return 1 end
+  local last, seq, first, purses, stamp = unpacked(found[1])
+  if stamp ~= known then return 1 end
+  if now < 0 then
     local time = call('TIME')
     now = time[1] * 1000000 + time[2]
   end
-  if now >= a[7] then return 1 end
-  local last, seq, first, purses = unpacked(found[2])
+  if now >= turns then return 1 end
   if now < last then return 0 end
-  local figures = 10 + meters + a[10]
   if purses ~= 0 then
-    for _, purse in ipairs(call('HMGET', KEYS[1], unpack(a, 11 + meters, figures))) do if purse then return 0 end end
+    local names = unpacked(word:sub(a[#a]))
+    for _, purse in ipairs(call('HMGET', book, unpack(names))) do if purse then return 0 end end
   end
-  if a[4] and call('HEXISTS', KEYS[3], a[4]) == 1 then return 0 end
+  if KEYS[3] and call('HEXISTS', KEYS[3], a[#a - 1]) == 1 then return 0 end
   local slot = now
   for place = 1, meters do
-    local at = figures + 5 * place - 4
+    local figures = meters + 4 * place - 3
     local free, before, total, forgot = 0, 0, 0, true
-    if found[place + 2] then free, before, total, forgot = unpacked(found[place + 2]) end
-    if forgot then free = max(free, a[at + 2]) end
-    slot = max(slot, free - a[at])
-    found[place + 2], a[at], a[at + 2] = free, before, total -- how it stood, instead of what is not needed any more
+    if found[place + 1] then free, before, total, forgot = unpacked(found[place + 1]) end
+    if forgot then free = max(free, a[figures + 2]) end
+    slot = max(slot, free - a[figures])
+    found[place + 1], a[figures], a[figures + 2] = free, before, total -- how it stood, instead of what is not needed any more
   end
-  if slot > now + a[2] then return 0 end
+  if slot > now + patience then return 0 end
   local ms = (now - now % 1000) / 1000
-  local due = ms + a[8]
+  local due = ms + hold
   seq = seq + 1
-  -- 203 begins a double
-  local kept = a[5] .. raw('>c3Bdc3Bdc3Bdc3Bd', '\162sl', 203, slot, '\162at', 203, ms, '\162un', 203, due, '\162sq', 203, seq)
-  local clock = raw('>BdBdBdBd', 203, now, 203, seq, 203, first > 0 and first or due, 203, purses)
-  local words, answer = {'#', clock, false, false}, raw('>i8i8', now, slot)
-  local weighed = 1
-  for place = 1, meters do
-    local at = figures + 5 * place - 4
-    if a[at + 3] > 0 then
-      local free, before, total = found[place + 2], a[at], a[at + 2]
-      total = total + a[at + 3]
-      kept = kept .. a[at + 4] .. raw('>Bd', 203, total)
-      weighed = weighed + 2
-      words[weighed] = a[10 + place]
-      words[weighed + 1] = raw('>BdBdBd', 203, max(free, slot) + a[at + 1], 203, max(before, slot), 203, total)
-      answer = answer .. raw('>i8', total)
-    end
+  -- 222, 0 and 13 begin a map of 13, 203 begins a double
+  local begins = raw('>c7dc4dc4dc4d', '\222\0\13\162sl\203', slot, '\162at\203', ms, '\162un\203', due, '\162sq\203', seq)
+  local clock = raw('>BdBdBdBdBd', 203, now, 203, seq, 203, first > 0 and first or due, 203, purses, 203, stamp)
+  local words, answer, ends = {'#', clock, false, false}, raw('>dd', now, slot), ''
+  for place = 1, weighs do
+    local figures = meters + 4 * place - 3
+    local total = a[figures + 2] + a[figures + 3]
+    local sum = raw('>Bd', 203, total)
+    ends = place == 1 and sum or ends .. a[5 * meters + place - 1] .. sum
+    answer = answer .. sum
+    words[2 * place + 1] = a[place]
+    words[2 * place + 2] = raw('>BdBdBd', 203, max(found[place + 1], slot) + a[figures + 1], 203, max(a[figures], slot), 203, total)
   end
-  if call('HSETNX', KEYS[2], a[1], kept) == 0 then return 0 end
-  call('HSET', KEYS[1], unpack(words))
+  if call('HSETNX', KEYS[2], id, begins .. kept .. ends) == 0 then return 0 end
+  call('HSET', book, unpack(words))
   return answer
 end
-if ARGV[1] == 'rates' then return rates() end
+if not ARGV[2] then return rates() end
 
 local op, a = ARGV[1], cmsgpack.unpack(ARGV[2])
 local floor, ceil, max, min = math.floor, math.ceil, math.max, math.min
-local st, last, seq, first, all_purses = redis.call('HGET', KEYS[1], ''), 0, 0, 0, 0
-st = st and cmsgpack.unpack(st)
-local clock = redis.call('HGET', KEYS[1], '#')
-if clock then last, seq, first, all_purses = cmsgpack.unpack(clock) end
+local packed, clock = unpack(redis.call('HMGET', KEYS[1], '', '#'))
+local st, last, seq, first, all_purses, stamp = packed and cmsgpack.unpack(packed), 0, 0, 0, 0, nil
+if clock then last, seq, first, all_purses, stamp = cmsgpack.unpack(clock) end
+local function stamp_of(state) return tonumber(redis.sha1hex(state):sub(1, 13), 16) end
+if packed and not stamp then stamp = stamp_of(packed) end
 
 local now = a.now
 if not now then
@@ -106,9 +105,11 @@ local function say(kind, answer)
   return cmsgpack.pack(answer)
 end
 
-local function keep_clock() redis.call('HSET', KEYS[1], '#', cmsgpack.pack(max(now, last), seq, first, all_purses)) end
+local function keep_clock() redis.call('HSET', KEYS[1], '#', cmsgpack.pack(max(now, last), seq, first, all_purses, stamp)) end
 local function keep_state()
-  redis.call('HSET', KEYS[1], '', cmsgpack.pack(st))
+  packed = cmsgpack.pack(st)
+  stamp = stamp_of(packed)
+  redis.call('HSET', KEYS[1], '', packed)
   keep_clock()
 end
 

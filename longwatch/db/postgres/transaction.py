@@ -82,9 +82,9 @@ class PostgresTransaction:
             return 1
         return self._run(statement, values).changed
 
-    def each(self, statement: str, rows: Sequence[Mapping[str, Value]], /) -> None:
+    def each(self, statement: str, names: tuple[str, ...], rows: Sequence[Sequence[Value]], /) -> None:
         for row in rows:
-            self.count(statement, **row)
+            self.count(statement, **dict(zip(names, row, strict=True)))
 
     def _queue(self, statement: str, values: dict[str, Value], *, hoped: bool) -> None:
         self.queued.append(Queued(statement, values, hoped))

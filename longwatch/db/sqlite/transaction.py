@@ -17,14 +17,13 @@ class Said:
     """A statement as SQLite is told it: with numbered parameters, whose values are picked from the named ones.
 
     make: of a row, a named tuple; None until the statement has answered with a row, which is when its columns are known.
-    timed: whether the instant is among the values.
     """
 
-    __slots__ = ("make", "pick", "sql", "timed")
+    __slots__ = ("make", "names", "pick", "sql")
 
     def __init__(self, text: str) -> None:
-        self.sql, names = statements.numbered(text, "?")
-        self.pick, self.timed = _picker(names), not {"now_ms", "wall_ms"}.isdisjoint(names)
+        self.sql, self.names = statements.numbered(text, "?")
+        self.pick = _picker(self.names)
         self.make: Callable[[Any], Any] | None = None
 
     def name_columns(self, cursor: apsw.Cursor) -> Callable[[Any], Any]:
@@ -44,8 +43,8 @@ def _say(text: str) -> Said:
     return made
 
 
-def _picker(names: tuple[str, ...]) -> Callable[[Mapping[str, Value]], tuple[Value, ...]]:
-    """Faster than SQLite's own binding by name. A value that is missing is a KeyError."""
+def _picker(names: tuple[str | int, ...]) -> Callable[[Any], tuple[Value, ...]]:
+    """Of named values, or by place. Faster than SQLite's own binding by name. A value that is missing is a KeyError."""
     if len(names) > 1:
         return itemgetter(*names)
     return lambda values: tuple(values[name] for name in names)
@@ -83,13 +82,14 @@ class SqliteTransaction:
         self._cursor.execute(said.sql, said.pick(values)).fetchall()
         return self._connection.changes()
 
-    def each(self, statement: str, rows: Sequence[Mapping[str, Value]], /) -> None:
+    def each(self, statement: str, names: tuple[str, ...], rows: Sequence[Sequence[Value]], /) -> None:
         text = self._sql[statement]
         said = _said.get(text) or _say(text)
-        if said.timed:
-            instants = {"now_ms": self.now_ms, "wall_ms": self.wall_ms}
-            rows = [{**row, **instants} for row in rows]
-        self._cursor.executemany(said.sql, [said.pick(row) for row in rows])
+        if said.names != names:
+            given, instants = (*names, "now_ms", "wall_ms"), (self.now_ms, self.wall_ms)
+            order = _picker(tuple(given.index(name) for name in said.names))
+            rows = [order((*row, *instants)) for row in rows]
+        self._cursor.executemany(said.sql, rows)
 
     def plain(self, sql: str, *values: Value) -> list[tuple[Value, ...]]:
         """One statement of a copy: see db/tables.py."""

@@ -149,10 +149,9 @@ class Call:
             held = self._passage.held_back()
             if held is not None:
                 return self._held_back(held)
+        while never or self._is_late(slot_ms):  # again, where taking one took longer than it is away
+            slot_ms, never = self._take_another_slot(), False
         now_ms = self._calls.world.steady_ms()
-        late = now_ms - slot_ms > LATE_MS and self._reslots < RESLOTS and self._passage.probe is None
-        if never or (late and self._calls.scope(self._asking.request).rates):
-            slot_ms = self._take_another_slot()
         self._start_ms = self._calls.world.wall_ms() + slot_ms - now_ms
         if self._calls.world.steady_ms() < slot_ms:
             self._slept = True
@@ -160,6 +159,12 @@ class Call:
         self._left_ms, self._over = self._calls.world.steady_ms(), True
         self._calls.world.reach("call.leaving")
         return self._admitted
+
+    def _is_late(self, slot_ms: int) -> bool:
+        if self._calls.world.steady_ms() - slot_ms <= LATE_MS:
+            return False
+        again = self._reslots < RESLOTS and self._passage.probe is None
+        return again and bool(self._calls.scope(self._asking.request).rates)
 
     def _held_back(self, held: Retry) -> Retry:
         """Its slot has come, and its service takes nothing: it keeps what it holds, up to its time to wait."""

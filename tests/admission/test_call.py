@@ -11,7 +11,7 @@ from call_fleet import DAY, ME, NOON, OTHER, Opened, open_fleet
 from longwatch.admission.calls import HOLD_MS, Admitted
 from longwatch.errors import BudgetExceeded, ConfigError, NotFound, StoreUnavailable, UnknownPrice, WaitTimeout
 from longwatch.runtime.beats import BEAT_MS
-from longwatch.runtime.call import Call, KeyForgotten
+from longwatch.runtime.call import LATE_MS, Call, KeyForgotten
 from longwatch.runtime.calls import Caller
 from longwatch.runtime.loop import Retry
 
@@ -143,6 +143,28 @@ def test_a_call_that_wakes_too_late_takes_another_slot(fleet: Opened) -> None:
     assert "call.late" in fleet.hand.marks
     assert fleet.hand.steady >= 1_000_000 + 2_000
     assert fleet.limiter.find(call.id).slot_ms > NOON + 1_000
+
+
+def test_another_slot_that_takes_longer_to_get_than_it_is_away_is_not_used_either(
+    fleet: Opened, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reslot, took_ms = fleet.limiter.reslot, iter((1_500, 0))
+
+    def slowly(call: str, *, owner: str) -> Admitted:
+        found = reslot(call, owner=owner)
+        fleet.hand.advance(next(took_ms))
+        return found
+
+    enter(fleet, "slow")
+    fleet.sleeper.late_ms = 300
+    fleet.sleeper.while_asleep = lambda: setattr(
+        fleet.sleeper, "late_ms", 0 if fleet.hand.marks.count("call.late") else 300
+    )
+    monkeypatch.setattr(fleet.limiter, "reslot", slowly)
+    with fleet.calls.call("slow", caller=ME) as call:
+        late_ms = fleet.hand.steady + fleet.database.offset_ms - fleet.limiter.find(call.id).slot_ms
+    assert fleet.hand.marks.count("call.late") == 2
+    assert 0 <= late_ms <= LATE_MS
 
 
 def test_a_machine_that_is_always_late_still_makes_its_calls(fleet: Opened) -> None:

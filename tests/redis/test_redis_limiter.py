@@ -4,12 +4,13 @@ import contextlib
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from longwatch.admission.calls import HOLD_MS, Admitted, CallRequest
@@ -31,11 +32,13 @@ from longwatch.testing.play import HandClock
 from longwatch.testing.redis import Server
 
 NUMBERS = count()
+LATE_S = 0.3
 TOLD_S = 5.0  # until somebody is told what is wrong with the engine
 LIMITS = Limits(
     services={
         "api": Service("api", rates={"requests": Rate(10, 1_000, 10)}, concurrency=3),
         "brisk": Service("brisk", rates={"requests": Rate(10, 1_000, 10)}),
+        "fast": Service("fast", rates={"requests": Rate(1_000, 1_000, 1_000)}),
         "free": Service("free", key_memory_ms=86_400_000),
     },
     budgets={"small": Budget("small", {"money": (Cap(1_000, "total"),)}, (0.5,))},
@@ -180,6 +183,54 @@ def test_a_call_waits_for_an_engine_that_is_away_as_long_as_it_may(
     with pytest.raises(StoreUnavailable, match="away"), calls.call("free", caller=ME, wait_ms=300):
         pass
     assert 0.3 <= time.monotonic() - begun < 0.3 + TOLD_S
+
+
+def test_an_answer_that_is_heard_late_makes_no_later_slot(
+    calling: tuple[RedisLimiter, Calls], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limiter, _ = calling
+    for _ in range(5):
+        assert isinstance(limiter.admit(uncapped()), Admitted)
+    for way, asked in (("numbers", uncapped()), ("run", request("fast"))):
+        monkeypatch.setattr(limiter.link, way, heard_late(getattr(limiter.link, way)))
+        before_ms = Machine().steady_ms()
+        found = limiter.admit(asked)
+        now_ms = Machine().steady_ms()
+        assert isinstance(found, Admitted)
+        assert now_ms - before_ms >= LATE_S * 1000
+        assert found.slot_ms <= now_ms + limiter.database.offset_ms - 0.8 * LATE_S * 1000
+
+
+def uncapped() -> CallRequest:
+    return msgspec.structs.replace(request("fast"), budget=None)
+
+
+def heard_late(ask: Callable[..., Any]) -> Callable[..., Any]:
+    def asked(*said: Any, **also: Any) -> Any:
+        answer = ask(*said, **also)
+        time.sleep(LATE_S)
+        return answer
+
+    return asked
+
+
+def test_another_slot_does_not_wait_for_what_is_being_written(calling: tuple[RedisLimiter, Calls]) -> None:
+    limiter, _ = calling
+    asked = request("fast")
+    limiter.admit(asked)
+    before = limiter.unwritten
+    found: list[Admitted] = []
+    late = threading.Thread(target=lambda: found.append(limiter.reslot(asked.id, owner=asked.owner)))
+    with limiter._records.writing:
+        late.start()
+        late.join(10)
+        assert [one.id for one in found] == [asked.id]
+        assert limiter.unwritten == before
+    limiter.flush()
+    assert limiter.find(asked.id).slot_ms == found[0].slot_ms
+    assert [entry.subject for entry in Journal(limiter.database, Redactor(b"key")).latest(kind="call.late")] == [
+        asked.id
+    ]
 
 
 def test_a_call_goes_on_when_the_engine_is_back_and_settles_what_ended_meanwhile(

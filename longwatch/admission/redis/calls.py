@@ -144,7 +144,7 @@ class CallsInRedis(Limiter):
         gauges = [gauge(each) for each in self._prepared(kept).scope.gauges]
         said, shift_us = self._on("reslot", call, owner, {"gauges": gauges, "horizon": HORIZON_US})
         moved = known(call, said["c"], shift_us, Move("late", "open", said["late"]))
-        self._records.write(moved, durable=False)
+        self._records.keep(moved)  # it is not the time to wait for a write
         return Admitted(call, moved.who.key, whole_ms(moved.slot_us), moved.hold.money, moved.hold.tokens)
 
     def _unshared(self, why: str) -> StoreUnavailable:

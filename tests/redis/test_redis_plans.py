@@ -31,7 +31,7 @@ def test_a_plan_counts_what_was_used_held_and_spent(server: Server, tmp_path: Pa
         with lw.call("api"):
             began = datetime.now(UTC)
             plan = lw.plan([], needs={"api": {"requests": 9}})
-        lw.opened.parts.limiter.flush()
+        lw.opened.parts.calls.limiter.flush()
         late = len(lw.opened.parts.journal.latest(kind="call.late"))  # each took a second slot: a busy machine
     assert not plan.feasible
     assert plan.change == "raise [budget.growth] money to 1.10 GBP total"

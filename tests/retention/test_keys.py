@@ -12,6 +12,7 @@ from longwatch.policy.retention import Close
 from longwatch.policy.window import DAY_MS
 from longwatch.runtime.archive import Archives
 from longwatch.store.archive import Archive, Entry
+from longwatch.store.archive.search import Found
 
 NOW = Close(0)
 RAN: list[int] = []
@@ -85,7 +86,12 @@ def test_nobody_looks_into_the_archive_but_for_a_key_that_is_taken(
 ) -> None:
     looked: list[str] = []
     real = Archive.of_key
-    monkeypatch.setattr(Archive, "of_key", lambda self, key: (looked.append(key), real(self, key))[1])
+
+    def of_key(archive: Archive, key: str) -> Found:
+        looked.append(key)
+        return real(archive, key)
+
+    monkeypatch.setattr(Archive, "of_key", of_key)
     lw.submit("count", {"n": 8}, key="fresh")
     lw.submit("count", {"n": 8})
     lw.submit("count", {"n": 8}, key="fresh")

@@ -6,7 +6,7 @@ after a while they go again, and where nothing was changed no second copy is mad
 
 from collections.abc import Callable, Iterable, Mapping
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -24,11 +24,22 @@ Found = Iterable[tuple[str, Entry]]
 
 
 class Restored(msgspec.Struct, frozen=True):
-    """tasks: ids of those that were brought back. here: of those that were here already. rows: what was written in all."""
+    """tasks: ids of those that were brought back. here: of those that were here already. rows: what was written in all.
+
+    passed: entries of the journal that were left out, because their places are those of others by now.
+    """
 
     tasks: list[str]
     here: list[str]
     rows: int
+    passed: int = 0
+
+
+class Written(NamedTuple):
+    """Of one task. rows: 0 of one that is here, or not among the entries. passed: entries whose places are taken."""
+
+    rows: int
+    passed: int = 0
 
 
 def restore(
@@ -45,36 +56,42 @@ def restore(
             by_task.setdefault(entry.task, []).append((segment, entry))
     tasks: list[str] = []
     here: list[str] = []
-    rows = 0
+    rows = passed = 0
     for task, entries in by_task.items():
         with retirement.database.transaction() as tx:
             written = _one(tx, retirement, task, entries, keep_ms)
-            if written:
+            if written.rows:
                 told(tx, task)
-        (tasks if written else here).append(task)
-        rows += written
-    return Restored(tasks, here, rows)
+        (tasks if written.rows else here).append(task)
+        rows, passed = rows + written.rows, passed + written.passed
+    return Restored(tasks, here, rows, passed)
 
 
-def _one(tx: Transaction, retirement: Retirement, task: str, entries: list[tuple[str, Entry]], keep_ms: int) -> int:
-    """How many rows were written; 0: the task is here, or is not among the entries."""
+def _one(tx: Transaction, retirement: Retirement, task: str, entries: list[tuple[str, Entry]], keep_ms: int) -> Written:
     head = max((entry for _, entry in entries if entry.kind == "task"), key=lambda entry: entry.at_ms, default=None)
     if head is None or tx.one("tasks.by_id", id=task) is not None:
-        return 0
+        return Written(0)
     body = decode(head.body)
     _refuse(tx, body)
-    written = _task(tx, body)
+    written, passed = _task(tx, body), 0
     for _, entry in entries:
         if entry.kind == "call":
             written += _call(tx, retirement, decode(entry.body), body["kind"])
         elif entry.kind == "journal":
             told = decode(entry.body)
-            written += tx.count("retire.restore_entry", **told | {"data": encode(told["data"]).decode()})
+            fresh = tx.count("retire.restore_entry", **told | {"data": encode(told["data"]).decode()})
+            written, passed = written + fresh, passed + int(not fresh and _is_of_another(tx, told))
     if body["key"] is not None and body["batch"] is None:
         taken.free(tx, body["key"])
     for segment in sorted({segment for segment, _ in entries}):
         tx.count("retire.keep_restored", task=task, segment=segment, keep_ms=keep_ms)
-    return written
+    return Written(written, passed)
+
+
+def _is_of_another(tx: Transaction, told: Mapping[str, Any]) -> bool:
+    """Whether the place of an entry is that of another one, as after the state was restored from an older backup."""
+    there = tx.one("retire.entry_at", seq=told["seq"])
+    return there is None or (there.at_ms, there.kind, there.subject) != (told["at_ms"], told["kind"], told["subject"])
 
 
 def unmet(head: Entry) -> list[str]:

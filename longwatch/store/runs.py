@@ -65,12 +65,14 @@ class Runs:
         lease_ms: int,
         start: str | None,
     ) -> list[Run]:
-        owned, begun = found
+        owned, begun, due = found
         held = self._held(tx, owned)
         if held and held[0].id:
             return held
         if begun:
             return []  # this very call landed before, and the run that it started is over
+        if due and not held:
+            tx.count("tasks.come_due")
         claimed = held or self._take(tx, owner, kinds, limit, lease_ms)
         if start is None or not claimed:
             return claimed
@@ -85,7 +87,6 @@ class Runs:
         return running + [run for run in live if run.task.state == "claimed"]
 
     def _take(self, tx: Transaction, owner: str, kinds: Iterable[str], limit: int, lease_ms: int) -> list[Run]:
-        tx.count("tasks.come_due")
         rows = [row for kind in set(kinds) for row in tx.all("tasks.ready_of_kind", kind=kind, limit=limit)]
         chosen = sorted(rows, key=lambda row: (row.lane, row.seq))[:limit]
         if not chosen:
@@ -220,8 +221,8 @@ class Runs:
 
 
 def _looked_up(owner: str, start: str | None) -> tuple[tuple[str, dict[str, Value]], ...]:
-    """What the owner holds, and the run that the call is to start, if it was started before."""
-    return ("tasks.owned", {"owner": owner}), ("tasks.run_by_id", {"id": start or ""})
+    """What the owner holds; the run that the call is to start, if it was started before; whether tasks have come due."""
+    return ("tasks.owned", {"owner": owner}), ("tasks.run_by_id", {"id": start or ""}), ("tasks.due", {})
 
 
 def in_order(rows: Iterable[Row]) -> list[Row]:

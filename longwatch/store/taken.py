@@ -11,6 +11,17 @@ from longwatch.errors import KeyConflict
 from longwatch.policy.window import DAY_MS
 
 
+class Away(KeyConflict):
+    """The task that has the key ended, on this day, and has left for the archive: what it was is to be looked up there."""
+
+    def __init__(self, key: str, ended_day: int) -> None:
+        super().__init__(
+            f"the key {key!r} belongs to a task that ended and is in the archive",
+            hint=f"longwatch archive find {key} --kind task tells what came of it. For new work use another key.",
+        )
+        self.key, self.ended_day = key, ended_day
+
+
 def keep(tx: Transaction, *, key: str | None = None, batch: str | None = None, ended_ms: int) -> None:
     """batch: a name of one, instead of a task's key."""
     tx.count("retire.keep_key", short=_short(key, batch), ended_day=ended_ms // DAY_MS)
@@ -27,18 +38,15 @@ def forget(tx: Transaction, *, before_ms: int) -> None:
 
 
 def refuse(tx: Transaction, *, key: str | None = None, batch: str | None = None) -> None:
-    """Errors: KeyConflict for a key, or a batch's name, that is taken by what has gone."""
-    if tx.one("retire.key", short=_short(key, batch)) is None:
+    """Errors: Away for a key, KeyConflict for a batch's name, that is taken by what has gone."""
+    found = tx.one("retire.key", short=_short(key, batch))
+    if found is None:
         return
-    if batch is not None:
-        raise KeyConflict(
-            f"there was a batch {batch!r}, whose tasks have ended and are in the archive",
-            hint=f"longwatch archive find {batch} --kind task tells what came of them. Give new items another batch name.",
-        )
+    if batch is None:
+        raise Away(str(key), found.ended_day)
     raise KeyConflict(
-        f"the key {key!r} belongs to a task that ended and is in the archive",
-        hint=f"longwatch archive find {key} --kind task tells what came of it; longwatch archive restore brings it back by "
-        "its id, and the key answers again. For new work use another key.",
+        f"there was a batch {batch!r}, whose tasks have ended and are in the archive",
+        hint=f"longwatch archive find {batch} --kind task tells what came of them. Give new items another batch name.",
     )
 
 

@@ -45,7 +45,7 @@ class Tasks:
         """Write the tasks down, all or none. The same key with the same kind and arguments is the same task.
 
         batch: (id, name, digest of its items). earmark: told of a batch that is new; its tasks are then due when it says.
-        Errors: KeyConflict, also for what is in the archive; NotFound for a need that does not exist; what `earmark` raises.
+        Errors: KeyConflict, of what is in the archive as taken.Away; NotFound for a need; what `earmark` raises.
         """
         alone = earmark is None and not any(item.after for item in items)  # what is needed must not end meanwhile
         part: Part = "tasks" if alone else "all"
@@ -115,7 +115,8 @@ class Tasks:
         row = tx.one("tasks.by_id", id=need)
         if row is None:
             raise NotFound(
-                f"there is no task {need} to wait for", hint="after= takes tasks that were submitted before."
+                f"there is no task {need} to wait for",
+                hint="after= takes tasks that are in the state; longwatch archive restore ID brings one back that has left.",
             )
         return row
 

@@ -13,6 +13,7 @@ from longwatch.policy.naming import check_name
 from longwatch.policy.needs import plain
 from longwatch.policy.own_caps import OwnCaps, own_amounts, own_caps
 from longwatch.policy.task import ENDED, LANES, Fate
+from longwatch.runtime import ended
 from longwatch.runtime.handler import Bound, Handler, bound_by_name
 from longwatch.runtime.loop import FOREVER_MS, Retry, wait_for
 from longwatch.runtime.persist import persist
@@ -166,11 +167,11 @@ class Longwatch(Pieces):
         calls: int | None = None,
         tokens: int | None = None,
     ) -> Task[Any]:
-        """Write a task down. The same key with the same arguments is the same task.
+        """Write a task down. The same key with the same arguments is the same task, also when it ended and was archived.
 
         after: tasks it needs; after_failed: what becomes of it when one of them does not succeed. at: not before.
         money, calls, tokens: caps of its own, on what all its calls may cost in all its runs; those of its kind where left out.
-        Errors: KeyConflict, NotFound, NotStorable, ConfigError.
+        Errors: KeyConflict, NotFound, NotStorable, ConfigError; StoreUnavailable.
         """
         spawned.refuse_while_importing("lw.submit")
         self._learn()
@@ -178,7 +179,7 @@ class Longwatch(Pieces):
         needs = tuple(need if isinstance(need, str) else need.id for need in after)
         own, ready_ms = own_caps(money=money, calls=calls, tokens=tokens), self._ready_ms(at)
         new = self._new(bound, key=key, after=needs, fate=after_failed, lane=lane, ready_ms=ready_ms, own=own)
-        submitted = persist(lambda: self._parts.tasks.submit([new]))
+        submitted = ended.submit(self._parts.tasks, self._parts.archives, new)
         self._parts.ring(submitted.fresh)
         return view(submitted.tasks[0], self._result_type(bound.kind))
 
@@ -248,9 +249,18 @@ class Longwatch(Pieces):
     @overload
     def wait(self, task: str, *, timeout: Duration | None = None) -> Task[Any]: ...
     def wait(self, task: Task[Any] | str, *, timeout: Duration | None = None) -> Task[Any]:
-        """The task once it has ended, however it ended; `.result` raises if it did not succeed. Errors: WaitTimeout."""
+        """The task once it has ended, however it ended; `.result` raises if it did not succeed.
+
+        One that has left for the archive is looked up there. Errors: WaitTimeout, NotFound.
+        """
         name = task if isinstance(task, str) else task.id
-        return self._until(lambda: self.get(name), lambda found: found.ended, timeout, name)
+        try:
+            return self._until(lambda: self.get(name), lambda found: found.ended, timeout, name)
+        except NotFound:
+            left = ended.of_id(self._parts.archives, name)
+            if left is None:
+                raise
+            return view(left, self._result_type(left.kind))
 
     def cancel(self, task: str) -> Task[Any]:
         """Cancel it and, by their fate, what waits for it. Errors: NotFound."""

@@ -29,6 +29,7 @@ from longwatch.surface.wire import BROKEN, Json, at, listing
 
 WRONG = ("damaged", "missing", "half written", "manifest", "index")
 MIB = 1 << 20
+PASSED = "entries of the journal stay in the archive alone, because their places are those of other entries by now"
 
 
 @click.group(cls=Group, section="things")
@@ -238,9 +239,10 @@ def restore(session: Session, tasks: tuple[str, ...], yes: bool, dry_run: bool) 
     told = Told("reading")
     with progress(told.last):
         made = found.restore(found.located(heads, entries, told.tell), who="operator")
-    data = {"restored": made.tasks, "here": made.here, "rows": made.rows}
+    data = {"restored": made.tasks, "here": made.here, "rows": made.rows, "passed_over": made.passed}
     words = f"{len(made.tasks)} tasks are back, {made.rows} rows"
-    session.out.answer(data, words + (f"; {len(made.here)} were here already" if made.here else ""))
+    words += f"; {len(made.here)} were here already" if made.here else ""
+    session.out.answer(data, words + (f"; {made.passed} {PASSED}" if made.passed else ""))
 
 
 def whole(found: Archives, tasks: Iterable[str]) -> list[Entry]:

@@ -11,6 +11,7 @@ import click
 from longwatch.errors import ConfigError, NotFound
 from longwatch.policy.limits import LANES
 from longwatch.policy.task import STATES, State
+from longwatch.runtime import ended
 from longwatch.runtime.storable import canonical
 from longwatch.store.moves import Task
 from longwatch.surface import cli_show
@@ -77,12 +78,24 @@ def submit(
         calls=calls,
         tokens=tokens,
     )
-    stored = session.parts.tasks.get(made.id)
+    stored, left = stored_task(session, made.id)
     caps = session.parts.calls.limiter.task_caps.all(stored.id)
-    data = task_json(stored) | {"caps": own_json(caps, session.limits.currency)}
-    session.out.answer(data, f"{stored.id} is {stored.state}{own_words(caps, session.limits.currency, begin=', ')}")
+    data = task_json(stored) | {"caps": own_json(caps, session.limits.currency), "archived": left}
+    words = f"{stored.id} is {stored.state}{own_words(caps, session.limits.currency, begin=', ')}"
+    session.out.answer(data, f"{words}, in the archive: longwatch archive show {stored.id}" if left else words)
     if not any(not session.parts.is_dead(worker) for worker in session.parts.workers.all()):
         session.out.note("No worker is alive; longwatch work MODULE starts one.")
+
+
+def stored_task(session: Session, id: str) -> tuple[Task, bool]:
+    """A task that was just submitted, and whether the key was that of one that is in the archive. Errors: NotFound."""
+    try:
+        return session.parts.tasks.get(id), False
+    except NotFound:
+        left = ended.of_id(session.parts.archives, id)
+        if left is None:
+            raise
+        return left, True
 
 
 def read_arguments(words: tuple[str, ...]) -> dict[str, Any]:

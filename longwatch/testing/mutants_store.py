@@ -183,6 +183,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant("cancel leaves a running one alone", function([tasks.Tasks], "cancel", leave_running)),
     Mutant("lanes are reversed", statement("tasks.ready_of_kind", "order by lane", "order by lane desc")),
     Mutant("due before its instant", statement("tasks.come_due", "ready_ms <= :now_ms", "1 = 1")),
+    Mutant("nothing comes due", statement("tasks.due", "ready_ms <= :now_ms", "1 = 0")),
     Mutant("a restore keeps the epoch", statement("backup.set_epoch", "epoch = :epoch, fence = 0", "fence = 0 * :epoch")),
     Mutant("a reboot leaves leases", statement("tasks.end_all_leases", "until_ms = 0", "until_ms = until_ms")),
     Mutant("a fence is given twice", statement("fleet.take_fences", "fence + :amount", "fence + 1")),

@@ -12,6 +12,7 @@ from longwatch.policy.retention import Close
 from longwatch.policy.window import DAY_MS, Span
 from longwatch.runtime.archive import Archives
 from longwatch.store.money import Earned
+from longwatch.store.restoring import decode
 
 NOW = Close(0)
 
@@ -164,17 +165,16 @@ def test_two_fleets_may_share_an_archive(lw: Longwatch, archives: Archives, tmp_
 
 
 def test_keys_of_a_segment_that_is_pinned_stay_taken(lw: Longwatch, archives: Archives) -> None:
-    bill(lw, "a", "b", "c")
+    tasks = bill(lw, "a", "b", "c")
     archives.round(NOW)
     (pinned,) = [segment for segment in archives.segments() if "task" in segment.entries]
     archives.archive.pin(pinned.name)
     archives.rules = archives.rules._replace(keep_ms=-3 * DAY_MS)  # everything is old
     assert len(archives.free_segments()) == 1
-    with pytest.raises(KeyConflict):
-        bill(lw, "a")
+    assert bill(lw, "a")[0].id == tasks[0].id
     archives.archive.unpin(pinned.name)
     assert archives.free_segments() == (pinned.name,)
-    assert lw.get(bill(lw, "a")[0].id).state == "done"
+    assert bill(lw, "a")[0].id != tasks[0].id
 
 
 def test_a_task_whose_key_or_place_is_another_ones_does_not_come_back(lw: Longwatch, archives: Archives) -> None:
@@ -245,10 +245,34 @@ def test_a_task_whose_calls_have_lost_their_places_does_not_come_back(lw: Longwa
 def test_a_wall_clock_that_is_set_ahead_drops_nothing(
     lw: Longwatch, archives: Archives, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    bill(lw, "a", "b", "c")
+    tasks = bill(lw, "a", "b", "c")
     archives.round(NOW)
     late_ms = archives.world.wall_ms() + 400 * DAY_MS
     monkeypatch.setattr(archives.world, "wall_ms", lambda: late_ms)
     assert archives.free_segments() == ()
-    with pytest.raises(KeyConflict):
-        lw.submit("bill", key="a")
+    assert lw.submit("bill", key="a").id == tasks[0].id
+
+
+def test_entries_whose_places_are_taken_are_counted_and_those_that_are_here_are_not(
+    lw: Longwatch, archives: Archives
+) -> None:
+    tasks = bill(lw, "a", "b", "c")
+    archives.round(NOW)
+    found = [
+        (segment.name, entry)
+        for segment in archives.segments()
+        for entry in archives.archive.entries(segment)
+        if entry.task in (tasks[0].id, tasks[1].id)
+    ]
+    told = {
+        task.id: [decode(entry.body) for _, entry in found if entry.kind == "journal" and entry.task == task.id]
+        for task in tasks[:2]
+    }
+    first, second = told[tasks[0].id][:2]
+    here = told[tasks[1].id][0]
+    with lw.opened.parts.database.transaction() as tx:
+        for entry, kind in ((first, "note.other"), (second, "note.other"), (here, here["kind"])):
+            tx.count("retire.restore_entry", **entry | {"kind": kind, "data": "{}"})
+    made = archives.restore(found, who="ada")
+    assert (sorted(made.tasks), made.passed) == (sorted(task.id for task in tasks[:2]), 2)
+    assert made.rows == archives.archivists.hot().tasks - 1 + sum(map(len, told.values())) - 3 + 2 + 2  # runs and calls

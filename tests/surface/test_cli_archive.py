@@ -9,6 +9,7 @@ import zstandard
 
 import longwatch
 from longwatch import Run
+from longwatch.db.connection import Value
 from longwatch.policy.retention import Close
 from longwatch.surface.cli import root
 from longwatch.surface.cli_base import run
@@ -85,6 +86,36 @@ def test_a_task_is_brought_back(shop: list[str], capsys: pytest.CaptureFixture[s
     assert said(capsys, "restore", shop[0], "--yes")["here"] == [shop[0]]
     with longwatch.open() as lw:
         assert lw.submit("invoice", {"customer": "acme"}, key="acme").result == "billed acme"
+
+
+def test_a_restore_says_how_many_entries_it_passed_over(shop: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    entries = said(capsys, "show", shop[0])["entries"]
+    places = [each["body"]["seq"] for each in entries if each["kind"] == "journal"]
+    with longwatch.open() as lw, lw.opened.parts.database.transaction() as tx:
+        other: dict[str, Value] = {
+            "at_ms": 1,
+            "kind": "note.other",
+            "subject": "x",
+            "agent": None,
+            "task": None,
+            "data": "{}",
+        }
+        for place in places[:2]:
+            tx.count("retire.restore_entry", seq=place, **other)
+    assert run(root, ["archive", "restore", shop[0], "--yes"]) == 0
+    assert "; 2 entries of the journal stay in the archive alone" in capsys.readouterr().out
+    assert said(capsys, "restore", shop[1], "--yes")["passed_over"] == 0
+
+
+def test_a_task_that_is_submitted_again_is_shown_from_the_archive(
+    shop: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["task", "submit", "invoice", "customer=acme", "--key", "acme"]
+    assert run(root, [*words, "--json"]) == 0
+    made = json.loads(capsys.readouterr().out)
+    assert (made["id"], made["result"], made["archived"]) == (shop[0], "billed acme", True)
+    assert run(root, words) == 0
+    assert f"{shop[0]} is done, in the archive: longwatch archive show {shop[0]}" in capsys.readouterr().out
 
 
 def test_a_task_is_brought_back_with_what_took_it_down(shop: list[str], capsys: pytest.CaptureFixture[str]) -> None:

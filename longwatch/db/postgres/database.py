@@ -5,10 +5,12 @@ Locks, always in this order, so that nobody waits in a circle:
 1. The state's advisory lock: alone, or shared by transactions of one part ("tasks", "calls", "lines").
 2. The advisory lock of calls: one transaction of calls at a time, because each decides from the sum over all of them. Or that
    of lines, with which calls that wait for their turn do not keep those up that have it.
-3. Tasks, in the order submitted (`for update` in the overrides); rows to choose from are skipped when somebody has them.
-4. The fleet's row, for fences.
+3. The advisory lock of what comes due, for a claim that finds tasks whose instant has come: one claim at a time makes them
+   ready. Who waits for their rows instead has them locked to his end, as PostgreSQL does it, and others skip what he leaves.
+4. Tasks, in the order submitted (`for update` in the overrides); rows to choose from are skipped when somebody has them.
+5. The fleet's row, for fences.
 
-The clock is read after the advisory locks. What a transaction of "tasks" may do without being alone is said where it asks
+The clock is read after the first two. What a transaction of "tasks" may do without being alone is said where it asks
 for it: it moves only tasks that it holds or has locked, and never ends one badly, which may reach any number of others.
 
 A transaction that was undone (the connection went before its commit was sent, it lost against another one) raises

@@ -4,7 +4,7 @@ from functools import cache
 
 from longwatch.db.connection import Part
 
-STATE, CALLS, LINES, MEMORY = 1, 3, 4, 5  # advisory locks; the first of their two numbers is the schema's
+STATE, CALLS, LINES, MEMORY, DUE = 1, 3, 4, 5, 6  # advisory locks; the first of their two numbers is the schema's
 Locks = tuple[tuple[bytes, int], ...]  # how each is taken, and the second of its numbers
 
 NOT_DURABLE = b", set_config('synchronous_commit', 'off', true) as unsynced"

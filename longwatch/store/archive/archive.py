@@ -267,6 +267,10 @@ class Archive:
         """Every entry with this id, and all of the task of this id, oldest first; none when there is no such thing."""
         return self._indexed(lambda index: search.show(self.place, index, name))
 
+    def of_key(self, key: str) -> Found:
+        """Every copy of every task that was given this key when it was submitted, oldest first."""
+        return self._indexed(lambda index: search.of_key(self.place, index, key))
+
     def records(self, agent: str, first: int, last: int) -> Found:
         """What agents remember, by place: those between two of them, in their order, each as it was archived last."""
         return self._indexed(lambda index: search.records(self.place, index, agent, first, last))

@@ -101,6 +101,32 @@ class Said(msgspec.Struct):
     author: str | None = None
 
 
+class Keyed(msgspec.Struct):
+    """A task, as far as its key goes. batch: its key is made of the batch's name, and nobody asks for it."""
+
+    key: str | None = None
+    batch: str | None = None
+
+
+decode_keyed = msgspec.json.Decoder(Keyed).decode
+
+
+def key_of(entry: Entry) -> str | None:
+    """What a task was given by whoever submitted it; None of all else."""
+    if entry.kind != "task":
+        return None
+    try:
+        task = decode_keyed(entry.body)
+    except msgspec.ValidationError:
+        return None  # the archive takes any object
+    return task.key if task.batch is None else None
+
+
+def hash_of_key(key: str) -> bytes:
+    """Apart from those of ids."""
+    return hash_of(f"key\0{key}")[:4]
+
+
 decode_said = msgspec.json.Decoder(Said).decode
 
 
@@ -119,7 +145,8 @@ def facts_of(frame: Frame, entries: Sequence[Entry], raw: bytes) -> Facts:
             into[1] += entry.kind == "call"
             into[2] += entry.error
     tasks = {number_of(task) for task in {entry.task for entry in entries} if task}
-    ids = b"".join(hash_of(entry.id)[:4] for entry in entries)
+    keys = filter(None, map(key_of, entries))
+    ids = b"".join((*(hash_of(entry.id)[:4] for entry in entries), *map(hash_of_key, keys)))
     return Facts(
         frame,
         kinds,
@@ -226,6 +253,9 @@ class Index:
 
     def of_id(self, name: str) -> list[Spot]:
         return self._spots("frames_of_id", hash_of(name)[:4])
+
+    def of_key(self, key: str) -> list[Spot]:
+        return self._spots("frames_of_id", hash_of_key(key))
 
     def of_places(self, agent: str, first: int, last: int) -> list[Spot]:
         """Where records of an agent between two places may be; what was archived last comes last."""

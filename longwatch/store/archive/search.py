@@ -14,7 +14,7 @@ import msgspec
 from longwatch.store.archive.entry import FAR_MS, Entry, entry_of
 from longwatch.store.archive.finding import Finding
 from longwatch.store.archive.grams import Needed
-from longwatch.store.archive.index import KINDS, Index, Spot
+from longwatch.store.archive.index import KINDS, Index, Spot, key_of
 from longwatch.store.archive.places import Place
 from longwatch.store.archive.reading import Part, part_of
 
@@ -108,6 +108,20 @@ def show(place: Place, index: Index, name: str) -> Found:
         if isinstance(part, Part):
             lines = map(entry_of, lines_with(part.raw, needles))
             entries += [entry for entry in lines if name in (entry.id, entry.task)]
+        else:
+            unread.append(part)
+    return Found(sorted(entries, key=lambda entry: entry.at_ms), unread)
+
+
+def of_key(place: Place, index: Index, key: str) -> Found:
+    """Every copy of every task that was given the key; oldest first."""
+    entries: list[Entry] = []
+    unread = _unknown(index)
+    needle = b'"key":' + encode(key)
+    for spot in index.of_key(key):
+        part = part_of(place, spot.name, spot.start, spot.size)
+        if isinstance(part, Part):
+            entries += [entry for entry in map(entry_of, lines_with(part.raw, [needle])) if key_of(entry) == key]
         else:
             unread.append(part)
     return Found(sorted(entries, key=lambda entry: entry.at_ms), unread)

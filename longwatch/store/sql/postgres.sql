@@ -26,7 +26,13 @@ with boot as (
 )
 update fleet set epoch = begins.epoch, fence = begins.fence, boot_id = :boot_id, offset_ms = :offset_ms from begins;
 
--- tasks.come_due: who comes second waits, in the order of locks, and then finds them ready
+-- tasks.due: if so, one at a time makes them ready: who waited for their rows would keep them from others, and take few of them
+select 1 as due, pg_advisory_xact_lock(place, 6)
+  from (select 1 from task where state = 'scheduled' and ready_ms <= :now_ms limit 1) as found,
+       (select cast(cast(oid as bigint) % 2147483648 as integer) as place
+          from pg_namespace where nspname = current_schema() offset 0) as here;
+
+-- tasks.come_due: in the order of locks; who waited for his turn finds them ready
 update task set state = 'ready'
  where seq in (select seq from task where state = 'scheduled' and ready_ms <= :now_ms order by seq for update);
 

@@ -210,6 +210,9 @@ insert into record (seq, at_ms, kind, subject, agent, task, data)
 values (:seq, :at_ms, :kind, :subject, :agent, :task, :data)
 on conflict do nothing;
 
+-- entry_at: what the journal has in this place
+select at_ms, kind, subject from record where seq = :seq;
+
 -- keep_restored: it stays for a while
 insert into restored (task, segment, until_ms) values (:task, :segment, :now_ms + :keep_ms)
 on conflict (task, segment) do update set until_ms = excluded.until_ms;

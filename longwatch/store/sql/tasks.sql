@@ -17,7 +17,10 @@ values (:id, :kind, :args, :state, :key, :batch, :agent, :budget, :lane, :ready_
 -- insert_need: the task may not start before the needed one has ended; met at once when it ended well already
 insert into need (task, needs, fate, met) values (:task, :needs, :fate, :met) on conflict do nothing;
 
--- come_due: scheduled tasks whose instant has come
+-- due: whether there are scheduled tasks whose instant has come
+select 1 as due from task where state = 'scheduled' and ready_ms <= :now_ms limit 1;
+
+-- come_due: scheduled tasks whose instant has come, by whoever has found that there are some
 update task set state = 'ready' where state = 'scheduled' and ready_ms <= :now_ms;
 
 -- next_due: the instant of the earliest scheduled task

@@ -40,6 +40,7 @@ MEANINGS = {
     "engine.away": "a process cannot reach the admission engine, and goes by the share of every limit kept in the state",
     "engine.back": "the process can: the engine decides about its calls again",
     "engine.forgot": "the admission engine has lost its memory, and is filled again from the state",
+    "file.changed": "a command of the memory tool, or a person's restore, changed files of an agent; `path`: the one it named",
     "fleet.overtaken": "the server has another history (from a dump, or of a standby): every fence given before is overtaken",
     "lease.expired": "it ran out, or its owner was confirmed dead (`reason`)",
     "lease.overtaken": "somebody (`by`) took what a run-out lease covered",

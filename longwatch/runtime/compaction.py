@@ -16,6 +16,7 @@ from longwatch.policy.snapshot import TEN, Shape, digest_of, due, fold, places_o
 from longwatch.runtime.memory import Memories
 from longwatch.runtime.persist import persist
 from longwatch.store.memory import Remembering
+from longwatch.store.memory_files import FileStore
 from longwatch.store.snapshots import Snapshot, Snapshots
 
 LEASE_MS = 60_000
@@ -166,7 +167,7 @@ class Compaction:
 
     def verify(self, *, agent: str | None = None, told: Callable[[str], None] = lambda _: None) -> list[Problem]:
         """What is wrong with memory: records or snapshots that are missing, changed or covered twice, charters that are not
-        what they were."""
+        what they were; of the memory tool's files, the same."""
         found: list[Problem] = []
         for each in self.memories.store.agents():
             if agent is None or each.agent == agent:
@@ -175,7 +176,8 @@ class Compaction:
         return found
 
     def _wrong(self, agent: Remembering, told: Callable[[str], None]) -> list[str]:
-        found = self._wrong_charter(agent.agent)
+        store = self.memories.store
+        found = self._wrong_charter(agent.agent) + FileStore(store.database, store.redactor).wrong(agent.agent)
         below: list[Snapshot] = list(self.snapshots.of_level(agent.agent, 1))
         covered = 0
         for snapshot in below:

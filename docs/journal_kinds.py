@@ -56,7 +56,7 @@ MEANINGS = {
     "service.open": "it cannot answer anybody: one call at a time finds out whether it can again (`failures` so far)",
     "service.parked": "it said that what may be spent there is spent: calls are refused until that has changed",
     "service.paused": "a person wants no call to leave",
-    "state.backed_up": "a copy of the whole state was made while the fleet ran",
+    "state.backed_up": "a copy of the whole state was made while the fleet ran; `memory`: SHA-256 of the one copied with it",
     "state.copied": "this state was copied from another one: every fence given before is overtaken, every lease has ended",
     "state.restored": "a backup was put in place: every fence given before is overtaken, every lease has ended",
     "step.begun": "a `once` is about to take place; without `step.stored` behind it nobody knows whether it did",

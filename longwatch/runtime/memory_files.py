@@ -1,0 +1,157 @@
+"""Claude's memory tool as it acts: a command of a model, carried out on an agent's files, and its answer.
+
+In a run the fence is looked at first, so that one that was overtaken changes nothing, and what was changed is told in the
+journal. Memory is a database of its own: who is killed between the two has made the change, whose version names the run, and
+the journal does not tell of it.
+"""
+
+from dataclasses import dataclass
+from functools import partial
+from typing import NamedTuple
+
+from longwatch.policy import memory_files as policy
+from longwatch.policy.memory import plain
+from longwatch.policy.memory_files import Command, Create, Delete, Entry, Insert, Rename, StrReplace, View
+from longwatch.policy.memory_paths import Declined, below, shown
+from longwatch.policy.naming import check_name
+from longwatch.runtime.memory import Memories
+from longwatch.runtime.persist import persist
+from longwatch.store.memory_files import By, FileStore, Version
+from longwatch.store.moves import Run as Claimed
+from longwatch.store.runs import hold
+
+
+class Answer(NamedTuple):
+    """What the model is told. declined: nothing was done."""
+
+    text: str
+    declined: bool
+
+
+@dataclass(frozen=True)
+class Files:
+    """Of one agent. who: as receipts name them. run: the run that acts, if one does."""
+
+    memories: Memories
+    agent: str
+    who: str
+    run: Claimed | None = None
+
+    @property
+    def store(self) -> FileStore:
+        """Errors: StoreUnavailable."""
+        records = self.memories.store
+        return FileStore(records.database, records.redactor)
+
+    def answer(self, given: object) -> Answer:
+        """given: the input of a tool_use block. Errors: LeaseLost, StoreUnavailable."""
+        try:
+            return Answer(self._done(policy.command_of(given)), declined=False)
+        except Declined as declined:
+            return Answer(plain(str(declined)), declined=True)
+
+    def restore(self, path: str, version: int) -> Version:
+        """path: as it is kept. Errors: NotFound, Refused, LeaseLost."""
+        by = self._by()
+        made = persist(lambda: self.store.restore(self.agent, path, version, by))
+        self._tell(by, "restore", path)
+        return made
+
+    def path(self, given: str) -> str:
+        """As it is kept. Errors: Declined, also for one that holds a secret."""
+        kept = below(given)
+        if self.memories.journal.redactor.clean(kept) != kept:
+            raise Declined("Error: The path holds a secret. Name the file by what it is about.")
+        return kept
+
+    # -- commands ----------------------------------------------------------------------------------------------------------
+
+    def _done(self, command: Command) -> str:
+        match command:
+            case View():
+                return self._view(command)
+            case Create():
+                return self._create(command)
+            case StrReplace():
+                return self._replace(command)
+            case Insert():
+                return self._insert(command)
+            case Delete():
+                return self._delete(command)
+            case Rename():
+                return self._rename(command)
+
+    def _view(self, command: View) -> str:
+        path = self.path(command.path)
+        file, inside = self.store.at(self.agent, path)
+        if file is not None:
+            return policy.viewed(shown(path), file.body or "", command.view_range)
+        if path and not inside:
+            raise policy.unknown(shown(path))
+        return policy.listed(path, (Entry(each.path, each.bytes) for each in inside))
+
+    def _create(self, command: Create) -> str:
+        path, by = self.path(command.path), self._by()
+        if not path:
+            raise Declined("Error: File /memories already exists")
+        persist(lambda: self.store.create(self.agent, path, command.file_text, by))
+        self._tell(by, "create", path)
+        return policy.created(shown(path))
+
+    def _replace(self, command: StrReplace) -> str:
+        """The text is looked for as it is kept: without its secrets."""
+        path, by = self.path(command.path), self._by()
+        old = self.memories.journal.redactor.clean(plain(command.old_str))
+        change = partial(policy.replaced, old=old, new=plain(command.new_str or ""), path=shown(path))
+        made, line = persist(lambda: self.store.edit(self.agent, path, change, "str_replace", by))
+        self._tell(by, "str_replace", path)
+        return policy.replacement(policy.Edited(made.body or "", line))
+
+    def _insert(self, command: Insert) -> str:
+        path, by = self.path(command.path), self._by()
+        text = plain(command.insert_text)
+        change = partial(policy.inserted, line=command.insert_line, new=text, path=shown(path))
+        persist(lambda: self.store.edit(self.agent, path, change, "insert", by))
+        self._tell(by, "insert", path)
+        return policy.insertion(shown(path))
+
+    def _delete(self, command: Delete) -> str:
+        path = self.path(command.path)
+        if not path:
+            raise Declined("Cannot delete the /memories directory itself")
+        by = self._by()
+        count = persist(lambda: self.store.delete(self.agent, path, by))
+        self._tell(by, "delete", path, files=count)
+        return policy.deletion(shown(path))
+
+    def _rename(self, command: Rename) -> str:
+        old, new = self.path(command.old_path), self.path(command.new_path)
+        if not old:
+            raise Declined("Cannot rename the /memories directory itself")
+        if not new:
+            raise Declined("Error: The destination /memories already exists")
+        by = self._by()
+        count = persist(lambda: self.store.rename(self.agent, old, new, by))
+        self._tell(by, "rename", new, files=count, other=shown(old))
+        return policy.renaming(shown(old), shown(new))
+
+    # -- who acts ----------------------------------------------------------------------------------------------------------
+
+    def _by(self) -> By:
+        """Errors: LeaseLost when the run was overtaken; ConfigError for a name that cannot be an agent's."""
+        check_name("the agent", self.agent)
+        if self.run is not None:
+            with self.memories.state.read() as tx:
+                hold(tx, self.run)
+        return By(self.memories.world.new_id("file"), self.who, None if self.run is None else self.run.id)
+
+    def _tell(self, by: By, action: str, path: str, *, files: int = 1, other: str | None = None) -> None:
+        self.memories.world.reach("memory.file_written")
+        task = None if self.run is None else self.run.task.id
+        persist(lambda: self._append(by, action, path, task, files, other))
+
+    def _append(self, by: By, action: str, path: str, task: str | None, files: int, other: str | None) -> None:
+        with self.memories.state.transaction(part="tasks") as tx:
+            facts = {"path": shown(path), "action": action, "files": files, "run": by.run, "who": by.who}
+            more = {} if other is None else {"other": other}
+            self.memories.journal.append(tx, "file.changed", by.change, agent=self.agent, task=task, **facts, **more)

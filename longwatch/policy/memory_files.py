@@ -149,6 +149,8 @@ def viewed(path: str, text: str, view_range: Sequence[int] | None) -> str:
     first, last = _checked(view_range, len(lines))
     chosen = _fitting(lines[first - 1 : last])
     told = numbered(chosen, first)
+    if chosen and len(lines[first - 1]) > VIEW_MAX:
+        told.append(f"[Line {first} has {len(lines[first - 1]):,} characters; the first {VIEW_MAX:,} are shown.]")
     if len(chosen) < last - first + 1:
         after = first + len(chosen)
         told.append(f"[Lines {after} to {last} were left out: view them with view_range [{after}, {last}].]")
@@ -176,7 +178,11 @@ def _fitting(lines: Sequence[str]) -> list[str]:
         if room < 0:
             break
         chosen.append(line)
-    return chosen or [line[:VIEW_MAX] + "…" for line in lines[:1]]
+    return chosen or [_short(line) for line in lines[:1]]
+
+
+def _short(line: str) -> str:
+    return line if len(line) <= VIEW_MAX else line[:VIEW_MAX] + "…"
 
 
 def listed(folder: str, entries: Iterable[Entry]) -> str:
@@ -222,8 +228,7 @@ def created(path: str) -> str:
 def replacement(edited: Edited) -> str:
     lines = edited.text.split("\n")
     first = max(0, edited.line - NEAR)
-    near = [line if len(line) <= VIEW_MAX else line[:VIEW_MAX] + "…" for line in lines[first : edited.line + NEAR + 1]]
-    told = "\n".join(numbered(near, first + 1))
+    told = "\n".join(numbered(list(map(_short, lines[first : edited.line + NEAR + 1])), first + 1))
     return f"The memory file has been edited. Here is the snippet showing the change (with line numbers):\n{told}"
 
 

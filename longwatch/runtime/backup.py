@@ -18,6 +18,7 @@ is told in store/memory_backup.py. A copy without a memory leaves the present on
 import contextlib
 import json
 import os
+import shlex
 import shutil
 import sys
 import tempfile
@@ -38,6 +39,7 @@ from longwatch.policy.redact import Redactor
 from longwatch.runtime.in_use import kept_name, refuse_in_use, refuse_source, stamp
 from longwatch.runtime.parts import Parts
 from longwatch.runtime.process import Child
+from longwatch.runtime.workshop import clear_dead, is_of, workshop
 from longwatch.runtime.world import Machine, World
 from longwatch.store import backup as store
 from longwatch.store import fleet, memory_backup
@@ -113,30 +115,54 @@ class Prepared(msgspec.Struct, frozen=True):
 
 def back_up(parts: Parts, target: Path) -> BackedUp:
     """Copy the state into `target`, which must not exist. Errors: ConfigError, StoreUnavailable."""
-    for name in (target, beside(target)):
-        if os.path.lexists(name):
-            raise ConfigError(
-                f"{name} exists, and a backup overwrites nothing", hint="Name a file that is not there yet."
-            )
-    database = parts.database
-    assert isinstance(database, SqliteDatabase)
-    with _refused_by_system(target), _workshop(target.parent, f".{target.name}.{parts.world.new_id('backup')}") as room:
-        copy = room / target.name
-        memory = _copy_memory(parts, Path(database.path), copy)
-        os.close(os.open(copy, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
-        store.copy_into(database, parts.journal, copy, name=str(target), memory=memory)
-        _sync(copy)
-        examined = _examine(copy)
-        parts.world.reach("backup.copied")
-        try:
-            if memory is not None:
-                os.link(beside(copy), beside(target))
-                parts.world.reach("backup.memory_linked")
-            os.link(copy, target)
-        except FileExistsError as error:
+    start = f".{target.name}.backup_"
+    with _refused_by_system(target):
+        _refuse_names(target, start)
+        database = parts.database
+        assert isinstance(database, SqliteDatabase)
+        with workshop(target.parent, start + parts.world.new_id("backup").removeprefix("backup_")) as room:
+            copy = room / target.name
+            memory = _copy_memory(parts, Path(database.path), copy)
+            os.close(os.open(copy, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+            store.copy_into(database, parts.journal, copy, name=str(target), memory=memory)
+            _sync(copy)
+            examined = _examine(copy)
+            parts.world.reach("backup.copied")
+            _name(parts.world, copy, target, memory=memory is not None)
+            return BackedUp(target, target.stat().st_size, examined.found, examined.memory)
+
+
+def _refuse_names(target: Path, start: str) -> None:
+    """What a backup left that was killed is taken away before. start: of its workshop's name. Errors: ConfigError."""
+    if not os.path.lexists(target):
+        clear_dead(target.parent, start, half=beside(target))
+    if os.path.lexists(target):
+        raise ConfigError(
+            f"{target} exists, and a backup overwrites nothing", hint="Name a file that is not there yet."
+        )
+    if os.path.lexists(beside(target)):
+        raise ConfigError(
+            f"{beside(target)} exists, without {target.name}, and a backup overwrites nothing",
+            hint="Another backup may be about to name its own there: wait for it. If none is at it, nobody can restore that "
+            f"memory without its state: remove it (rm {shlex.quote(str(beside(target)))}), or name another file.",
+        )
+
+
+def _name(world: World, copy: Path, target: Path, *, memory: bool) -> None:
+    """Both or neither, but for a kill in between. Errors: ConfigError."""
+    try:
+        if memory:
+            os.link(beside(copy), beside(target))
+            _sync(target.parent)
+            world.reach("backup.memory_linked")
+        os.link(copy, target)
+    except BaseException as error:
+        if is_of(copy.parent, beside(target)) and not is_of(copy.parent, target):
+            beside(target).unlink()
+        if isinstance(error, FileExistsError):
             raise ConfigError(f"{target} was made by somebody else meanwhile", hint="Name another file.") from error
-        _sync(target.parent)
-        return BackedUp(target, target.stat().st_size, examined.found, examined.memory)
+        raise
+    _sync(target.parent)
 
 
 def _copy_memory(parts: Parts, state: Path, copy: Path) -> str | None:
@@ -147,6 +173,7 @@ def _copy_memory(parts: Parts, state: Path, copy: Path) -> str | None:
     settle(state, int(joined.epoch))
     if not beside(state).exists():
         return None
+    parts.memories.catch_up()  # so that an archivist cannot drop from the journal what this copy would still need
     target, database = beside(copy), parts.memories.store.database
     assert isinstance(database, SqliteDatabase)
     os.close(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
@@ -172,7 +199,7 @@ def restore(world: World, plan: Plan) -> Restored:
     state = plan.state
     with _refused_by_system(state):
         state.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with _workshop(state.parent, world.new_id("restore")) as room:
+        with workshop(state.parent, world.new_id("restore")) as room:
             copy = room / state.name
             for from_, to in ((plan.source, copy), *([(beside(plan.source), beside(copy))] if plan.memory else [])):
                 shutil.copyfile(from_, to)
@@ -337,17 +364,6 @@ def until_nothing(sweep: Callable[[], int]) -> int:
 
 
 # -- files ---------------------------------------------------------------------------------------------------------------
-
-
-@contextlib.contextmanager
-def _workshop(folder: Path, name: str) -> Generator[Path]:
-    """A private folder on the same disk; whatever happens in it, it is gone afterwards."""
-    room = folder / name
-    room.mkdir(mode=0o700)
-    try:
-        yield room
-    finally:
-        shutil.rmtree(room, ignore_errors=True)
 
 
 @contextlib.contextmanager

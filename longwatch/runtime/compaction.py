@@ -19,7 +19,6 @@ from longwatch.runtime.persist import persist
 from longwatch.store.archive import Archive, Segment
 from longwatch.store.left import among
 from longwatch.store.memory import Remembering
-from longwatch.store.memory_files import FileStore
 from longwatch.store.snapshots import Snapshot, Snapshots
 
 LEASE_MS = 60_000
@@ -186,8 +185,7 @@ class Compaction:
         return found
 
     def _wrong(self, agent: Remembering, segments: "Segments", whole: bool, told: Callable[[str], None]) -> list[str]:
-        store = self.memories.store
-        found = self._wrong_charter(agent.agent) + FileStore(store.database, store.redactor).wrong(agent.agent)
+        found = self._wrong_charter(agent.agent) + self.memories.files.wrong(agent.agent)
         found += segments.wrong(self.memories.whole.leaving.sources(agent.agent))
         below: list[Snapshot] = list(self.snapshots.of_level(agent.agent, 1))
         covered = 0

@@ -1,22 +1,25 @@
 """Claude's memory tool as it acts: a command of a model, carried out on an agent's files, and its answer.
 
-In a run the fence is looked at first, so that one that was overtaken changes nothing, and what was changed is told in the
-journal. Memory is a database of its own: who is killed between the two has made the change, whose version names the run, and
-the journal does not tell of it.
+In a run the fence is looked at first, so that one that was overtaken changes nothing. The journal tells of what was changed
+(runtime/file_telling.py).
 """
 
+import contextlib
 from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
 
+from longwatch.errors import StoreUnavailable
 from longwatch.policy import memory_files as policy
 from longwatch.policy.memory import plain
 from longwatch.policy.memory_files import Command, Create, Delete, Entry, Insert, Rename, StrReplace, View
 from longwatch.policy.memory_paths import Declined, below, shown
 from longwatch.policy.naming import check_name
+from longwatch.runtime.file_telling import LATE_MS
 from longwatch.runtime.memory import Memories
 from longwatch.runtime.persist import persist
-from longwatch.store.memory_files import By, FileStore, Version
+from longwatch.store.memory_files import FileStore
+from longwatch.store.memory_versions import By, Untold, Version
 from longwatch.store.moves import Run as Claimed
 from longwatch.store.runs import hold
 
@@ -40,8 +43,7 @@ class Files:
     @property
     def store(self) -> FileStore:
         """Errors: StoreUnavailable."""
-        records = self.memories.store
-        return FileStore(records.database, records.redactor)
+        return self.memories.files
 
     def answer(self, given: object) -> Answer:
         """given: the input of a tool_use block. Errors: LeaseLost, StoreUnavailable."""
@@ -132,7 +134,7 @@ class Files:
             raise Declined("Error: The destination /memories already exists")
         by = self._by()
         count = persist(lambda: self.store.rename(self.agent, old, new, by))
-        self._tell(by, "rename", new, files=count, other=shown(old))
+        self._tell(by, "rename", new, files=count, other=old)
         return policy.renaming(shown(old), shown(new))
 
     # -- who acts ----------------------------------------------------------------------------------------------------------
@@ -143,15 +145,13 @@ class Files:
         if self.run is not None:
             with self.memories.state.read() as tx:
                 hold(tx, self.run)
-        return By(self.memories.world.new_id("file"), self.who, None if self.run is None else self.run.id)
+        change, run = self.memories.world.new_id("file"), self.run
+        return By(change, self.who) if run is None else By(change, self.who, run.id, run.task.id)
 
     def _tell(self, by: By, action: str, path: str, *, files: int = 1, other: str | None = None) -> None:
-        self.memories.world.reach("memory.file_written")
-        task = None if self.run is None else self.run.task.id
-        persist(lambda: self._append(by, action, path, task, files, other))
-
-    def _append(self, by: By, action: str, path: str, task: str | None, files: int, other: str | None) -> None:
-        with self.memories.state.transaction(part="tasks") as tx:
-            facts = {"path": shown(path), "action": action, "files": files, "run": by.run, "who": by.who}
-            more = {} if other is None else {"other": other}
-            self.memories.journal.append(tx, "file.changed", by.change, agent=self.agent, task=task, **facts, **more)
+        telling = self.memories.telling
+        with contextlib.suppress(
+            StoreUnavailable
+        ):  # the change is made, and so is what it answers; it is told late then
+            telling.tell(Untold(by.change, self.agent, action, path, other, files, by.who, by.run, by.task))
+            telling.tell_late(age_ms=LATE_MS)

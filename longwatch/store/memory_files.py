@@ -11,71 +11,36 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, cast
 
-import msgspec
-
 from longwatch.db.connection import Database, Row, Transaction
 from longwatch.errors import NotFound, Refused
 from longwatch.policy.memory import plain
-from longwatch.policy.memory_files import FILES_MAX, KEPT_MAX, Edited, missing, refuse_size
-from longwatch.policy.memory_paths import Declined, around, folders_of, shown
+from longwatch.policy.memory_files import KEPT_MAX, Edited, missing, refuse_size
+from longwatch.policy.memory_paths import Declined, folders_of, shown
 from longwatch.policy.redact import Redactor
 from longwatch.store.memory import encode
+from longwatch.store.memory_versions import (
+    LAST,
+    By,
+    File,
+    Untold,
+    Version,
+    below,
+    changed,
+    extent,
+    found_at,
+    kin,
+    live,
+    version_of,
+    versions_of,
+)
 
 TABLES = ("memory_file", "memory_version", "memory_receipt")
 DROPPED = 100  # old texts that are looked at in one go
 PAGE = 200
-LAST = 1 << 60
+UNTOLD = 100  # commands that the journal is told of in one go
 
 Change = Callable[[str | None], Edited]
 """What becomes of a text; None: there is no such file."""
-
-
-class File(msgspec.Struct, frozen=True):
-    """As it is. path: below /memories. at_ms: when it was changed. body: None in a listing."""
-
-    agent: str
-    path: str
-    version: int
-    bytes: int
-    at_ms: int
-    body: str | None
-    who: str
-    run: str | None
-
-
-class Version(msgspec.Struct, frozen=True):
-    """state: kept, dropped or redacted. body: None in a listing, and of a version from which on the file is gone.
-
-    change: the id of the command. other: the path that it was renamed from or to.
-    """
-
-    seq: int
-    change: str
-    agent: str
-    path: str
-    version: int
-    action: str
-    state: str
-    body: str | None
-    bytes: int
-    sha256: str
-    other: str | None
-    at_ms: int
-    who: str
-    run: str | None
-
-    @property
-    def gone(self) -> bool:
-        """From here on there was no such file."""
-        return not self.sha256 and self.state != "redacted"
-
-
-class By(NamedTuple):
-    """change: the id of the command. who: as receipts name them. run: its id."""
-
-    change: str
-    who: str
-    run: str | None = None
 
 
 class Gone(NamedTuple):
@@ -97,29 +62,32 @@ class FileStore:
     def create(self, agent: str, path: str, text: str, by: By) -> Version:
         """Errors: Declined when there is something of that name, or no room."""
         with self.database.transaction(part="memory") as tx:
-            if before := _changed(tx, agent, by):
+            if before := changed(tx, agent, by.change):
                 return before[-1]
-            if _live(tx, agent, path) is not None or _below(tx, agent, path, limit=1):
+            if live(tx, agent, path) is not None or below(tx, agent, path, limit=1):
                 raise Declined(f"Error: File {shown(path)} already exists")
+            _owe(tx, by, agent=agent, action="create", path=path)
             return self._write(tx, agent, path, text, "create", by)
 
     def edit(self, agent: str, path: str, change: Change, action: str, by: By) -> tuple[Version, int]:
         """What `change` makes of its text; the first line that is another, from 0. Errors: as `change`, and Declined."""
         with self.database.transaction(part="memory") as tx:
-            if before := _changed(tx, agent, by):
+            if before := changed(tx, agent, by.change):
                 return before[-1], 0
-            file = _live(tx, agent, path)
+            file = live(tx, agent, path)
             edited = change(None if file is None else file.body)
+            _owe(tx, by, agent=agent, action=action, path=path)
             return self._write(tx, agent, path, edited.text, action, by), edited.line
 
     def delete(self, agent: str, path: str, by: By) -> int:
         """A file, or all that is in a folder; how many. Errors: Declined when there is neither."""
         with self.database.transaction(part="memory") as tx:
-            if before := _changed(tx, agent, by):
+            if before := changed(tx, agent, by.change):
                 return len(before)
-            files = _at(tx, agent, path)
+            files = found_at(tx, agent, path)
             if not files:
                 raise missing(shown(path))
+            _owe(tx, by, agent=agent, action="delete", path=path, files=len(files))
             for file in files:
                 self._lose(tx, Gone(file), "delete", by)
             return len(files)
@@ -127,15 +95,16 @@ class FileStore:
     def rename(self, agent: str, old: str, new: str, by: By) -> int:
         """A file, or a folder with all that is in it; how many. Errors: Declined; nothing is overwritten."""
         with self.database.transaction(part="memory") as tx:
-            if before := _changed(tx, agent, by):
+            if before := changed(tx, agent, by.change):
                 return len(before) // 2
-            files = _at(tx, agent, old)
+            files = found_at(tx, agent, old)
             if not files:
                 raise missing(shown(old))
-            if _at(tx, agent, new):
+            if found_at(tx, agent, new):
                 raise Declined(f"Error: The destination {shown(new)} already exists")
             if new.startswith(f"{old}/"):
                 raise Declined(f"Error: The destination {shown(new)} is inside of {shown(old)}")
+            _owe(tx, by, agent=agent, action="rename", path=new, other=old, files=len(files))
             for file in files:
                 target = new + file.path[len(old) :]
                 body = _text(tx, file)
@@ -146,7 +115,7 @@ class FileStore:
     def restore(self, agent: str, path: str, number: int, by: By) -> Version:
         """Put the text of an earlier version in place, as a new one. Errors: NotFound; Refused when it is not kept."""
         with self.database.transaction(part="memory") as tx:
-            if before := _changed(tx, agent, by):
+            if before := changed(tx, agent, by.change):
                 return before[-1]
             found = version_of(tx, agent, path, number)
             if found.body is None:
@@ -157,6 +126,7 @@ class FileStore:
                     f"version {number} of {shown(path)} has no text: {what}",
                     hint="longwatch memory file versions shows what each of them is.",
                 )
+            _owe(tx, by, agent=agent, action="restore", path=path)
             try:
                 return self._write(tx, agent, path, found.body, "restore", by)
             except Declined as error:
@@ -187,7 +157,7 @@ class FileStore:
         above = tx.one("memory_files.among", agent=agent, paths=encode(folders_of(path)).decode())
         if above is not None:
             raise Declined(f"Error: {shown(above.path)} is a file, and {shown(path)} cannot be in it")
-        there, (files, together) = _live(tx, agent, path), extent(tx, agent)
+        there, (files, together) = live(tx, agent, path), extent(tx, agent)
         own, before = (0, 0) if there is None else (1, there.bytes)
         refuse_size(shown(path), size, files=files - own, others=together - before)
 
@@ -212,6 +182,18 @@ class FileStore:
             tx.count("memory_files.drop", listed=encode(dropped).decode())
             kept = _grow(tx, agent, -size)
 
+    # -- what the journal is told -------------------------------------------------------------------------------------------
+
+    def untold(self, *, age_ms: int) -> list[Untold]:
+        """The oldest commands that the journal may not have told of, made so long ago or earlier."""
+        with self.database.read() as tx:
+            return [Untold(*row) for row in tx.all("memory_files.untold", age_ms=age_ms, limit=UNTOLD)]
+
+    def told(self, changes: Sequence[str]) -> None:
+        """Lost with a power cut it is said once more, and the journal knows."""
+        with self.database.transaction(part="memory", durable=False) as tx:
+            tx.count("memory_files.told", listed=encode(list(changes)).decode())
+
     # -- redaction ---------------------------------------------------------------------------------------------------------
 
     def redact(self, agent: str, path: str, reason: str, *, who: str) -> int:
@@ -220,7 +202,7 @@ class FileStore:
         Twice does no harm, and finishes what was left half done. Errors: NotFound.
         """
         with self.database.transaction(part="memory") as tx:
-            chosen = _kin(tx, agent, path)
+            chosen = kin(tx, agent, path)
             if not chosen:
                 raise NotFound(f"{agent} has no file {shown(path)}", hint="longwatch memory files shows what there is.")
             fresh = [each for each in chosen if each.state != "redacted" and not each.gone]
@@ -240,8 +222,8 @@ class FileStore:
     def at(self, agent: str, path: str) -> tuple[File | None, list[File]]:
         """The file of that path, with its text; else what is below, as of one instant."""
         with self.database.read() as tx:
-            file = _live(tx, agent, path) if path else None
-            return file, [] if file is not None else _below(tx, agent, path)
+            file = live(tx, agent, path) if path else None
+            return file, [] if file is not None else below(tx, agent, path)
 
     def version(self, agent: str, path: str, number: int) -> Version:
         """With its text. Errors: NotFound."""
@@ -251,7 +233,7 @@ class FileStore:
     def versions(self, agent: str, path: str, *, limit: int, before: int = LAST) -> list[Version]:
         """The newest first, without their texts."""
         with self.database.read() as tx:
-            return _versions(tx, agent, path, limit=limit, before=before)
+            return versions_of(tx, agent, path, limit=limit, before=before)
 
     def receipts(self, agent: str, path: str) -> list[Row]:
         with self.database.read() as tx:
@@ -288,60 +270,16 @@ class FileStore:
             after = int(rows[-1].seq)
 
 
-def newest_files(tx: Transaction, agent: str, limit: int) -> list[File]:
-    return [File(*row) for row in tx.all("memory_files.newest", agent=agent, limit=limit)]
-
-
-def extent(tx: Transaction, agent: str) -> tuple[int, int]:
-    """How many files there are, and their bytes together."""
-    row = tx.one("memory_files.extent", agent=agent)
-    assert row is not None
-    return int(row.files), int(row.bytes)
-
-
-def version_of(tx: Transaction, agent: str, path: str, number: int) -> Version:
-    """Errors: NotFound."""
-    row = tx.one("memory_files.version", agent=agent, path=path, version=number)
-    if row is None:
-        raise NotFound(
-            f"{agent} has no version {number} of {shown(path)}",
-            hint="longwatch memory file versions shows which there are.",
-        )
-    return Version(*row)
-
-
 def _named(agent: str, path: str, version: int, action: str, by: By, other: str | None) -> dict[str, Any]:
     about = {"agent": agent, "path": path, "version": version, "action": action, "other": other}
     return {**about, "change": by.change, "who": by.who, "run": by.run}
 
 
-def _changed(tx: Transaction, agent: str, by: By) -> list[Version]:
-    """What the very same command has done before, its reply having been lost."""
-    return [Version(*row) for row in tx.all("memory_files.changed", agent=agent, change=by.change)]
-
-
-def _live(tx: Transaction, agent: str, path: str) -> File | None:
-    row = tx.one("memory_files.live", agent=agent, path=path)
-    return None if row is None else File(*row)
-
-
-def _text(tx: Transaction, file: File) -> str:
-    found = _live(tx, file.agent, file.path)
-    assert found is not None
-    assert found.body is not None, f"{file.agent} has no text of {file.path}"
-    return found.body
-
-
-def _below(tx: Transaction, agent: str, folder: str, *, limit: int = FILES_MAX) -> list[File]:
-    lowest, highest = around(folder)
-    rows = tx.all("memory_files.below", agent=agent, lowest=lowest, highest=highest, limit=limit)
-    return [File(*row) for row in rows]
-
-
-def _at(tx: Transaction, agent: str, path: str) -> list[File]:
-    """The file, or all that is in the folder."""
-    file = _live(tx, agent, path)
-    return [file] if file is not None else _below(tx, agent, path)
+def _owe(
+    tx: Transaction, by: By, *, agent: str, action: str, path: str, other: str | None = None, files: int = 1
+) -> None:
+    about = {"agent": agent, "action": action, "path": path, "other": other, "files": files}
+    tx.count("memory_files.owe", change=by.change, who=by.who, run=by.run, task=by.task, **about)
 
 
 def _next(tx: Transaction, agent: str, path: str) -> int:
@@ -356,38 +294,8 @@ def _grow(tx: Transaction, agent: str, amount: int) -> int:
     return int(row.bytes)
 
 
-def _versions(tx: Transaction, agent: str, path: str, *, limit: int = LAST, before: int = LAST) -> list[Version]:
-    rows = tx.all("memory_files.versions", agent=agent, path=path, before=before, limit=limit)
-    return [Version(*row) for row in rows]
-
-
-def _kin(tx: Transaction, agent: str, path: str) -> list[Version]:
-    """Every version of a path; and where one came from another path or went to one, of the life that the file had there."""
-    found: dict[int, Version] = {}
-    todo: list[tuple[str, int | None]] = [(path, None)]
-    while todo:
-        name, around_version = todo.pop()
-        rows = _versions(tx, agent, name)[::-1]
-        for each in rows if around_version is None else _life(rows, around_version):
-            if each.seq not in found:
-                found[each.seq] = each
-                if each.other is not None:
-                    twins = [twin for twin in _changed(tx, agent, By(each.change, "")) if _are_twins(each, twin)]
-                    todo += [(twin.path, twin.version) for twin in twins]
-    return list(found.values())
-
-
-def _are_twins(one: Version, other: Version) -> bool:
-    """The two ends of one renaming."""
-    return one.path == other.other and one.other == other.path
-
-
-def _life(rows: Sequence[Version], number: int) -> list[Version]:
-    """The versions around this one, between the file's coming and its going; rows: all of one path, oldest first."""
-    at = next(place for place, each in enumerate(rows) if each.version == number)
-    first, last = at, at
-    while first > 0 and not rows[first - 1].gone:
-        first -= 1
-    while last + 1 < len(rows) and not rows[last].gone:
-        last += 1
-    return list(rows[first : last + 1])
+def _text(tx: Transaction, file: File) -> str:
+    found = live(tx, file.agent, file.path)
+    assert found is not None
+    assert found.body is not None, f"{file.agent} has no text of {file.path}"
+    return found.body

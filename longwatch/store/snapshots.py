@@ -19,7 +19,7 @@ from longwatch.policy.memory_files import sized
 from longwatch.policy.memory_paths import shown
 from longwatch.policy.snapshot import Shape
 from longwatch.store.memory import LAST, MOST, encode, record_of
-from longwatch.store.memory_files import File, extent, newest_files
+from longwatch.store.memory_versions import File, extent, newest_files
 
 PAGE = 200  # snapshots that are looked at in one go
 

@@ -9,7 +9,7 @@ from longwatch.errors import NotFound
 from longwatch.policy.memory_files import sized
 from longwatch.policy.memory_paths import Declined, shown
 from longwatch.runtime.memory_files import Answer, Files
-from longwatch.store.memory_files import LAST, File, Version
+from longwatch.store.memory_versions import LAST, File, Version
 from longwatch.surface.wire import Json, at
 
 

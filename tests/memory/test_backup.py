@@ -12,6 +12,7 @@ import pytest
 
 import longwatch
 from longwatch import Memory
+from longwatch.policy.retention import Close
 from longwatch.testing.postgres import shared
 
 MORTAL = """\
@@ -19,11 +20,11 @@ import os, signal, sys
 from longwatch.runtime import world
 from longwatch.surface.cli import main
 
-mark = sys.argv.pop(1)
+mark, sent = sys.argv.pop(1), signal.Signals[os.environ.get("SENT", "SIGKILL")]
 
 def reach(self, found):
     if found == mark:
-        os.kill(os.getpid(), signal.SIGKILL)
+        os.kill(os.getpid(), sent)
 
 world.Machine.reach = reach
 main()
@@ -163,14 +164,127 @@ def test_a_restore_that_is_killed_once_it_counts_is_finished_by_whoever_comes_ne
 
 
 @pytest.mark.parametrize("mark", ["backup.copied", "backup.memory_linked"])
-def test_a_backup_that_is_killed_is_no_backup(fleet: Fleet, mark: str) -> None:
+def test_a_backup_that_is_killed_is_no_backup_and_is_made_again(fleet: Fleet, mark: str) -> None:
     fleet("state", "backup", "copy.db", killed_at=mark)
     assert not (fleet.folder / "copy.db").exists()
-    assert fleet.remembered() == ["first"]
+    fleet.remember("second")
+    assert fleet("state", "backup", "copy.db")["memory"]["records"] == 2
+    assert [each.name for each in fleet.folder.iterdir() if each.is_dir()] == [], "what the killed one left is gone"
+    fleet.remember("third")
+    fleet("state", "restore", "copy.db", "--yes")
+    assert fleet.remembered() == ["first", "second"]
+
+
+def test_a_backup_keeps_off_another_one_that_lives_between_its_names(fleet: Fleet) -> None:
+    one = subprocess.Popen(
+        [sys.executable, "mortal.py", "backup.memory_linked", "state", "backup", "copy.db", "--json"],
+        cwd=fleet.folder,
+        env={**os.environ, "LONGWATCH_STATE": fleet.state, "SENT": "SIGSTOP"},
+        stdout=subprocess.PIPE,
+    )
+    try:
+        os.waitid(os.P_PID, one.pid, os.WSTOPPED | os.WNOWAIT)
+        fleet.remember("second")
+        refused = fleet("state", "backup", "copy.db", status=2)["error"]
+        assert "copy.db.memory exists, without copy.db" in refused["message"]
+        assert f"rm {fleet.folder / 'copy.db.memory'}" in refused["hint"]
+        one.send_signal(signal.SIGCONT)
+        assert one.wait(60) == 0
+    finally:
+        one.kill()
+    fleet("state", "restore", "copy.db", "--yes")
+    assert fleet.remembered() == ["first"], "the pair is of one backup"
+
+
+def test_a_backup_that_comes_second_takes_its_memory_back(fleet: Fleet) -> None:
+    """Somebody makes FILE between its two names."""
+    one = subprocess.Popen(
+        [sys.executable, "mortal.py", "backup.memory_linked", "state", "backup", "copy.db", "--json"],
+        cwd=fleet.folder,
+        env={**os.environ, "LONGWATCH_STATE": fleet.state, "SENT": "SIGSTOP"},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        os.waitid(os.P_PID, one.pid, os.WSTOPPED | os.WNOWAIT)
+        (fleet.folder / "copy.db").write_text("mine")
+        one.send_signal(signal.SIGCONT)
+        said, _ = one.communicate(timeout=60)
+    finally:
+        one.kill()
+    assert "made by somebody else" in json.loads(said)["error"]["message"]
+    assert (fleet.folder / "copy.db").read_text() == "mine"
+    assert not (fleet.folder / "copy.db.memory").exists()
 
 
 def leftovers(fleet: Fleet) -> list[str]:
     return sorted(each.name for each in fleet.folder.iterdir() if ".next-" in each.name)
+
+
+# -- what has gone into the archive ------------------------------------------------------------------------------------------
+
+
+def archived(fleet: Fleet) -> int:
+    """Let what a snapshot covers leave; how many records have left since the beginning."""
+    with longwatch.open(fleet.place, config=archiving(fleet.folder)) as lw:
+        memory, archives = lw.memory("seo"), lw.opened.parts.archives
+        assert archives is not None
+        memory.record_many(
+            {"kind": "result", "text": f"order {n}", "task": f"t{n}", "key": f"o{n}"} for n in range(150)
+        )
+        memory.compact(everything=True)
+        archives.round(Close(0))
+        left = archives.leaving.sources("seo")
+        assert memory.verify() == memory.verify(whole=True) == ()
+        return sum(left.values())
+
+
+def archiving(folder: Path) -> longwatch.Config:
+    return {"archive": {"to": folder / "archive"}, "memory": {"snapshot_every": 20}}
+
+
+def test_a_restored_memory_knows_what_has_left_and_what_left_since_leaves_again(fleet: Fleet) -> None:
+    left = archived(fleet)
+    assert left > 50
+    fleet("state", "backup", "copy.db")
+    fleet.remember("second")
+    with longwatch.open(fleet.place) as lw:
+        more = [{"kind": "fact", "text": f"fact {n}", "key": f"f{n}"} for n in range(150)]
+        lw.memory("seo").record_many(more)
+    assert archived(fleet) > left
+    fleet("state", "restore", "copy.db", "--yes")
+    with longwatch.open(fleet.place, config=archiving(fleet.folder)) as lw:
+        memory, archives = lw.memory("seo"), lw.opened.parts.archives
+        assert archives is not None
+        assert sum(archives.leaving.sources("seo").values()) == left
+        assert memory.show("r10").text.startswith("order")
+        assert memory.verify() == memory.verify(whole=True) == ()
+        memory.record_many({"kind": "fact", "text": f"other {n}", "key": f"f{n}"} for n in range(150))
+        memory.compact(everything=True)
+        archives.round(Close(0))
+        assert sum(archives.leaving.sources("seo").values()) > left
+        assert memory.verify() == memory.verify(whole=True) == ()
+        assert memory.show("r200").text.startswith("other"), "and not what the other history said there"
+        assert [each.text for each in memory.list(kind="decision")] == ["the decision first"]
+        assert [each.path for each in memory.files.list()] == ["/memories/first.md"]
+
+
+@pytest.mark.parametrize("target", ["moved.db", "server"])
+def test_a_copy_knows_what_has_left(fleet: Fleet, target: str) -> None:
+    left = archived(fleet)
+    place = target if target != "server" else shared().new_database()
+    try:
+        made = fleet("state", "copy", "state.db", place)
+        assert made["tables"]["memory_left_key"]["rows"] == left
+        with longwatch.open(Fleet(fleet.folder, place).place, config=archiving(fleet.folder)) as lw:
+            memory = lw.memory("seo")
+            assert memory.verify() == memory.verify(whole=True) == ()
+            known = memory.record("result", "order 3", task="t3", key="o3")
+            assert known.ref == "r5", "it is what has left, and no second one"
+            assert memory.files.show("/memories/first.md").text == "first"
+    finally:
+        if target == "server":
+            shared().drop(place)
 
 
 # -- a copy into another state ---------------------------------------------------------------------------------------------

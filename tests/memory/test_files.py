@@ -84,6 +84,19 @@ def test_a_long_file_is_viewed_in_parts(memory: Memory) -> None:
     assert seen == [f"line {n:>4}" for n in range(1, 3001)] + [""]
 
 
+def test_a_line_that_is_too_long_says_so(memory: Memory) -> None:
+    for size, shown in ((policy.VIEW_MAX, "x" * policy.VIEW_MAX), (policy.VIEW_MAX + 1, "x" * policy.VIEW_MAX + "…")):
+        path = f"/memories/{size}.md"
+        memory.files.answer({"command": "create", "path": path, "file_text": "x" * size})
+        told = memory.files.answer({"command": "view", "path": path}).text.split("\n")[1:]
+        more = (
+            []
+            if size == policy.VIEW_MAX
+            else [f"[Line 1 has {size:,} characters; the first {policy.VIEW_MAX:,} are shown.]"]
+        )
+        assert told == [f"     1\t{shown}", *more]
+
+
 def test_create_does_not_overwrite(memory: Memory) -> None:
     create(memory, "/memories/a/n.md", "one")
     for path in ("/memories/a/n.md", "/memories/a", "/memories"):

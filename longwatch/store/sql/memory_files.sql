@@ -77,3 +77,14 @@ update memory_version set body = null, state = 'dropped' where seq in (select va
 -- redact: the text is gone for good, and what could tell a guess from it
 update memory_version set body = null, state = 'redacted', bytes = 0, sha256 = ''
  where seq in (select value from json_each(:listed));
+
+-- owe: a command changes files, and the journal has to be told
+insert into memory_untold (change, agent, action, path, other, files, who, run, task, at_ms)
+values (:change, :agent, :action, :path, :other, :files, :who, :run, :task, :wall_ms);
+
+-- untold: what the journal may not have been told of for so long
+select change, agent, action, path, other, files, who, run, task
+  from memory_untold where at_ms <= :wall_ms - :age_ms order by at_ms, change limit :limit;
+
+-- told: the journal has been told of these
+delete from memory_untold where change in (select value from json_each(:listed));

@@ -33,3 +33,17 @@ create table memory_shelf (
   agent text primary key,
   bytes bigint not null             -- of all bodies that are kept
 );
+
+-- Commands that have changed files, and of which the journal may not have told yet.
+create table memory_untold (
+  change text primary key,          -- of memory_version
+  agent text not null,
+  action text not null,
+  path text not null,
+  other text,
+  files bigint not null,            -- how many were changed
+  who text not null,
+  run text,
+  task text,
+  at_ms bigint not null
+);

@@ -17,7 +17,6 @@ from longwatch.store.journal import Journal
 from longwatch.store.memory_files import FileStore
 from longwatch.store.memory_versions import Untold
 
-KIND = "file.changed"
 LATE_MS = 10_000  # by then a command has told by itself, or is dead, or asks the journal when it goes on
 ROUNDS = 1_000
 
@@ -53,10 +52,10 @@ class Telling:
     def _append(self, made: Sequence[Untold], part: Part) -> None:
         with self.state.transaction(part=part) as tx:
             for each in made:
-                if tx.one("journal.has", kind=KIND, subject=each.change) is None:
+                if tx.one("journal.has", kind="file.changed", subject=each.change) is None:
                     self._say(tx, each)
 
     def _say(self, tx: Transaction, made: Untold) -> None:
         facts = {"path": shown(made.path), "action": made.action, "files": made.files, "run": made.run, "who": made.who}
         more = {} if made.other is None else {"other": shown(made.other)}
-        self.journal.append(tx, KIND, made.change, agent=made.agent, task=made.task, **facts, **more)
+        self.journal.append(tx, "file.changed", made.change, agent=made.agent, task=made.task, **facts, **more)

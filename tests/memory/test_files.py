@@ -85,7 +85,8 @@ def test_a_long_file_is_viewed_in_parts(memory: Memory) -> None:
 
 
 def test_a_line_that_is_too_long_says_so(memory: Memory) -> None:
-    for size, shown in ((policy.VIEW_MAX, "x" * policy.VIEW_MAX), (policy.VIEW_MAX + 1, "x" * policy.VIEW_MAX + "…")):
+    most = policy.VIEW_MAX
+    for size, shown in ((most, "x" * most), (most + 1, "x" * most + "…")):
         path = f"/memories/{size}.md"
         memory.files.answer({"command": "create", "path": path, "file_text": "x" * size})
         told = memory.files.answer({"command": "view", "path": path}).text.split("\n")[1:]

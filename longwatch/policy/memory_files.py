@@ -66,7 +66,9 @@ def command_of(given: object) -> Command:
     try:
         found: Command = msgspec.convert(given, Command)
     except msgspec.ValidationError as error:
-        raise Declined(f"Error: {error}") from error
+        raise Declined(
+            f"Error: {error}. The commands are view, create, str_replace, insert, delete and rename."
+        ) from error
     return found
 
 

@@ -54,7 +54,7 @@ class Files:
 
     def restore(self, path: str, version: int) -> Version:
         """path: as it is kept. Errors: NotFound, Refused, LeaseLost."""
-        by = self._by()
+        by = self._by(self.who)
         made = persist(lambda: self.store.restore(self.agent, path, version, by))
         self._tell(by, "restore", path)
         return made
@@ -93,7 +93,7 @@ class Files:
         return policy.listed(path, (Entry(each.path, each.bytes) for each in inside))
 
     def _create(self, command: Create) -> str:
-        path, by = self.path(command.path), self._by()
+        path, by = self.path(command.path), self._by(self._model)
         if not path:
             raise Declined("Error: File /memories already exists")
         persist(lambda: self.store.create(self.agent, path, command.file_text, by))
@@ -102,7 +102,7 @@ class Files:
 
     def _replace(self, command: StrReplace) -> str:
         """The text is looked for as it is kept: without its secrets."""
-        path, by = self.path(command.path), self._by()
+        path, by = self.path(command.path), self._by(self._model)
         old = self.memories.journal.redactor.clean(plain(command.old_str))
         change = partial(policy.replaced, old=old, new=plain(command.new_str or ""), path=shown(path))
         made, line = persist(lambda: self.store.edit(self.agent, path, change, "str_replace", by))
@@ -110,7 +110,7 @@ class Files:
         return policy.replacement(policy.Edited(made.body or "", line))
 
     def _insert(self, command: Insert) -> str:
-        path, by = self.path(command.path), self._by()
+        path, by = self.path(command.path), self._by(self._model)
         text = plain(command.insert_text)
         change = partial(policy.inserted, line=command.insert_line, new=text, path=shown(path))
         persist(lambda: self.store.edit(self.agent, path, change, "insert", by))
@@ -121,7 +121,7 @@ class Files:
         path = self.path(command.path)
         if not path:
             raise Declined("Cannot delete the /memories directory itself")
-        by = self._by()
+        by = self._by(self._model)
         count = persist(lambda: self.store.delete(self.agent, path, by))
         self._tell(by, "delete", path, files=count)
         return policy.deletion(shown(path))
@@ -132,21 +132,26 @@ class Files:
             raise Declined("Cannot rename the /memories directory itself")
         if not new:
             raise Declined("Error: The destination /memories already exists")
-        by = self._by()
+        by = self._by(self._model)
         count = persist(lambda: self.store.rename(self.agent, old, new, by))
         self._tell(by, "rename", new, files=count, other=old)
         return policy.renaming(shown(old), shown(new))
 
     # -- who acts ----------------------------------------------------------------------------------------------------------
 
-    def _by(self) -> By:
+    @property
+    def _model(self) -> str:
+        """Who a command is of: outside of a run, too, the agent's model asks for it, and no person."""
+        return self.agent if self.run is None else self.who
+
+    def _by(self, who: str) -> By:
         """Errors: LeaseLost when the run was overtaken; ConfigError for a name that cannot be an agent's."""
         check_name("the agent", self.agent)
         if self.run is not None:
             with self.memories.state.read() as tx:
                 hold(tx, self.run)
         change, run = self.memories.world.new_id("file"), self.run
-        return By(change, self.who) if run is None else By(change, self.who, run.id, run.task.id)
+        return By(change, who) if run is None else By(change, who, run.id, run.task.id)
 
     def _tell(self, by: By, action: str, path: str, *, files: int = 1, other: str | None = None) -> None:
         telling = self.memories.telling

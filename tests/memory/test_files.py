@@ -184,6 +184,19 @@ def test_what_is_no_command_is_said_to_the_model(wrong: object, memory: Memory) 
     answer = memory.files.answer(wrong)
     assert answer.declined
     assert answer.text.startswith("Error: ")
+    assert "str_replace" in answer.text, "what there is"
+
+
+def test_what_a_model_does_outside_of_a_run_is_the_agents_and_what_a_person_does_the_operators(memory: Memory) -> None:
+    create(memory, "/memories/a.md", "one\n")
+    done(memory, "insert", path="/memories/a.md", insert_line=1, insert_text="two")
+    memory.files.restore("/memories/a.md", 1)
+    found = memory.files.versions("/memories/a.md")
+    assert [(each.action, each.who) for each in found] == [
+        ("restore", "operator"),
+        ("insert", "seo"),
+        ("create", "seo"),
+    ]
 
 
 # -- the SDK's own tool for a folder does the same ----------------------------------------------------------------------

@@ -22,10 +22,14 @@ LONGEST = 300  # characters of one statement
 SHARES = {"lessons": 15, "snapshots": 40, "goals": 15, "commitments": 45, "decisions": 50, "latest": 100}
 """In hundredths of the room that is left where the part begins."""
 
+FILES_SHARE = 25  # hundredths of what is left before the latest, for the files of the memory tool
+FILES_LEFT = ", 999999999 files"
+
 SLOTS = (4, 8, 16, 32, 64)
 """Snapshots between which their share is divided; in steps, so that one more changes no other."""
 
 READ = {"lessons": 100, "goals": 40, "commitments": 150, "decisions": 120, "result": 40, "failure": 15, "fact": 20}
+FILES_READ = 8
 """Records that are read at most for each part: a brief costs the same however long the history is."""
 
 TITLES = {"lessons": "Lessons", "goals": "Goals", "commitments": "Open commitments", "decisions": "Decisions in force"}
@@ -42,10 +46,20 @@ class Top(NamedTuple):
     shape: Shape
 
 
+class Kept(NamedTuple):
+    """A file of the memory tool. size, day: as written. who: changed it last."""
+
+    path: str
+    size: str
+    day: str
+    who: str
+
+
 class Material(NamedTuple):
     """What a brief is made of. goals and commitments are the oldest ones, the others the newest, each oldest first.
 
     counts: how many there are of each part in all. gone: places of records in snapshots that are not live any more.
+    files: those of the memory tool, the last changed first.
     """
 
     agent: str
@@ -58,6 +72,7 @@ class Material(NamedTuple):
     latest: Sequence[Record]
     counts: dict[str, int]
     gone: frozenset[int]
+    files: Sequence[Kept] = ()
 
 
 class Said(NamedTuple):
@@ -124,6 +139,7 @@ def compose(material: Material, tokens: int) -> Composed | None:
     ending = _ending(material)
     preamble = _preamble(material, opened=bool(charter))
     fixed = sum(cost(line) for line in (*preamble, *ending)) + cost(NONE_LEFT)
+    fixed += cost(FILES_LEFT) if material.files else 0
     if room < fixed:
         return Composed((charter, "", ""), tokens - room, (), _everything(material))
     page = Page(room - fixed)
@@ -137,6 +153,7 @@ def compose(material: Material, tokens: int) -> Composed | None:
     _statements(page, "goals", material.goals, material, left, newest=False)
     _statements(page, "commitments", material.commitments, material, left, newest=False)
     _statements(page, "decisions", material.decisions, material, left, newest=True)
+    _files(page, material, left)
     _latest(page, material.latest, left)
     tail = page.take() + "".join(f"{line}\n" for line in (*ending, _told(left)))
     used = tokens - page.room
@@ -196,6 +213,7 @@ def _told(left: dict[str, int]) -> str:
 
 def _everything(material: Material) -> dict[str, int]:
     left = {name: material.counts.get(name, 0) for name in TITLES}
+    left |= {"files": material.counts.get("files", 0)} if material.files else {}
     return {**left, "snapshots": len(material.tops), "latest": len(material.latest)}
 
 
@@ -219,6 +237,20 @@ def _latest(page: Page, records: Sequence[Record], left: dict[str, int]) -> None
     chosen = _fitting(map(statement, reversed(records)), room)
     _write(page, heading, chosen[::-1])
     left["latest"] = len(records) - len(chosen)
+
+
+def _files(page: Page, material: Material, left: dict[str, int]) -> None:
+    """What the agent has written down by its memory tool, so that it is known that it is there."""
+    if material.files:
+        heading = ["", "## Files that you keep, last changed first", ""]
+        room = page.room * FILES_SHARE // 100 - sum(cost(line) for line in heading)
+        chosen = _fitting(map(_file, material.files), room)
+        _write(page, heading, chosen)
+        left["files"] = max(material.counts.get("files", 0), len(material.files)) - len(chosen)
+
+
+def _file(kept: Kept) -> Said:
+    return Said(f"- {kept.path} ({kept.size}, {kept.day}, {_flat(kept.who)})", ())
 
 
 def _fitting(said: Iterable[Said], room: int) -> list[Said]:

@@ -9,17 +9,21 @@ and money that the replaced state knew to be spent stays spent.
 Files are looked at in a process of their own (`python -m longwatch.runtime.backup`): closing a second handle on an open
 state would drop the locks of the first. The replaced state keeps everything it had, under a dated name beside the new
 one; the new one takes its place by one rename, while the turnstile keeps everybody out.
+
+Memory's file goes along: it is copied first, so that it knows nothing that the copy of the state does not, and gets its
+name first, so that a state's copy which has its name has its memory beside it. How both are put in place in one instant
+is told in store/memory_backup.py. A copy without a memory leaves the present one where it is.
 """
 
 import contextlib
 import json
 import os
+import shlex
 import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeVar
 
@@ -28,18 +32,21 @@ import msgspec
 from longwatch.admission.limiter import Limiter
 from longwatch.db.migrate import migrate
 from longwatch.db.sqlite import SqliteDatabase
-from longwatch.db.turnstile import Turnstile, lock_holders
-from longwatch.errors import ConfigError, LongwatchError, NotFound, StoreUnavailable
+from longwatch.db.turnstile import Turnstile
+from longwatch.errors import ConfigError, LongwatchError, StoreUnavailable
 from longwatch.policy.difference import limits_from_json
 from longwatch.policy.redact import Redactor
+from longwatch.runtime.in_use import kept_name, refuse_in_use, refuse_source, stamp
 from longwatch.runtime.parts import Parts
 from longwatch.runtime.process import Child
-from longwatch.runtime.world import Machine, World, pids_of, start_ticks
+from longwatch.runtime.workshop import clear_dead, is_of, workshop
+from longwatch.runtime.world import Machine, World
 from longwatch.store import backup as store
-from longwatch.store import fleet
-from longwatch.store.backup import Carried, Found
+from longwatch.store import fleet, memory_backup
+from longwatch.store.backup import Carried, Found, FoundMemory, inspect_memory
 from longwatch.store.journal import Journal
 from longwatch.store.look import Look
+from longwatch.store.memory_backup import beside, clear_waiting, settle, waiting
 from longwatch.store.runs import Runs
 from longwatch.store.workers import Workers
 
@@ -53,13 +60,14 @@ class BackedUp:
     file: Path
     bytes: int
     found: Found
+    memory: FoundMemory | None
 
 
 @dataclass(frozen=True)
 class Plan:
     """What a restore would do. present: None when there is no state, or (unreadable: why) when it cannot be read.
 
-    kept: where the present state will be found afterwards.
+    kept: where the present state will be found afterwards. memory: what the copy brings; None leaves the present one.
     """
 
     source: Path
@@ -68,6 +76,7 @@ class Plan:
     present: Found | None
     unreadable: str | None
     kept: Path | None
+    memory: FoundMemory | None
 
 
 @dataclass(frozen=True)
@@ -87,6 +96,7 @@ class Examined(msgspec.Struct, frozen=True):
     found: Found
     present: Found | None = None
     unreadable: str | None = None
+    memory: FoundMemory | None = None
 
 
 class Prepared(msgspec.Struct, frozen=True):
@@ -105,25 +115,71 @@ class Prepared(msgspec.Struct, frozen=True):
 
 def back_up(parts: Parts, target: Path) -> BackedUp:
     """Copy the state into `target`, which must not exist. Errors: ConfigError, StoreUnavailable."""
+    start = f".{target.name}.backup_"
+    with _refused_by_system(target):
+        _refuse_names(target, start)
+        database = parts.database
+        assert isinstance(database, SqliteDatabase)
+        with workshop(target.parent, start + parts.world.new_id("backup").removeprefix("backup_")) as room:
+            copy = room / target.name
+            memory = _copy_memory(parts, Path(database.path), copy)
+            os.close(os.open(copy, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+            store.copy_into(database, parts.journal, copy, name=str(target), memory=memory)
+            _sync(copy)
+            examined = _examine(copy)
+            parts.world.reach("backup.copied")
+            _name(parts.world, copy, target, memory=memory is not None)
+            return BackedUp(target, target.stat().st_size, examined.found, examined.memory)
+
+
+def _refuse_names(target: Path, start: str) -> None:
+    """What a backup left that was killed is taken away before. start: of its workshop's name. Errors: ConfigError."""
+    if not os.path.lexists(target):
+        clear_dead(target.parent, start, half=beside(target))
     if os.path.lexists(target):
         raise ConfigError(
             f"{target} exists, and a backup overwrites nothing", hint="Name a file that is not there yet."
         )
-    database = parts.database
-    assert isinstance(database, SqliteDatabase)
-    with _refused_by_system(target), _workshop(target.parent, f".{target.name}.{parts.world.new_id('backup')}") as room:
-        copy = room / target.name
-        os.close(os.open(copy, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
-        store.copy_into(database, parts.journal, copy, name=str(target))
-        _sync(copy)
-        found = _examine(copy).found
-        parts.world.reach("backup.copied")
-        try:
-            os.link(copy, target)
-        except FileExistsError as error:
+    if os.path.lexists(beside(target)):
+        raise ConfigError(
+            f"{beside(target)} exists, without {target.name}, and a backup overwrites nothing",
+            hint="Another backup may be about to name its own there: wait for it. If none is at it, nobody can restore that "
+            f"memory without its state: remove it (rm {shlex.quote(str(beside(target)))}), or name another file.",
+        )
+
+
+def _name(world: World, copy: Path, target: Path, *, memory: bool) -> None:
+    """Both or neither, but for a kill in between. Errors: ConfigError."""
+    try:
+        if memory:
+            os.link(beside(copy), beside(target))
+            _sync(target.parent)
+            world.reach("backup.memory_linked")
+        os.link(copy, target)
+    except BaseException as error:
+        if is_of(copy.parent, beside(target)) and not is_of(copy.parent, target):
+            beside(target).unlink()
+        if isinstance(error, FileExistsError):
             raise ConfigError(f"{target} was made by somebody else meanwhile", hint="Name another file.") from error
-        _sync(target.parent)
-        return BackedUp(target, target.stat().st_size, found)
+        raise
+    _sync(target.parent)
+
+
+def _copy_memory(parts: Parts, state: Path, copy: Path) -> str | None:
+    """Copy memory beside the copy; its SHA-256, or None of a fleet that has none."""
+    with parts.database.read() as tx:
+        joined = tx.one("memory.epoch")
+    assert joined is not None
+    settle(state, int(joined.epoch))
+    if not beside(state).exists():
+        return None
+    parts.memories.catch_up()  # so that an archivist cannot drop from the journal what this copy would still need
+    target, database = beside(copy), parts.memories.store.database
+    assert isinstance(database, SqliteDatabase)
+    os.close(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+    database.backup(target)
+    _sync(target)
+    return memory_backup.digest_of(target)
 
 
 # -- restore -------------------------------------------------------------------------------------------------------------
@@ -131,11 +187,11 @@ def back_up(parts: Parts, target: Path) -> BackedUp:
 
 def plan_restore(world: World, *, source: Path, state: Path) -> Plan:
     """Check everything and change nothing. Errors: NotFound, ConfigError, StoreUnavailable, each before anything moves."""
-    _refuse_source(source, state)
+    refuse_source(source, state)
     seen = _examine(source, state)
     refuse_in_use(world, state, seen.present)
-    kept = _kept_name(world, state) if state.exists() else None
-    return Plan(source, state, seen.found, seen.present, seen.unreadable, kept)
+    kept = kept_name(world, state) if state.exists() else None
+    return Plan(source, state, seen.found, seen.present, seen.unreadable, kept, seen.memory)
 
 
 def restore(world: World, plan: Plan) -> Restored:
@@ -143,10 +199,12 @@ def restore(world: World, plan: Plan) -> Restored:
     state = plan.state
     with _refused_by_system(state):
         state.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with _workshop(state.parent, world.new_id("restore")) as room:
+        with workshop(state.parent, world.new_id("restore")) as room:
             copy = room / state.name
-            shutil.copyfile(plan.source, copy)
-            os.chmod(copy, 0o600)
+            for from_, to in ((plan.source, copy), *([(beside(plan.source), beside(copy))] if plan.memory else [])):
+                shutil.copyfile(from_, to)
+                os.chmod(to, 0o600)
+                _sync(to)
             told = {"do": "prepare", "path": str(copy), "present": str(state), "source": str(plan.source)}
             prepared = _ask(Prepared, told)
             _sync(copy)
@@ -162,16 +220,25 @@ def _swap(world: World, plan: Plan, copy: Path, prepared: Prepared) -> None:
     try:
         with turnstile:
             refuse_in_use(world, state, prepared.present)
-            if _stamp(state) != prepared.stamp:
+            if stamp(state) != prepared.stamp:
                 raise StoreUnavailable(f"{state} was used meanwhile: nothing was restored", hint="Run it again.")
             if plan.kept is not None:
                 _keep(state, plan.kept)
+            if prepared.present is not None:
+                settle(state, prepared.present.epoch)  # left by a restore that was killed once it counted
+            clear_waiting(state)
+            if plan.memory is not None:
+                memory_backup.keep(state, plan.kept or kept_name(world, state))
+                os.rename(beside(copy), waiting(state, prepared.epoch))
+                _sync(state.parent)
             world.reach("restore.kept")
             for ending in ("-wal", "-shm"):
                 state.with_name(state.name + ending).unlink(missing_ok=True)
             world.reach("restore.cleared")
             os.rename(copy, state)
             _sync(state.parent)
+            world.reach("restore.renamed")
+            settle(state, prepared.epoch)
     finally:
         turnstile.close()
 
@@ -185,67 +252,9 @@ def _keep(state: Path, kept: Path) -> None:
     _sync(state.parent)
 
 
-def _refuse_source(source: Path, state: Path) -> None:
-    if not source.is_file():
-        what = "is a folder" if source.is_dir() else "does not exist"
-        raise NotFound(f"{source} {what}", hint="Name a file that longwatch state backup made.")
-    if state.exists() and os.path.samefile(source, state):
-        raise ConfigError(f"{source} is the state itself", hint="Name a file that longwatch state backup made.")
-    log = source.with_name(source.name + "-wal")
-    if log.exists() and log.stat().st_size:
-        raise ConfigError(
-            f"{source} is a state in use, not a copy: part of it is still in {log.name}",
-            hint=f"Make a copy of it first: longwatch --state {source} state backup FILE.",
-        )
-
-
-def refuse_in_use(world: World, state: Path, present: Found | None) -> None:
-    """Errors: ConfigError that names the processes that have the state open, or work on it."""
-    pids = set(_openers(state))
-    for worker in present.workers if present is not None else ():
-        if worker.boot_id == pids_of(world.boot_id()) and start_ticks(worker.pid) == worker.start_ticks:
-            pids.add(worker.pid)
-    if pids:
-        named = ", ".join(str(pid) for pid in sorted(pids))
-        raise ConfigError(
-            f"{state} is in use by {len(pids)} process{'' if len(pids) == 1 else 'es'}: pid {named}",
-            hint="Stop them first (Ctrl-C, or kill -TERM), then run it again. Nothing was changed.",
-        )
-
-
-def _openers(state: Path) -> list[int]:
-    """Who has the state open, as the kernel's table of locks tells: every open connection holds one on the -shm."""
-    found: list[int] = []
-    for ending in ("", "-shm"):
-        with contextlib.suppress(FileNotFoundError):
-            status = os.stat(state.with_name(state.name + ending))
-            device = f"{os.major(status.st_dev):02x}:{os.minor(status.st_dev):02x}:{status.st_ino}"
-            found += lock_holders(device, kind="POSIX")
-    return [pid for pid in found if pid != os.getpid()]
-
-
 def _next_epoch(found: Found, present: Found | None, *, jump: bool) -> int:
     highest = max(found.epoch, present.epoch if present is not None else 0)
     return highest + (UNREADABLE_JUMP if jump else 1)
-
-
-def _kept_name(world: World, state: Path) -> Path:
-    """Beside the state, with the instant in it; never the name of something that is there."""
-    stamp = datetime.fromtimestamp(world.wall_ms() / 1000, UTC).strftime("%Y%m%dT%H%M%SZ")
-    names = (f"{state.name}.before-{stamp}{more}" for more in ("", *(f"-{n}" for n in range(2, 100))))
-    return next(place for place in map(state.with_name, names) if not os.path.lexists(place))
-
-
-def _stamp(state: Path) -> list[int]:
-    """Changes with every commit to the state; all zeros when there is none."""
-    found: list[int] = []
-    for ending in ("", "-wal"):
-        try:
-            status = os.stat(state.with_name(state.name + ending))
-            found += [status.st_ino, status.st_size, status.st_mtime_ns] if status.st_size else [0, 0, 0]
-        except FileNotFoundError:
-            found += [0, 0, 0]
-    return found
 
 
 # -- looking, in a process of its own --------------------------------------------------------------------------------------
@@ -284,7 +293,22 @@ def main() -> int:
 
 
 def _examined(copy: Path, state: Path | None) -> Examined:
-    return Examined(store.inspect_copy(copy), *_look(state))
+    found = store.inspect_copy(copy)
+    return Examined(found, *_look(state), _memory_of(copy, found))
+
+
+def _memory_of(copy: Path, found: Found) -> FoundMemory | None:
+    """The memory that was copied with it. Errors: StoreUnavailable for another one."""
+    place = beside(copy)
+    if not place.exists():
+        return None
+    memory = inspect_memory(place)
+    if memory.sha256 not in found.memories:
+        raise StoreUnavailable(
+            f"{place} is not the memory that was copied with {copy.name}: its checksum is another one",
+            hint="Put the right one there; or take it away, and the present memory stays as it is.",
+        )
+    return memory
 
 
 def _look(state: Path | None) -> tuple[Found | None, str | None]:
@@ -300,11 +324,12 @@ def _look(state: Path | None) -> tuple[Found | None, str | None]:
 def _prepared(copy: Path, state: Path, source: str) -> Prepared:
     """Make a private copy the fleet's next state. Errors: StoreUnavailable."""
     present, unreadable = _look(state)
-    stamp, found = _stamp(state), store.inspect_copy(copy)
+    seen, found = stamp(state), store.inspect_copy(copy)
+    _memory_of(copy, found)
     epoch = _next_epoch(found, present, jump=unreadable is not None)
     carried = present.carried if present is not None else Carried()
     freed, unknown = _take_over(copy, epoch, source, carried)
-    return Prepared(present, unreadable, stamp, epoch, freed, unknown)
+    return Prepared(present, unreadable, seen, epoch, freed, unknown)
 
 
 def _take_over(copy: Path, epoch: int, source: str, carried: Carried) -> tuple[int, int]:
@@ -339,17 +364,6 @@ def until_nothing(sweep: Callable[[], int]) -> int:
 
 
 # -- files ---------------------------------------------------------------------------------------------------------------
-
-
-@contextlib.contextmanager
-def _workshop(folder: Path, name: str) -> Generator[Path]:
-    """A private folder on the same disk; whatever happens in it, it is gone afterwards."""
-    room = folder / name
-    room.mkdir(mode=0o700)
-    try:
-        yield room
-    finally:
-        shutil.rmtree(room, ignore_errors=True)
 
 
 @contextlib.contextmanager

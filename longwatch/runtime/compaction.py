@@ -171,7 +171,7 @@ class Compaction:
         self, *, agent: str | None = None, whole: bool = False, told: Callable[[str], None] = lambda _: None
     ) -> list[Problem]:
         """What is wrong with memory: records or snapshots that are missing, changed or covered twice, charters that are not
-        what they were.
+        what they were; of the memory tool's files, the same.
 
         Places in the archive are counted, and their segments looked up in its manifest and by their size; whole: what is in
         them is read and compared too.
@@ -185,7 +185,7 @@ class Compaction:
         return found
 
     def _wrong(self, agent: Remembering, segments: "Segments", whole: bool, told: Callable[[str], None]) -> list[str]:
-        found = self._wrong_charter(agent.agent)
+        found = self._wrong_charter(agent.agent) + self.memories.files.wrong(agent.agent)
         found += segments.wrong(self.memories.whole.leaving.sources(agent.agent))
         below: list[Snapshot] = list(self.snapshots.of_level(agent.agent, 1))
         covered = 0

@@ -21,12 +21,14 @@ from longwatch.policy.naming import check_name
 from longwatch.policy.remembered import Told, tell_call, tell_end, tell_note
 from longwatch.policy.size import format_bytes
 from longwatch.runtime.archived import Whole
+from longwatch.runtime.file_telling import Telling
 from longwatch.runtime.persist import persist
 from longwatch.runtime.storable import digest, to_json
 from longwatch.runtime.world import World, format_id
 from longwatch.store.archive import Archive
 from longwatch.store.journal import Journal
 from longwatch.store.memory import MOST, MemoryStore, NewRecord
+from longwatch.store.memory_files import FileStore
 from longwatch.store.snapshots import Snapshots
 
 AT_ONCE = 5_000  # entries of the journal that are looked at in one go
@@ -71,6 +73,16 @@ class Memories:
     def whole(self) -> Whole:
         """With what is in the archive. Errors: StoreUnavailable."""
         return Whole(self.store, self.archive)
+
+    @property
+    def files(self) -> FileStore:
+        """Those of the memory tool. Errors: StoreUnavailable."""
+        return FileStore(self.store.database, self.store.redactor)
+
+    @property
+    def telling(self) -> Telling:
+        """Of what became of them. Errors: StoreUnavailable."""
+        return Telling(self.state, self.journal, self.world, self.files)
 
     def close(self) -> None:
         with self._guard:
@@ -196,7 +208,11 @@ class Memories:
     # -- what the journal tells ------------------------------------------------------------------------------------------------
 
     def catch_up(self, *, most: int = ROUNDS) -> int:
-        """Make records of what the journal has told since, in up to `most` steps; how many entries were taken."""
+        """Make records of what the journal has told since, in up to `most` steps; how many entries were taken.
+
+        And tell the journal of what became of files, in the place of who was killed before he did.
+        """
+        self.telling.tell_late()
         taken = 0
         for _ in range(most):
             step = self._catch_up_some()

@@ -18,6 +18,7 @@ from longwatch.errors import ConfigError, StoreUnavailable
 from longwatch.policy.difference import limits_from_json
 from longwatch.policy.redact import Redactor
 from longwatch.runtime.backup import until_nothing
+from longwatch.runtime.memory_copy import MemoryCopy
 from longwatch.runtime.world import World, pids_of, start_ticks
 from longwatch.store import backup, fleet
 from longwatch.store.journal import Journal
@@ -70,8 +71,13 @@ class Copied:
         return sum(found.rows for found in self.tables.values())
 
 
-def copy_state(world: World, old: End, new: End, *, source: str, target: str, progress: Progress) -> Copied:
-    """Errors: ConfigError while the fleet is at work, or when the target is not empty; StoreUnavailable. All or nothing."""
+def copy_state(
+    world: World, old: End, new: End, *, source: str, target: str, progress: Progress, memory: MemoryCopy | None
+) -> Copied:
+    """memory: None where nothing is remembered.
+
+    Errors: ConfigError while the fleet is at work, or when the target is not empty; StoreUnavailable. All or nothing.
+    """
     _refuse_ahead(old, source)
     _refuse_at_work(world, old, source)
     found: dict[str, Sum] = {}
@@ -82,6 +88,7 @@ def copy_state(world: World, old: End, new: End, *, source: str, target: str, pr
             raise ConfigError(f"{target} holds a fleet already", hint="Copy into a state that nobody has used yet.")
         names = every_table()
         progress.total = sum(tables.count(cast("Plain", reading), table) for table in names)
+        progress.total += 0 if memory is None else memory.rows()
         for table in names:
             progress.next(table.name)
             found[table.name] = _copied(reading, tx, table, progress.told, target)
@@ -90,7 +97,12 @@ def copy_state(world: World, old: End, new: End, *, source: str, target: str, pr
         ended = backup.overtake_in(tx, journal, epoch=epoch, reason="state copied")
         journal.append(tx, "state.copied", "fleet", source=source, epoch=epoch, leases=ended)
         tx.count("tasks.end_all_leases")
+        if memory is not None:
+            found |= memory.fill(tx, epoch=epoch, next_table=progress.next, told=progress.told, target=target)
+            world.reach("state.memory_copied")
     world.reach("state.copied")
+    if memory is not None:
+        memory.settle(epoch)
     return Copied(epoch, found, _settled(new, journal))
 
 

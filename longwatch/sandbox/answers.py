@@ -9,6 +9,7 @@ A token is four characters, rounded up, for prompts and answers alike.
 import hashlib
 import re
 from collections.abc import Mapping, Sequence
+from itertools import islice
 from typing import Any, Literal, NamedTuple
 
 import msgspec
@@ -55,12 +56,17 @@ class Part(NamedTuple):
 
 
 class Prompt(NamedTuple):
-    """parts: in the order in which they were sent. said: the text of the last user message."""
+    """parts: in the order in which they were sent. said: the text of the last user message.
+
+    asked: of the last one that has a text; results of tools have none. results: how many messages of them came since.
+    """
 
     parts: list[Part]
     said: str
     digest: str
     characters: int
+    asked: str = ""
+    results: int = 0
 
 
 def tokens(characters: int) -> int:
@@ -72,9 +78,12 @@ def flatten(messages: Sequence[Message], system: str | list[Block] | None = None
     parts = _parts("system", system) if system else []
     for message in messages:
         parts += _parts(message.role, message.content or "")
-    said = next((_text(message) for message in reversed(messages) if message.role == "user"), "")
+    users = [_text(message) for message in messages if message.role == "user"]
+    results = next((count for count, said in enumerate(reversed(users)) if said), 0)
     text = "\n".join(part.text for part in parts)
-    return Prompt(parts, said, hashlib.sha256(text.encode()).hexdigest(), sum(len(part.text) for part in parts))
+    digest, characters = hashlib.sha256(text.encode()).hexdigest(), sum(len(part.text) for part in parts)
+    asked = users[-1 - results] if users else ""
+    return Prompt(parts, users[-1] if users else "", digest, characters, asked, results)
 
 
 def _parts(role: str, content: str | list[Block]) -> list[Part]:
@@ -131,14 +140,15 @@ class ToolUse(NamedTuple):
 def tool_use(prompt: Prompt, schemas: Mapping[str, msgspec.Raw], forced: str | None) -> ToolUse | None:
     """The tool that the user asks for ("use tool NAME", "use tool NAME with {...}") or that the caller forces.
 
-    schemas: the tools' names and the JSON schemas of their input. Without an input in the prompt the tool gets the
-    smallest one that its schema asks for.
+    Asked for several, it uses one after the other: the next one when the result of the last one has come. schemas: the
+    tools' names and the JSON schemas of their input. Without an input in the prompt the tool gets the smallest one that its
+    schema asks for.
     """
-    asked = USE_TOOL.search(prompt.said)
+    asked = next(islice(USE_TOOL.finditer(prompt.asked), prompt.results, None), None)
     name = forced or (asked[1] if asked else None)
     if name is None or name not in schemas:
         return None
-    given = _object(prompt.said[asked.end() :]) if asked and prompt.said[asked.end() :].startswith("{") else None
+    given = _object(prompt.asked[asked.end() :]) if asked and prompt.asked[asked.end() :].startswith("{") else None
     if given is not None:
         return ToolUse(name, given)
     return ToolUse(name, _example(msgspec.json.decode(schemas[name], type=dict[str, Any]), prompt.digest))

@@ -2,7 +2,8 @@
 
 Three buckets (requests, input tokens without cache reads, output tokens as they come, not `max_tokens`); a call takes of all
 or of none and is refused with a 429 that says in `retry-after` when it would fit. Once the bill has reached
-`spend_cap_micros` every call is a 429 without retry-after. Streams send the documented events, a ping among them.
+`spend_cap_micros` every call is a 429 without retry-after. Streams send the documented events, a ping among them. No
+conversation is stored: a request for a thread is a 400 that says so.
 """
 
 from datetime import UTC, datetime
@@ -45,6 +46,9 @@ ERROR_TYPES = {
 }
 MESSAGES = {429: "This request would exceed the rate limit of your organization.", 529: "Overloaded"}
 
+UNTHREADED = {"error_code": "thread_unsupported_request", "unsupported": ["thread"]}
+"""What the SDK's tool runner is told that wants the conversation kept: it sends the whole of it then, as it does elsewhere."""
+
 COUNT_TOKENS = "POST /v1/messages/count_tokens"
 CREATE = "POST /v1/messages"
 
@@ -76,6 +80,7 @@ class Call(msgspec.Struct, frozen=True):
     stop_sequences: list[str] | None = None
     stream: bool = False
     cache_control: CacheControl | None = None
+    thread: msgspec.Raw = msgspec.Raw()
 
     def parts(self, prompt: Prompt) -> list[Part]:
         """Tools, system, messages: the order in which a prompt is cached."""
@@ -165,6 +170,8 @@ class Anthropic:
         price = prices.find(call.model, self.settings.prices, prices.ANTHROPIC)
         if problem:
             return self._error(400, problem)
+        if bytes(call.thread) not in (b"", b"null"):
+            return self._error(400, "thread: conversations are not stored here", details=UNTHREADED)
         if price is None:
             return self._error(404, f"model: {call.model}")
         plan = self._plan(call, key, price, now)
@@ -221,9 +228,12 @@ class Anthropic:
             )
         return [header for name, state in states.items() for header in _limit_headers(name, state)]
 
-    def _error(self, status: int, message: str, headers: Headers | None = None) -> Reply:
+    def _error(
+        self, status: int, message: str, headers: Headers | None = None, *, details: dict[str, Any] | None = None
+    ) -> Reply:
         identity = self._request_id()
-        error = {"type": ERROR_TYPES.get(status, "api_error"), "message": message}
+        error: dict[str, Any] = {"type": ERROR_TYPES.get(status, "api_error"), "message": message}
+        error |= {"details": details} if details else {}
         body = {"type": "error", "error": error, "request_id": identity[1].decode()}
         return json_reply(status, body, [identity, *(headers or [])])
 

@@ -20,6 +20,8 @@ from longwatch.db.place import unavailable
 from longwatch.db.sqlite import BUSY_MS, SqliteDatabase, translated
 from longwatch.db.turnstile import Turnstile
 from longwatch.store.journal import Journal
+from longwatch.store.memory_backup import digest_of
+from longwatch.store.memory_schema import memory_migrations
 
 encode = msgspec.json.Encoder().encode
 
@@ -34,6 +36,12 @@ select purse, ends_ms, dimension, per, starts_ms,
             and (s.purse = 'fleet' or s.purse = 'budget:' || budget or s.purse = 'agent:' || agent
                  or s.purse = 'service:' || service or s.purse = 'task:' || task)), 0)
   from spend s where ends_ms > (select at_ms from calendar)
+"""
+
+
+MEMORIES = """
+select json_extract(data, '$.memory') from record
+ where kind = 'state.backed_up' and json_extract(data, '$.memory') is not null order by seq desc limit 20
 """
 
 
@@ -65,6 +73,8 @@ class Found(msgspec.Struct, frozen=True):
     tasks: dict[str, int]
     workers: list[Process] = []
     carried: Carried = Carried()
+    memories: list[str] = []
+    """SHA-256 of the memories that were copied before it, the newest first: its own is among them."""
 
 
 def inspect_copy(path: Path) -> Found:
@@ -77,6 +87,43 @@ def inspect_copy(path: Path) -> Found:
         if problems:
             raise unavailable(path, f"it is damaged ({problems[0]})", hint="Take an older copy.")
         return _found(connection, path)
+
+
+class FoundMemory(msgspec.Struct, frozen=True):
+    """What a copy of memory holds. sha256: of the file."""
+
+    schema: int
+    agents: int
+    records: int
+    files: int
+    bytes: int
+    sha256: str
+
+
+def inspect_memory(path: Path) -> FoundMemory:
+    """As `inspect_copy`, of memory's file."""
+    with _opened(f"file:{quote(str(path))}?mode=ro&immutable=1", path) as connection:
+        problems = [row[0] for row in connection.execute("pragma integrity_check(5)") if row[0] != "ok"]
+        if problems:
+            raise unavailable(path, f"it is damaged ({problems[0]})", hint="Take an older copy.")
+        tables = {row[0] for row in connection.execute("select name from sqlite_master where type = 'table'")}
+        if not {"memory_record", "memory_agent"} <= tables:
+            raise unavailable(path, "it is a database, but not a memory", hint="Name a file that backup made.")
+        schema, newest = int(connection.pragma("user_version")), memory_migrations("sqlite")[-1].number
+        if schema > newest:
+            hint = "Upgrade Longwatch: pip install --upgrade longwatch. Nothing was touched."
+            raise unavailable(path, f"its schema is number {schema}, this Longwatch knows up to {newest}", hint=hint)
+        agents, records, files = (
+            _rows_of(connection, table) if table in tables else 0
+            for table in ("memory_agent", "memory_record", "memory_file")
+        )
+        return FoundMemory(schema, agents, records, files, path.stat().st_size, digest_of(path))
+
+
+def _rows_of(connection: apsw.Connection, table: str) -> int:
+    ((rows,),) = connection.execute(f"select count(*) from {table}").fetchall()
+    assert isinstance(rows, int)
+    return rows
 
 
 def inspect_present(path: Path) -> Found:
@@ -133,6 +180,7 @@ def _found(connection: apsw.Connection, path: Path) -> Found:
         tasks=dict(connection.execute("select state, count(*) from task group by state")),
         workers=[Process(*row) for row in connection.execute("select pid, start_ticks, boot_id from worker")],
         carried=_carried(connection) if {"spend", "meter", "calendar"} <= tables else Carried(),
+        memories=[row[0] for row in connection.execute(MEMORIES)],
     )
 
 
@@ -176,8 +224,11 @@ def carry(database: Database, carried: Carried) -> None:
         tx.count("backup.carry_calendar", at_ms=carried.calendar_ms)
 
 
-def copy_into(database: SqliteDatabase, journal: Journal, target: Path, *, name: str) -> None:
-    """Copy the state as of one instant into `target`, an empty file. name: what it will be called, for the journal."""
+def copy_into(database: SqliteDatabase, journal: Journal, target: Path, *, name: str, memory: str | None) -> None:
+    """Copy the state as of one instant into `target`, an empty file. name: what it will be called, for the journal.
+
+    memory: SHA-256 of the memory that was copied before it, by which a restore knows it again.
+    """
     with database.transaction() as tx:
-        journal.append(tx, "state.backed_up", "fleet", file=name)
+        journal.append(tx, "state.backed_up", "fleet", file=name, memory=memory)
     database.backup(target)

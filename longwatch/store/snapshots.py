@@ -13,10 +13,13 @@ import msgspec
 
 from longwatch.db.connection import Database, Transaction
 from longwatch.errors import LeaseLost
-from longwatch.policy.brief import READ, Material, Top, shown_first
+from longwatch.policy.brief import FILES_READ, READ, Kept, Material, Top, shown_first
 from longwatch.policy.memory import Record
+from longwatch.policy.memory_files import sized
+from longwatch.policy.memory_paths import shown
 from longwatch.policy.snapshot import Shape
 from longwatch.store.memory import LAST, MOST, encode, record_of
+from longwatch.store.memory_versions import File, extent, newest_files
 
 PAGE = 200  # snapshots that are looked at in one go
 
@@ -112,9 +115,10 @@ class Snapshots:
             counts = {(row.kind, row.state): int(row.records) for row in tx.all("memory.counts", agent=agent)}
             charter, places = tx.one("memory.charter", agent=agent), tx.one("memory.agent", agent=agent)
             tops = [_top(Snapshot(*row)) for row in tx.all("memory.tops", agent=agent)]
-            shown = {item.places[0] for top in tops for item in shown_first(top.shape)}
-            listed = encode(sorted(shown)).decode()
-            gone = [row.place for row in tx.all("memory.gone", agent=agent, listed=listed)] if shown else []
+            told = {item.places[0] for top in tops for item in shown_first(top.shape)}
+            listed = encode(sorted(told)).decode()
+            gone = [row.place for row in tx.all("memory.gone", agent=agent, listed=listed)] if told else []
+            files = newest_files(tx, agent, FILES_READ)
             latest = [each for kind in ("result", "failure", "fact") for each in _newest(tx, agent, kind, READ[kind])]
             return Material(
                 agent=agent,
@@ -126,8 +130,12 @@ class Snapshots:
                 decisions=_newest(tx, agent, "decision", READ["decisions"]),
                 latest=sorted(latest, key=attrgetter("place")),
                 counts={part: counts.get((kind, "live"), 0) for part, kind in PARTS.items()}
-                | {"records": 0 if places is None else int(places.places)},
+                | {
+                    "records": 0 if places is None else int(places.places),
+                    "files": extent(tx, agent)[0] if files else 0,
+                },
                 gone=frozenset(gone),
+                files=[_kept(file) for file in files],
             )
 
     def levels(self, agent: str) -> int:
@@ -170,6 +178,11 @@ def _newest(tx: Transaction, agent: str, kind: str, limit: int) -> list[Record]:
 
 def _oldest(tx: Transaction, agent: str, kind: str, limit: int) -> list[Record]:
     return [record_of(row) for row in tx.all("memory.oldest_of", agent=agent, kind=kind, state="live", limit=limit)]
+
+
+def _kept(file: File) -> Kept:
+    day = datetime.fromtimestamp(file.at_ms / 1000, UTC).strftime("%Y-%m-%d")
+    return Kept(shown(file.path), sized(file.bytes), day, file.run or file.who)
 
 
 def _top(snapshot: Snapshot) -> Top:

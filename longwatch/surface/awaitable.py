@@ -10,6 +10,7 @@ from longwatch.policy.duration import Duration, parse_ms
 from longwatch.policy.task import Fate
 from longwatch.runtime.contents import Reading
 from longwatch.runtime.handler import Bound
+from longwatch.surface.awaitable_memory import AsyncMemory
 from longwatch.surface.handles import Batch, Task
 from longwatch.surface.pieces import Lane
 from longwatch.surface.plans import Plan
@@ -98,3 +99,7 @@ class Aio:
     async def read(self, *names: str, root: str = ".") -> Reading:
         """As `Longwatch.read`."""
         return await asyncio.to_thread(self._lw.read, *names, root=root)
+
+    def memory(self, agent: str | None = None) -> AsyncMemory:
+        """As `Longwatch.memory`, with methods that are awaited."""
+        return AsyncMemory(self._lw.memory(agent))

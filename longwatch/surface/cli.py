@@ -10,6 +10,7 @@ from longwatch.surface import (
     cli_budget,
     cli_look,
     cli_memory,
+    cli_memory_files,
     cli_money,
     cli_plumbing,
     cli_services,
@@ -57,6 +58,8 @@ def root(context: click.Context) -> None:
 
 for command in COMMANDS:
     root.add_command(command)
+for command in (cli_memory_files.files, cli_memory_files.file):
+    cli_memory.memory.add_command(command)
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""The noun memory: why an agent is there, what it remembers, and what becomes of a record."""
+"""The noun memory: why an agent is there, what it remembers, and what becomes of a record. Its files: cli_memory_files.py."""
 
 import json
 import sys
@@ -10,6 +10,7 @@ from rich.text import Text
 
 from longwatch.errors import ConfigError
 from longwatch.policy.memory import KINDS
+from longwatch.policy.memory_paths import ROOT
 from longwatch.surface.cli_base import BadUse, Group, pass_session
 from longwatch.surface.memory import Memory, Record, refuse_in_a_run
 from longwatch.surface.output import facts, table
@@ -235,11 +236,14 @@ def show_record(session: Session, found: Record) -> None:
 def redact(session: Session, record: str, reason: str, yes: bool, dry_run: bool, agent: str | None) -> None:
     """Take a record's text out of everything, and off the disk, for good.
 
-    Out of memory, its index and its snapshots, out of the journal, the task that it tells of, and the archive. Backups
-    made before still have it.
+    Out of memory, its index and its snapshots, out of the journal, the task that it tells of, and the archive. A path such
+    as /memories/notes.md is a file of the memory tool: every version of it. Backups made before still have it.
     """
     refuse_in_a_run(None, "records are redacted")
     mine = memory_of(session, agent)
+    if record.startswith(ROOT):
+        _redact_file(session, mine, record, reason, yes=yes, dry_run=dry_run)
+        return
     found = mine.show(record)
     if dry_run:
         copies = {"run": ["memory", "journal"], "task": ["memory", "journal", "task"]}.get(found.source, ["memory"])
@@ -248,12 +252,27 @@ def redact(session: Session, record: str, reason: str, yes: bool, dry_run: bool,
         data = {"id": found.id, "agent": found.agent, "kind": found.kind, "would_redact_in": copies}
         session.out.answer(data, f"{found.id} would be taken out of: {', '.join(copies)}")
         return
+    _ask(session, found.id, yes=yes)
+    made = mine.redact(record, reason)
+    session.out.answer(record_json(made), f"{made.id} is redacted")
+
+
+def _redact_file(session: Session, mine: Memory, path: str, reason: str, *, yes: bool, dry_run: bool) -> None:
+    found = mine.files.versions(path, limit=1)
+    if dry_run:
+        data = {"path": path, "agent": mine.agent, "versions": found[0].version, "would_redact_in": ["memory"]}
+        session.out.answer(data, f"every version of {path} would be taken out of memory; there are {found[0].version}")
+        return
+    _ask(session, f"every version of {path}", yes=yes)
+    number = mine.files.redact(path, reason)
+    session.out.answer({"path": path, "agent": mine.agent, "redacted": number}, f"{number} versions are redacted")
+
+
+def _ask(session: Session, what: str, *, yes: bool) -> None:
     if not yes:
         if session.out.json or not sys.stdin.isatty():
             raise BadUse("a redaction cannot be undone", hint="Say so with --yes; --dry-run shows the plan.")
-        click.confirm(f"Take the text of {found.id} out of everything, for good?", abort=True, err=True)
-    made = mine.redact(record, reason)
-    session.out.answer(record_json(made), f"{made.id} is redacted")
+        click.confirm(f"Take the text of {what} out of everything, for good?", abort=True, err=True)
 
 
 @memory.command("import")

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import click
+import msgspec
 from click.shell_completion import get_completion_class
 from rich.console import RenderableType
 
@@ -17,11 +18,15 @@ from longwatch.errors import ConfigError, LongwatchError, NotFound
 from longwatch.policy.limits import Limits
 from longwatch.runtime import backup as backups
 from longwatch.runtime.backup import Plan
+from longwatch.runtime.memory_copy import MemoryCopy
 from longwatch.runtime.transfer import Progress, copy_state
 from longwatch.runtime.world import Machine
 from longwatch.store import fleet
+from longwatch.store.backup import FoundMemory
+from longwatch.store.memory_backup import beside, remembers
+from longwatch.store.memory_schema import prepare_memory
 from longwatch.surface.cli_base import BadUse, Command, Group, pass_session
-from longwatch.surface.engines import State, identity, is_remote, open_state, shown
+from longwatch.surface.engines import State, identity, is_remote, open_memory, open_state, shown
 from longwatch.surface.output import facts, table
 from longwatch.surface.progress import progress
 from longwatch.surface.session import Session
@@ -132,11 +137,24 @@ def backup(session: Session, file: Path) -> None:
         "tasks": made.found.tasks,
         "journal_entries": made.found.entries,
         "last_entry": made.found.last_entry,
+        "memory": _memory_json(made.memory),
     }
     tasks, entries = sum(made.found.tasks.values()), made.found.entries
     size = f"{made.bytes / (1 << 20):.1f} MiB"
     said = f"{made.file}: {size}, {tasks} tasks, {entries} journal entries; integrity checked"
-    session.out.answer(data, said)
+    session.out.answer(
+        data, said if made.memory is None else f"{said}\n{beside(made.file)}: {_memory_words(made.memory)}"
+    )
+
+
+def _memory_json(found: FoundMemory | None) -> Json | None:
+    told: Json | None = None if found is None else msgspec.to_builtins(found)
+    return told
+
+
+def _memory_words(found: FoundMemory) -> str:
+    counted = f"{found.records} records and {found.files} files of {found.agents} agents"
+    return f"{found.bytes / (1 << 20):.1f} MiB, {counted}; integrity checked"
 
 
 @state.command("restore")
@@ -208,7 +226,10 @@ def copy(session: Session, source: str, target: str) -> None:
     with contextlib.ExitStack() as stack:
         old, new = (_opened(session, place, world, stack) for place in (source, target))
         with progress(lambda: f"copying {found.table}: {found.done} of {found.total} rows"):
-            done = copy_state(world, old, new, source=shown(source), target=shown(target), progress=found)
+            memory = _memory_of(session, source, old, new, world, stack)
+            done = copy_state(
+                world, old, new, source=shown(source), target=shown(target), progress=found, memory=memory
+            )
     data = {
         "from": shown(source),
         "to": shown(target),
@@ -220,6 +241,21 @@ def copy(session: Session, source: str, target: str) -> None:
     said = f"{shown(target)}: {counted}, the same as in {shown(source)} by count and checksum"
     hint = f'Now name it: [fleet] state = "{shown(target)}". Do not work on both.'
     session.out.answer(data, f"{said}\n{hint}")
+
+
+def _memory_of(
+    session: Session, source: str, old: State, new: State, world: Machine, stack: contextlib.ExitStack
+) -> MemoryCopy | None:
+    """None where nobody has ever remembered anything."""
+    if new.file is None:
+        prepare_memory(new.database)
+    if old.file is not None and not remembers(old.file):
+        return None
+    database = open_memory(replace(session.settings, state=source), old.database, world, old.file)
+    if database is not old.database:
+        stack.callback(database.close)
+    made = MemoryCopy(database, new.file, new.clock)
+    return made if made.rows() else None
 
 
 def _opened(session: Session, place: str, world: Machine, stack: contextlib.ExitStack) -> State:
@@ -250,6 +286,7 @@ def _plan_json(plan: Plan, *, restored: bool) -> Json:
         else {"tasks": present.tasks, "journal_entries": present.entries, "at": at(present.at_ms)},
         "present_unreadable": plan.unreadable,
         "kept": None if plan.kept is None else str(plan.kept),
+        "memory": _memory_json(plan.memory),
     }
 
 
@@ -263,6 +300,7 @@ def _plan_words(plan: Plan) -> list[RenderableType]:
                 ("restore", str(plan.state)),
                 ("from", f"{plan.source}: {sum(found.tasks.values())} tasks, last entry {at(found.at_ms)}"),
                 ("present state", now),
+                ("memory", "stays as it is: the copy has none" if plan.memory is None else _memory_words(plan.memory)),
                 ("kept as", plan.kept),
                 ("left behind", _forgotten(plan)),
             ]

@@ -18,6 +18,7 @@ from longwatch.runtime.world import World
 from longwatch.store.archive import Archive, Folder
 from longwatch.store.fleet import Fleet
 from longwatch.store.journal import Journal
+from longwatch.store.memory_backup import settle
 from longwatch.store.memory_schema import ENDING, prepare_memory
 
 SERVERS = ("postgresql", "postgres")
@@ -66,7 +67,13 @@ def open_memory(settings: Settings, database: Database, world: World, file: Path
     if is_remote(settings.state):
         prepare_memory(database)
         return database
-    place = ":memory:" if file is None or in_memory(file) else str(file.with_name(file.name + ENDING))
+    if file is None or in_memory(file):
+        place = ":memory:"
+    else:
+        with database.read() as tx:
+            joined = tx.one("memory.epoch")
+        settle(file, 0 if joined is None else int(joined.epoch))
+        place = str(file.with_name(file.name + ENDING))
     memory = SqliteDatabase(place, world, syncs=settings.durability == "full")
     try:
         prepare_memory(memory)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import msgspec
 
@@ -15,13 +15,18 @@ from longwatch.policy import memory as policy
 from longwatch.runtime.compaction import Compaction
 from longwatch.runtime.importing import Imported, Importer
 from longwatch.runtime.memory import Memories
+from longwatch.runtime.memory_files import Files
 from longwatch.runtime.recollect import Embed, recollection_of
 from longwatch.runtime.redact import redact
 from longwatch.runtime.run import RunCore
 from longwatch.store.memory import NewRecord
 from longwatch.store.search import LAST_MS
 from longwatch.surface.briefs import Brief, Hit, brief_view, hit_view
+from longwatch.surface.memory_files import MemoryFiles, instant
 from longwatch.surface.wire import record_json
+
+if TYPE_CHECKING:
+    from longwatch.surface.memory_tool import MemoryTool
 
 LONGWATCH_RUN = "LONGWATCH_RUN"
 MANY = 1_000_000
@@ -79,8 +84,16 @@ def record_view(record: policy.Record, receipts: Iterable[Any] = ()) -> Record:
     )
 
 
-def instant(at_ms: int) -> datetime:
-    return datetime.fromtimestamp(at_ms / 1000, UTC)
+def tool_class(name: str) -> Any:
+    """Of surface/memory_tool.py, which needs Anthropic's library. Errors: ConfigError without it."""
+    try:
+        from longwatch.surface import memory_tool
+    except ImportError as error:
+        raise ConfigError(
+            f"Anthropic's library has no memory tool here: {error}",
+            hint='pip install "longwatch[claude]"; or answer a tool_use block by memory.files.answer(block.input).',
+        ) from error
+    return getattr(memory_tool, name)
 
 
 def refuse_in_a_run(run: RunCore | None, what: str) -> None:
@@ -194,6 +207,25 @@ class Memory:
         made = redact(memories, self.agent, _id(record), memories.journal.redactor.clean(reason), who=self._who())
         recollection_of(memories).forget()
         return record_view(made, memories.store.receipts(made.id))
+
+    # -- files -------------------------------------------------------------------------------------------------------------
+
+    @property
+    def files(self) -> MemoryFiles:
+        """The files that the agent's model keeps by Claude's memory tool, and every version of them."""
+        return MemoryFiles(self._files, lambda what: refuse_in_a_run(self._run(), what))
+
+    def tool(self) -> "MemoryTool":
+        """Claude's memory tool over these files, for `client.beta.messages.tool_runner(tools=[...])`, or by `.execute(input)`.
+
+        Errors: ConfigError without the library; `files.answer(input)` needs none.
+        """
+        made: MemoryTool = tool_class("MemoryTool")(self.files)
+        return made
+
+    def _files(self) -> Files:
+        run = self._run()
+        return Files(self._memories(), self.agent, self._who(), None if run is None else run.claimed)
 
     # -- in and out ----------------------------------------------------------------------------------------------------------
 

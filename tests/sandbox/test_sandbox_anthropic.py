@@ -54,6 +54,25 @@ def test_a_stream_says_the_same_as_a_message(sandbox: Sandbox) -> None:
     assert sandbox.bill()["anthropic"]["micros"] == 53
 
 
+def test_a_tool_runner_uses_the_tools_that_were_asked_for_one_after_the_other(sandbox: Sandbox) -> None:
+    """It asks for a thread first, is told that there is none, and sends the whole conversation then."""
+    heard = list[str]()
+
+    @anthropic.beta_tool
+    def say(word: str) -> str:
+        """Say a word."""
+        heard.append(word)
+        return "said"
+
+    script = 'use tool say with {"word": "one"}, then use tool say with {"word": "two"}'
+    runner = client(sandbox).beta.messages.tool_runner(
+        model=MODEL, max_tokens=100, messages=[{"role": "user", "content": script}], tools=[say]
+    )
+    assert (runner.until_done().stop_reason, heard) == ("end_turn", ["one", "two"])
+    answers = sandbox.counts()["anthropic"]["endpoints"]["POST /v1/messages"]
+    assert (answers["200"], answers["400"]) == (3, 1)
+
+
 def test_a_stream_sends_the_documented_events(sandbox: Sandbox, http: httpx.Client) -> None:
     reply = http.post("/anthropic/v1/messages?beta=true", json={**BODY, "stream": True})
     names = [line.removeprefix("event: ") for line in reply.text.splitlines() if line.startswith("event: ")]

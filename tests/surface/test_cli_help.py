@@ -73,6 +73,10 @@ WORDS: dict[str, tuple[list[str] | None, list[str]]] = {
     "memory redact": (["RECORD", "--dry-run"], ["RECORD"]),
     "memory list": (["--kind", "fact"], ["--kind", "facts"]),
     "memory show": (["RECORD"], ["r99"]),
+    "memory files": ([], ["/etc"]),
+    "memory file show": (["/memories/notes.md"], ["/memories/none.md"]),
+    "memory file versions": (["/memories/notes.md"], ["/memories/none.md"]),
+    "memory file restore": (["/memories/notes.md", "1"], ["/memories/notes.md", "99"]),
     "config show": ([], ["now"]),
     "config check": ([], ["now"]),
     "config schema": ([], ["now"]),
@@ -101,6 +105,7 @@ def ids(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
         "lease.__enter__()\n"
         "held = lw.opened.parts.leases.live()[0].id\n"
         "record = lw.memory().record('commitment', 'report on Friday')\n"
+        "lw.memory().files.answer({'command': 'create', 'path': '/memories/notes.md', 'file_text': 'Prices are net.'})\n"
         "print(task.id, unknown.id, held, record.id)\n"
         "sys.stdout.flush()\n"
         "__import__('os')._exit(0)\n"  # the lease stays, as one of a killed process does

@@ -1,6 +1,10 @@
 -- append: one entry, in the transaction of the move it tells of
 insert into record (at_ms, kind, subject, agent, task, data) values (:wall_ms, :kind, :subject, :agent, :task, :data);
 
+-- has: whether there is an entry of this kind about a subject that is no task
+select 1 as found from record
+ where subject = :subject and (task is null or (subject <> task and kind <> 'run.started')) and kind = :kind limit 1;
+
 -- list: entries after a place, oldest first, by whichever filters are given; a kind may be a prefix such as 'task.'
 select seq, at_ms, kind, subject, agent, task, data
   from record

@@ -178,6 +178,9 @@ select coalesce(max(seq), 0) as seq from memory_record;
 select seq, id, agent, place, kind, state, at_ms, task, thread, author, source, trust, key, body, data, successor, pinned
   from memory_record where seq in (select value from json_each(:listed));
 
+-- redacted: records whose text is gone
+select seq from memory_record where state = 'redacted';
+
 -- imported: how far a file was read
 select done, lines from memory_import where agent = :agent and file = :file;
 

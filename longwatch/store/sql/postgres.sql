@@ -154,3 +154,11 @@ update memory_record set words = null where cast(:listed as text) is null;
 
 -- memory.redact_words: words are in the record's own row
 update memory_record set words = null where seq = :seq;
+
+-- memory_files.drop: elements of a list are text
+update memory_version set body = null, state = 'dropped'
+ where seq in (select cast(value as bigint) from json_each(:listed));
+
+-- memory_files.redact: elements of a list are text
+update memory_version set body = null, state = 'redacted', bytes = 0, sha256 = ''
+ where seq in (select cast(value as bigint) from json_each(:listed));

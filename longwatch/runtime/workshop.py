@@ -1,0 +1,61 @@
+"""A private folder beside what is being made, until it is good enough for its name; and what a killed maker has left of one.
+
+The maker holds a lock on the folder, which the kernel drops with the process. So whoever makes a thing of the same name next
+sees which folders are of the living; the others he takes away. A file that has its name already, and waits for another one
+to get its own, is known by being the same file as in the folder.
+"""
+
+import contextlib
+import fcntl
+import os
+import shutil
+from collections.abc import Generator
+from pathlib import Path
+
+
+@contextlib.contextmanager
+def workshop(folder: Path, name: str) -> Generator[Path]:
+    """A private folder on the same disk; whatever happens in it, it is gone afterwards."""
+    room, unlocked = folder / name, folder / f".new-{name}"
+    unlocked.mkdir(mode=0o700)
+    descriptor = _opened(unlocked)
+    try:
+        with contextlib.suppress(OSError):  # a file system without such locks: what is left there stays
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        unlocked.rename(room)  # under its name it has always been locked
+        yield room
+    finally:
+        shutil.rmtree(room, ignore_errors=True)
+        os.close(descriptor)
+
+
+def clear_dead(folder: Path, start: str, *, half: Path) -> None:
+    """Take away the workshops of the dead whose names start so, and `half` if one of them has given it its name."""
+    for name in os.listdir(folder):
+        if name.startswith(start):
+            with contextlib.suppress(OSError):  # its maker lives, or has just finished
+                _clear(folder / name, half)
+
+
+def _clear(room: Path, half: Path) -> None:
+    """Errors: BlockingIOError when its maker lives."""
+    descriptor = _opened(room)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if is_of(room, half):
+            half.unlink()
+        shutil.rmtree(room)
+    finally:
+        os.close(descriptor)
+
+
+def is_of(room: Path, named: Path) -> bool:
+    """Whether it is a file that was made there."""
+    try:
+        return os.path.samefile(room / named.name, named)
+    except FileNotFoundError:
+        return False
+
+
+def _opened(room: Path) -> int:
+    return os.open(room, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)

@@ -86,7 +86,8 @@ class Authoring:
 
     def is_due(self) -> bool:
         """Whether somebody may ask now, and there is something to ask for."""
-        if self.memories.author is None:
+        author = self.memories.author
+        if author is None or self._is_unable(author):
             return False
         pause = self.rewriting.pause()
         return not (pause.pauses or pause.asks) and self.rewriting.next() is not None

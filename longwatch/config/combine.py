@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from longwatch.config.lines import KeyPath
 from longwatch.config.reader import Reader
-from longwatch.config.settings import AgentSettings, BudgetSettings, FileSettings, ServiceSettings
+from longwatch.config.settings import AgentSettings, BudgetSettings, FileSettings, MemorySettings, ServiceSettings
 from longwatch.errors import ConfigError, UnknownPrice
 from longwatch.policy.estimate import check_priced
 from longwatch.policy.limits import Budget, Cap, Limits, Rate, Service
@@ -38,6 +38,7 @@ def limits_of(reader: Reader, read: FileSettings) -> Limits:
         _check_models(reader, budget, limits)
     for agent in read.agents.values():
         _check_agent(reader, agent, limits)
+    _check_writer(reader, read.memory, limits)
     return limits
 
 
@@ -114,8 +115,22 @@ def _check_agent(reader: Reader, agent: AgentSettings, limits: Limits) -> None:
         raise reader.refuse(
             (*path, "missed"), "run_if_within needs to know how late is too late", hint='Add missed_within = "2h".'
         )
-    if agent.budget is not None:
+    _check_budget(reader, path, agent.budget, limits)
+
+
+def _check_writer(reader: Reader, memory: MemorySettings, limits: Limits) -> None:
+    """The model that writes snapshots has a price, and somebody pays it."""
+    if memory.writer is not None:
         try:
-            resolve_budget(limits, agent.budget)
+            check_priced(memory.writer, limits)
+        except UnknownPrice as error:
+            raise reader.refuse(("memory", "writer"), error.message, hint=error.hint) from error
+    _check_budget(reader, ("memory",), memory.budget, limits)
+
+
+def _check_budget(reader: Reader, path: KeyPath, budget: str | None, limits: Limits) -> None:
+    if budget is not None:
+        try:
+            resolve_budget(limits, budget)
         except ConfigError as error:
             raise reader.refuse((*path, "budget"), error.message, hint=error.hint) from error

@@ -178,6 +178,10 @@ class AlertSettings:
 class MemorySettings:
     snapshot_every: Annotated[int, Key("snapshot_every", whole(10, 10**6), 1000, "tasks to a snapshot")]
     brief_tokens: Annotated[int, Key("brief_tokens", whole(200, 10**6), 6000, "the most a brief may take")]
+    writer: Annotated[
+        str | None, Key("writer", TEXT, None, "the model that writes snapshots; left out: none, they are made offline")
+    ]
+    budget: Annotated[str | None, Key("budget", NAME, None, f"who pays the writer; left out: {MAIN}")]
 
 
 @dataclass(frozen=True)

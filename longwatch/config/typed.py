@@ -109,6 +109,8 @@ class AlertConfig(TypedDict, total=False):
 class MemoryConfig(TypedDict, total=False):
     snapshot_every: int
     brief_tokens: int
+    writer: str
+    budget: str
 
 
 class ArchiveConfig(TypedDict, total=False):

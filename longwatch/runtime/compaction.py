@@ -14,19 +14,20 @@ import msgspec
 
 from longwatch.policy.memory import Record, charter_digest
 from longwatch.policy.snapshot import TEN, Shape, digest_of, due, fold, places_of, range_digest, summarise, taken
+from longwatch.runtime.authoring import why_offline
 from longwatch.runtime.memory import Memories
 from longwatch.runtime.persist import persist
 from longwatch.store.archive import Archive, Segment
 from longwatch.store.left import among
 from longwatch.store.memory import Remembering
-from longwatch.store.snapshots import Snapshot, Snapshots
+from longwatch.store.snapshots import OFFLINE, Snapshot, Snapshots, author_of
 
 LEASE_MS = 60_000
 Summariser = Callable[[Sequence[Record]], tuple[Shape, str]]
 
 
 def offline(records: Sequence[Record]) -> tuple[Shape, str]:
-    return summarise(records), "offline"
+    return summarise(records), OFFLINE
 
 
 class Made(NamedTuple):
@@ -126,6 +127,7 @@ class Compaction:
             made_ms=0,
             author=author,
             body=msgspec.json.encode(shape).decode(),
+            why=why_offline(self.memories) if author == OFFLINE else None,
         )
 
     def _fold_up(self, agent: str, fence: int) -> int:
@@ -140,10 +142,13 @@ class Compaction:
             children = [each for each in tops if each.level == ready][:TEN]
             parent = self._over(children)
             self.memories.world.reach("memory.folded")
-            ids = [each.id for each in children]
-            persist(lambda parent=parent, ids=ids: self.snapshots.add_over(parent, ids, fence=fence, lease_ms=LEASE_MS))  # type: ignore[misc]
+            kept = persist(
+                lambda parent=parent, children=children: self.snapshots.add_over(  # type: ignore[misc]
+                    parent, children, fence=fence, lease_ms=LEASE_MS
+                )
+            )
             self.memories.world.reach("memory.fold_kept")
-            folds += 1
+            folds += kept
 
     def _over(self, children: Sequence[Snapshot]) -> Snapshot:
         shapes, agent = [each.shape for each in children], children[0].agent
@@ -161,7 +166,7 @@ class Compaction:
             starts_ms=min(each.starts_ms for each in children),
             ends_ms=max(each.ends_ms for each in children),
             made_ms=0,
-            author="offline" if any(each.author == "offline" for each in children) else children[0].author,
+            author=author_of(children),
             body=msgspec.json.encode(shape).decode(),
         )
 

@@ -8,7 +8,7 @@ Memory is opened when it is first used; a fleet that never asks for it has no su
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -31,6 +31,9 @@ from longwatch.store.memory import MOST, MemoryStore, NewRecord
 from longwatch.store.memory_files import FileStore
 from longwatch.store.snapshots import Snapshots
 
+if TYPE_CHECKING:
+    from longwatch.runtime.authoring import Author
+
 AT_ONCE = 5_000  # entries of the journal that are looked at in one go
 ROUNDS = 10_000
 MAIN = "main"
@@ -52,10 +55,13 @@ class Memories:
     """By agent: reads the file that the config names."""
     archive: Callable[[], Archive | None] = lambda: None
     """Opens it, if there is one."""
+    author: "Author | None" = None
+    """Who writes snapshots; None: nobody but the offline summary."""
 
     def __post_init__(self) -> None:
         self.holder = self.world.new_id("compactor")
         self._guard = threading.Lock()
+        self._told: set[str] = set()
         self._store: MemoryStore | None = None
 
     @property
@@ -83,6 +89,12 @@ class Memories:
     def telling(self) -> Telling:
         """Of what became of them. Errors: StoreUnavailable."""
         return Telling(self.state, self.journal, self.world, self.files)
+
+    def first_time(self, what: str) -> bool:
+        """Whether it is to be told: not more than once in this process."""
+        with self._guard:
+            known, self._told = what in self._told, self._told | {what}
+            return not known
 
     def close(self) -> None:
         with self._guard:

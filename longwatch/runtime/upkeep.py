@@ -5,9 +5,11 @@ be repeated, so that nothing is lost when the process dies in the middle: the ne
 """
 
 import contextlib
+import threading
 from dataclasses import dataclass
 
 from longwatch.errors import LeaseLost
+from longwatch.runtime.authoring import Authoring, write_quietly
 from longwatch.runtime.compaction import Compaction
 from longwatch.runtime.parts import Parts
 from longwatch.store import fleet
@@ -20,6 +22,7 @@ REMEMBERED = 20  # pages of the journal that are made into records, at one time
 @dataclass
 class Upkeep:
     parts: Parts
+    _writing: threading.Event | None = None
 
     def step(self) -> bool:
         """Do it if it is due and nobody else does; whether it was done here. Errors: StoreUnavailable."""
@@ -45,3 +48,15 @@ class Upkeep:
         self.parts.memories.catch_up(most=REMEMBERED)
         with contextlib.suppress(LeaseLost):  # it took too long, and another process is at it
             Compaction(self.parts.memories).step()
+        if (self._writing is None or self._writing.is_set()) and Authoring(self.parts.memories).is_due():
+            self._write()
+
+    def _write(self) -> None:
+        """In a thread of its own: a model may take half a minute, and beats cannot wait."""
+        over = self._writing = threading.Event()
+
+        def write() -> None:
+            write_quietly(self.parts.memories)
+            over.set()
+
+        self.parts.sleeper.start("snapshots", write)

@@ -137,12 +137,17 @@ class ToolUse(NamedTuple):
     input: dict[str, Any]
 
 
-def tool_use(prompt: Prompt, schemas: Mapping[str, msgspec.Raw], forced: str | None) -> ToolUse | None:
+def tool_use(
+    prompt: Prompt,
+    schemas: Mapping[str, msgspec.Raw],
+    forced: str | None,
+    inputs: Mapping[str, dict[str, Any]] | None = None,
+) -> ToolUse | None:
     """The tool that the user asks for ("use tool NAME", "use tool NAME with {...}") or that the caller forces.
 
     Asked for several, it uses one after the other: the next one when the result of the last one has come. schemas: the
-    tools' names and the JSON schemas of their input. Without an input in the prompt the tool gets the smallest one that its
-    schema asks for.
+    tools' names and the JSON schemas of their input. inputs: what a tool gets without an input in the prompt; else the
+    smallest one that its schema asks for.
     """
     asked = next(islice(USE_TOOL.finditer(prompt.asked), prompt.results, None), None)
     name = forced or (asked[1] if asked else None)
@@ -151,6 +156,8 @@ def tool_use(prompt: Prompt, schemas: Mapping[str, msgspec.Raw], forced: str | N
     given = _object(prompt.asked[asked.end() :]) if asked and prompt.asked[asked.end() :].startswith("{") else None
     if given is not None:
         return ToolUse(name, given)
+    if inputs and name in inputs:
+        return ToolUse(name, inputs[name])
     return ToolUse(name, _example(msgspec.json.decode(schemas[name], type=dict[str, Any]), prompt.digest))
 
 

@@ -6,6 +6,7 @@ or of none and is refused with a 429 that says in `retry-after` when it would fi
 conversation is stored: a request for a thread is a 400 that says so.
 """
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, Literal, NamedTuple
 
@@ -182,7 +183,7 @@ class Anthropic:
 
     def _plan(self, call: Call, key: str, price: prices.Price, now: Instant) -> Plan:
         prompt = answers.flatten(call.messages, call.system)
-        said = _say(call, prompt)
+        said = _say(call, prompt, self.settings.tools)
         split = self._cache.split(
             f"{key} {call.model} ", call.parts(prompt), tokens_min=self.settings.cache_tokens_min, now_ns=now.ns
         )
@@ -290,10 +291,10 @@ def _problem(call: Call) -> str | None:
     return None
 
 
-def _say(call: Call, prompt: Prompt) -> Said:
+def _say(call: Call, prompt: Prompt, inputs: Mapping[str, dict[str, Any]]) -> Said:
     forced = call.tool_choice.name if call.tool_choice else None
     schemas = {tool.name: tool.input_schema for tool in call.tools}
-    use = answers.tool_use(prompt, schemas, forced) if schemas else None
+    use = answers.tool_use(prompt, schemas, forced, inputs) if schemas else None
     if use is not None:
         return Said("", use, "tool_use", None)
     end = answers.cut(answers.answer(prompt), max_tokens=call.max_tokens, stops=call.stop_sequences or ())

@@ -49,6 +49,7 @@ class Anthropic(Section, frozen=True):
     cache_tokens_min: Count = 1_024  # a shorter prefix is not cached
     chunk_ms: Count = 0  # between two events of a stream
     prices: dict[str, Price] = {}  # before the built-in table
+    tools: dict[str, dict[str, Any]] = {}  # what a tool is used with, by its name, where the prompt does not say it
 
 
 class OpenAI(Section, frozen=True):

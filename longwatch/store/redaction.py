@@ -11,11 +11,13 @@ from typing import Any, cast
 import msgspec
 
 from longwatch.db.connection import Database, Transaction
+from longwatch.policy.authoring import without_claims
 from longwatch.policy.memory import Record
-from longwatch.policy.snapshot import digest_of, range_digest, without
+from longwatch.policy.snapshot import Shape, digest_of, range_digest, summarise, without
 from longwatch.store.left import Range, ranges
 from longwatch.store.memory import encode, find, record_of
-from longwatch.store.snapshots import Snapshot
+from longwatch.store.rewriting import refold
+from longwatch.store.snapshots import OFFLINE, Snapshot
 
 TABLES = ("memory_record", "memory_receipt", "memory_snapshot", "memory_charter")
 decode = msgspec.json.Decoder(dict[str, Any]).decode
@@ -72,11 +74,24 @@ class Redaction:
             found = {each.place: each for each in [*self.away(snapshot.agent, left), *map(record_of, rows)]}
             whole = len(found) == snapshot.records  # else a segment was dropped: nobody can make the digest any more
             digest = range_digest(found[each] for each in sorted(found)) if whole else snapshot.sha256
+            shape = self._said_still(snapshot, place, [found[each] for each in sorted(found)] if whole else None)
         else:
             digest = digest_of(Snapshot(*row).sha256 for row in tx.all("memory.children", parent=snapshot.id))
-        body = encode(without(snapshot.shape, place)).decode()
-        tx.count("memory.rewrite", id=snapshot.id, body=body, sha=digest)
+            written = snapshot.author != OFFLINE
+            shape = without((refold(tx, snapshot) if written else snapshot).shape, place)
+        author = snapshot.author if snapshot.level > 1 else OFFLINE
+        why = snapshot.why if author == snapshot.author else "a record of it was redacted"
+        body = encode(shape).decode()
+        tx.count("memory.rewrite", id=snapshot.id, body=body, sha=digest, author=author, why=why)
         return f"{snapshot.id} {snapshot.sha256[:16]} -> {digest[:16]}"
+
+    def _said_still(self, snapshot: Snapshot, place: int, records: Sequence[Record] | None) -> Shape:
+        """A model that read the record may have said it anywhere: all of its text goes. records: None, some are not there."""
+        if snapshot.author == OFFLINE:
+            return without(snapshot.shape, place)
+        if records is None:
+            return without(without_claims(snapshot.shape), place)
+        return msgspec.structs.replace(summarise(records), numbers=snapshot.shape.numbers)
 
     def _of_state(self, record: Record) -> None:
         """A run's note stands in the journal too; a task's end is made of the task."""

@@ -3,7 +3,7 @@
 Whoever makes them reads records in pages, without keeping any writer out, and thinks about them outside of any transaction.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -22,10 +22,15 @@ from longwatch.store.memory import LAST, MOST, encode, record_of
 from longwatch.store.memory_versions import File, extent, newest_files
 
 PAGE = 200  # snapshots that are looked at in one go
+OFFLINE, MIXED = "offline", "mixed"
 
 
 class Snapshot(msgspec.Struct, frozen=True):
-    """level: 1 of records, above of ten of the level below. body: JSON of a Shape. parent: the one that it is part of."""
+    """level: 1 of records, above of ten of the level below. body: JSON of a Shape. parent: the one that it is part of.
+
+    author: OFFLINE, the model that wrote it, or MIXED for one of others that several wrote. why: it is offline. micros: what
+    the answers to it have cost. dropped: claims that were not kept. stands: 1, it is not asked for any more. changes: of body.
+    """
 
     id: str
     agent: str
@@ -41,6 +46,12 @@ class Snapshot(msgspec.Struct, frozen=True):
     author: str
     body: str
     parent: str | None = None
+    why: str | None = None
+    micros: int = 0
+    dropped: int = 0
+    tries: int = 0
+    stands: int = 0
+    changes: int = 0
 
     @property
     def shape(self) -> Shape:
@@ -81,13 +92,18 @@ class Snapshots:
             assert moved == 1, f"{snapshot.agent} was not compacted up to {snapshot.first_place - 1}"
             return True
 
-    def add_over(self, snapshot: Snapshot, children: list[str], *, fence: int, lease_ms: int) -> bool:
-        """Keep one of snapshots; False when these are part of one already. Errors: LeaseLost."""
+    def add_over(self, snapshot: Snapshot, children: Sequence[Snapshot], *, fence: int, lease_ms: int) -> bool:
+        """Keep one of snapshots; False when these are part of one already, or have changed since. Errors: LeaseLost."""
+        ids = encode([each.id for each in children]).decode()
         with self.database.transaction(part="memory") as tx:
             _hold(tx, fence, lease_ms)
+            changes = tx.one("memory.changes", ids=ids)
+            assert changes is not None
+            if int(changes.changes) != sum(each.changes for each in children):
+                return False
             if not _insert(tx, snapshot):
                 return False
-            adopted = tx.count("memory.adopt", parent=snapshot.id, ids=encode(children).decode())
+            adopted = tx.count("memory.adopt", parent=snapshot.id, ids=ids)
             assert adopted == len(children), f"{adopted} of {len(children)} snapshots were part of none"
             return True
 
@@ -167,6 +183,12 @@ class Snapshots:
             first = rows[-1].place + 1
 
 
+def author_of(children: Iterable[Snapshot]) -> str:
+    """Of a snapshot of these."""
+    authors = {each.author for each in children}
+    return authors.pop() if len(authors) == 1 else MIXED
+
+
 PARTS = {"lessons": "lesson", "goals": "goal", "commitments": "commitment", "decisions": "decision"}
 
 
@@ -223,5 +245,6 @@ def _insert(tx: Transaction, snapshot: Snapshot) -> bool:
         ends_ms=snapshot.ends_ms,
         author=snapshot.author,
         body=snapshot.body,
+        why=snapshot.why,
     )
     return bool(added)

@@ -7,6 +7,7 @@ from typing import Any
 from longwatch.policy.brief import Composed
 from longwatch.policy.recall import snippet
 from longwatch.runtime.recollect import Hit as Found
+from longwatch.store.snapshots import Snapshot as Kept
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,38 @@ class Brief:
 
     def _repr_markdown_(self) -> str:
         return self.text
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """What an agent did between two of its records, in short.
+
+    level: 1 of records, above of ten of the level below. first, last: short names of records. author: "offline", the model
+    that wrote it, or "mixed" of others that several wrote. why: it is offline although a model is to write it. micros: what
+    the answers to it have cost, in micro-units of the fleet's currency. dropped: claims of the model that were not kept.
+    """
+
+    id: str
+    agent: str
+    level: int
+    first: str
+    last: str
+    records: int
+    tasks: int
+    starts_at: datetime
+    ends_at: datetime
+    made_at: datetime
+    author: str
+    why: str | None
+    micros: int
+    dropped: int
+
+
+def snapshot_view(kept: Kept) -> Snapshot:
+    starts, ends, made = (datetime.fromtimestamp(ms / 1000, UTC) for ms in (kept.starts_ms, kept.ends_ms, kept.made_ms))
+    first, last = f"r{kept.first_place}", f"r{kept.last_place}"
+    about = (kept.id, kept.agent, kept.level, first, last, kept.records, kept.tasks, starts, ends, made)
+    return Snapshot(*about, author=kept.author, why=kept.why, micros=kept.micros, dropped=kept.dropped)
 
 
 def brief_view(agent: str, composed: Composed) -> Brief:

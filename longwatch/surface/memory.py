@@ -1,5 +1,6 @@
 """What a program has of an agent's memory: `lw.memory("seo")`. Inside that agent's run it belongs to the run."""
 
+import contextlib
 import json
 import os
 from collections.abc import Callable, Iterable, Mapping
@@ -10,8 +11,9 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import msgspec
 
-from longwatch.errors import ConfigError, Refused
+from longwatch.errors import ConfigError, LeaseLost, Refused
 from longwatch.policy import memory as policy
+from longwatch.runtime.authoring import BY_HAND, Authoring
 from longwatch.runtime.compaction import Compaction
 from longwatch.runtime.importing import Imported, Importer
 from longwatch.runtime.memory import Memories
@@ -21,7 +23,8 @@ from longwatch.runtime.redact import redact
 from longwatch.runtime.run import RunCore
 from longwatch.store.memory import NewRecord
 from longwatch.store.search import LAST_MS
-from longwatch.surface.briefs import Brief, Hit, brief_view, hit_view
+from longwatch.store.snapshots import Snapshots
+from longwatch.surface.briefs import Brief, Hit, Snapshot, brief_view, hit_view, snapshot_view
 from longwatch.surface.memory_files import MemoryFiles, instant
 from longwatch.surface.wire import record_json
 
@@ -108,6 +111,7 @@ def refuse_in_a_run(run: RunCore | None, what: str) -> None:
 
 Records: TypeAlias = list[Record]
 Hits: TypeAlias = list[Hit]
+SnapshotList: TypeAlias = list[Snapshot]
 
 
 class Memory:
@@ -313,9 +317,24 @@ class Memory:
 
     def compact(self, *, everything: bool = False, told: Callable[[str], None] = lambda _: None) -> int:
         """Make the snapshots that are due, which workers do by themselves; how many. everything: due or not, of all that
-        none covers yet. told: hears what is being done. Errors: StoreUnavailable."""
-        compaction = Compaction(self._current())
-        return compaction.step(agent=self.agent, most=MANY, forced=everything, told=told).snapshots
+        none covers yet. told: hears what is being done.
+
+        Where [memory] names a writer it is then asked for up to 20 that are offline, the newest first, until it gives no
+        answer; `snapshots` tells what came of it. Errors: StoreUnavailable.
+        """
+        memories = self._current()
+        made = Compaction(memories).step(agent=self.agent, most=MANY, forced=everything, told=told).snapshots
+        with contextlib.suppress(LeaseLost):  # it took too long, and another process asks
+            Authoring(memories).step(agent=self.agent, most=BY_HAND, told=told)
+        return made
+
+    def snapshots(self, *, level: int | None = None, limit: int = 100) -> SnapshotList:
+        """The newest ones, newest first, with who wrote each, for how much. level: 1 are those of records."""
+        store = Snapshots(self._memories().store.database)
+        levels = range(1, store.levels(self.agent) + 1) if level is None else (level,)
+        found = [each for one in levels for each in store.of_level(self.agent, one)]
+        found.sort(key=lambda each: (-each.last_place, each.level))
+        return [snapshot_view(each) for each in found[:limit]]
 
     def verify(self, *, whole: bool = False, told: Callable[[str], None] = lambda _: None) -> "tuple[str, ...]":
         """What is missing or was changed, in words; nothing when all is well. whole: also read what is in the archive, which

@@ -45,6 +45,7 @@ from longwatch.store.steps import Steps
 from longwatch.store.tasks import Tasks
 from longwatch.store.workers import Workers
 from longwatch.surface import wrapping
+from longwatch.surface.authors import author_of
 from longwatch.surface.blocks import Turn
 from longwatch.surface.engines import (
     identity,
@@ -200,7 +201,7 @@ def assemble(
     archives = archives_of(settings, database, journal, memories, world, sleeper, file)
     if archives is not None:
         memories.archive = archives.opened
-    return Parts(
+    parts = Parts(
         fleet=joined.name,
         world=world,
         sleeper=sleeper,
@@ -222,6 +223,8 @@ def assemble(
         payload_max=settings.payload_max,
         archives=archives,
     )
+    memories.author = author_of(settings, parts)
+    return parts
 
 
 def archives_of(

@@ -21,7 +21,7 @@ from longwatch.store.moves import Task
 from longwatch.store.workers import Enrolled
 
 if TYPE_CHECKING:
-    from longwatch.surface.briefs import Hit
+    from longwatch.surface.briefs import Hit, Snapshot
     from longwatch.surface.memory import Record
 
 Json = dict[str, Any]
@@ -229,6 +229,27 @@ def record_json(record: "Record") -> Json:
             {"at": at(round(when.timestamp() * 1000)), "who": who, "action": what, "note": note}
             for when, who, what, note in record.history
         ],
+    }
+
+
+def snapshot_json(snapshot: "Snapshot", *, currency: str) -> Json:
+    """Of memory."""
+    return {
+        "id": snapshot.id,
+        "agent": snapshot.agent,
+        "level": snapshot.level,
+        "first": snapshot.first,
+        "last": snapshot.last,
+        "records": snapshot.records,
+        "tasks": snapshot.tasks,
+        "starts_at": at(round(snapshot.starts_at.timestamp() * 1000)),
+        "ends_at": at(round(snapshot.ends_at.timestamp() * 1000)),
+        "made_at": at(round(snapshot.made_at.timestamp() * 1000)),
+        "author": snapshot.author,
+        "why_offline": snapshot.why,
+        "money_micros": snapshot.micros,
+        "currency": currency,
+        "dropped_claims": snapshot.dropped,
     }
 
 

@@ -256,3 +256,18 @@ def test_effects_tell_how_often_a_prompt_was_answered(sandbox: Sandbox) -> None:
         client(sandbox).messages.create(model=MODEL, max_tokens=9, messages=HELLO)
     digest = prompt_digest([{"role": "user", "content": "hello"}])
     assert sandbox.effects()["answers"] == [{"service": "anthropic", "model": MODEL, "sha256": digest, "count": 2}]
+
+
+def test_a_tool_is_used_with_what_the_settings_say(sandbox: Sandbox, http: httpx.Client) -> None:
+    sandbox.limits(anthropic={"tools": {"lookup": {"city": "Paris"}}})
+    body = {
+        "model": "claude-haiku-5-5",
+        "max_tokens": 50,
+        "messages": [{"role": "user", "content": "hello"}],
+        "tools": [{"name": "lookup", "input_schema": {"type": "object"}}],
+        "tool_choice": {"type": "tool", "name": "lookup"},
+    }
+    url = f"{sandbox.base_urls['anthropic']}/v1/messages"
+    assert http.post(url, json=body).json()["content"][0]["input"] == {"city": "Paris"}
+    body["messages"] = [{"role": "user", "content": 'use tool lookup with {"city": "Rome"}'}]
+    assert http.post(url, json=body).json()["content"][0]["input"] == {"city": "Rome"}

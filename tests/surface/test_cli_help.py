@@ -66,6 +66,7 @@ WORDS: dict[str, tuple[list[str] | None, list[str]]] = {
     "memory pin": (["RECORD"], ["rec_none"]),
     "memory brief": (["main"], ["main", "--tokens", "none"]),
     "memory compact": (["--everything"], ["now"]),
+    "memory snapshots": (["--level", "1"], ["--level", "none"]),
     "memory verify": ([], ["now"]),
     "memory recall": (["report"], ["report", "--kind", "fcat"]),
     "memory import": (["tasks.jsonl"], ["none.jsonl"]),

@@ -131,9 +131,9 @@ update memory_compactor set until_ms = 0 where fence = :fence;
 
 -- add_snapshot: unless there is one that begins there
 insert into memory_snapshot (id, agent, level, first_place, last_place, records, tasks, sha256, starts_ms, ends_ms, made_ms,
-                             author, body)
+                             author, body, why)
 values (:id, :agent, :level, :first_place, :last_place, :records, :tasks_total, :sha, :starts_ms, :ends_ms, :wall_ms,
-        :author, :body)
+        :author, :body, :why)
 on conflict (agent, level, first_place) do nothing;
 
 -- compacted: a snapshot covers what was not covered before
@@ -144,12 +144,17 @@ update memory_agent set compacted = :last_place, compacted_tasks = compacted_tas
 update memory_snapshot set parent = :parent
  where parent is null and id in (select value from json_each(:ids));
 
+-- changes: how often the texts of these snapshots were changed, all together
+select coalesce(sum(changes), 0) as changes from memory_snapshot where id in (select value from json_each(:ids));
+
 -- tops: the snapshots that are part of no other one, from coarse to fresh
-select id, agent, level, first_place, last_place, records, tasks, sha256, starts_ms, ends_ms, made_ms, author, body, parent
+select id, agent, level, first_place, last_place, records, tasks, sha256, starts_ms, ends_ms, made_ms, author, body, parent,
+       why, micros, dropped, tries, stands, changes
   from memory_snapshot where agent = :agent and parent is null order by level desc, first_place;
 
 -- snapshots: all of one level, a page at a time, in their order
-select id, agent, level, first_place, last_place, records, tasks, sha256, starts_ms, ends_ms, made_ms, author, body, parent
+select id, agent, level, first_place, last_place, records, tasks, sha256, starts_ms, ends_ms, made_ms, author, body, parent,
+       why, micros, dropped, tries, stands, changes
   from memory_snapshot where agent = :agent and level = :level and first_place > :after order by first_place limit :limit;
 
 -- levels: how high an agent's snapshots go
@@ -199,16 +204,18 @@ delete from memory_words where rowid = :seq;
 update memory_receipt set note = '[redacted]' where subject = :subject and action in ('close', 'supersede');
 
 -- holding: snapshots that a record is in, from the lowest up
-select id, agent, level, first_place, last_place, records, tasks, sha256, starts_ms, ends_ms, made_ms, author, body, parent
+select id, agent, level, first_place, last_place, records, tasks, sha256, starts_ms, ends_ms, made_ms, author, body, parent,
+       why, micros, dropped, tries, stands, changes
   from memory_snapshot
  where agent = :agent and first_place <= :place and last_place >= :place order by level;
 
 -- children: what a snapshot is made of
-select id, agent, level, first_place, last_place, records, tasks, sha256, starts_ms, ends_ms, made_ms, author, body, parent
+select id, agent, level, first_place, last_place, records, tasks, sha256, starts_ms, ends_ms, made_ms, author, body, parent,
+       why, micros, dropped, tries, stands, changes
   from memory_snapshot where parent = :parent order by first_place;
 
 -- rewrite: a snapshot without what was redacted in it
-update memory_snapshot set body = :body, sha256 = :sha where id = :id;
+update memory_snapshot set body = :body, sha256 = :sha, author = :author, why = :why, changes = changes + 1 where id = :id;
 
 -- redact_journal: what the journal tells of a record that a run noted
 update record set data = :data where task = :task and substr(kind, 1, 5) = 'note.' and data like :pattern escape '!';
@@ -225,3 +232,59 @@ update run set error = '[redacted]' where task = :task and error is not null;
 
 -- redact_told: and what the journal tells of its ends
 update record set data = '{"redacted":true}' where task = :task and substr(kind, 1, 5) = 'task.' and data <> '{}';
+
+-- snapshot: one of them
+select id, agent, level, first_place, last_place, records, tasks, sha256, starts_ms, ends_ms, made_ms, author, body, parent,
+       why, micros, dropped, tries, stands, changes
+  from memory_snapshot where id = :id;
+
+-- take_writer: whoever gets a fence asks for snapshots, and nobody else, until it runs out; nobody before a pause is over
+insert into memory_writer (one, holder, fence, until_ms, failures, again_ms) values (1, :holder, 1, :now_ms + :lease_ms, 0, 0)
+on conflict (one) do update set holder = excluded.holder, fence = memory_writer.fence + 1, until_ms = excluded.until_ms
+ where memory_writer.until_ms <= :now_ms and memory_writer.again_ms <= :now_ms
+returning fence, failures;
+
+-- begin_writer: a model is about to be asked; whoever dies over it has let everybody pause
+update memory_writer set until_ms = :now_ms + :lease_ms, again_ms = :now_ms + :delay_ms, failures = failures + 1, why = :why
+ where fence = :fence and until_ms > :now_ms;
+
+-- push_writer: who holds it goes on
+update memory_writer set until_ms = :now_ms + :lease_ms where fence = :fence and until_ms > :now_ms;
+
+-- ease_writer: an answer has come
+update memory_writer set failures = 0, again_ms = 0, why = null where fence = :fence and until_ms > :now_ms;
+
+-- note_writer: why there was none
+update memory_writer set why = :why where fence = :fence;
+
+-- drop_writer: who holds it is done
+update memory_writer set until_ms = 0 where fence = :fence;
+
+-- writer: whether anybody may ask now, and why not
+select failures, again_ms > :now_ms as pauses, until_ms > :now_ms as asks, why from memory_writer where one = 1;
+
+-- unwritten: the offline snapshot that was asked for the least often, the newest of those
+select id, agent, level, first_place, last_place, records, tasks, sha256, starts_ms, ends_ms, made_ms, author, body, parent,
+       why, micros, dropped, tries, stands, changes
+  from memory_snapshot where level = 1 and author = 'offline' and stands = 0 order by tries, ends_ms desc, first_place desc limit 1;
+
+-- unwritten_of: the same of one agent
+select id, agent, level, first_place, last_place, records, tasks, sha256, starts_ms, ends_ms, made_ms, author, body, parent,
+       why, micros, dropped, tries, stands, changes
+  from memory_snapshot where level = 1 and author = 'offline' and stands = 0 and agent = :agent
+ order by tries, ends_ms desc, first_place desc limit 1;
+
+-- try_snapshot: it is asked for once more
+update memory_snapshot set tries = tries + 1 where id = :id;
+
+-- write_snapshot: the text of a model in place of the offline one, unless that was changed meanwhile
+update memory_snapshot set body = :body, author = :author, why = null, micros = micros + :micros, dropped = :dropped,
+       changes = changes + 1
+ where id = :id and changes = :changes and author = 'offline';
+
+-- leave_snapshot: it stays offline, for now or for good
+update memory_snapshot set why = :why, stands = :stands, micros = micros + :micros, dropped = :dropped
+ where id = :id and author = 'offline';
+
+-- refold: a snapshot of others, made of them anew
+update memory_snapshot set body = :body, author = :author, changes = changes + 1 where id = :id;

@@ -17,6 +17,7 @@ import longwatch
 from longwatch import Longwatch, Memory
 from longwatch.policy.authoring import ANSWER, PROMPT
 from longwatch.policy.price import find, worst_case_micros
+from longwatch.policy.retention import Close
 from longwatch.runtime.authoring import Authoring
 from longwatch.runtime.compaction import Compaction
 from longwatch.runtime.upkeep import Upkeep
@@ -480,3 +481,25 @@ def test_the_writer_has_a_price_and_its_budget_a_name(tmp_path: Path) -> None:
     for memory, named in (({"writer": "clod"}, "no price is known for clod"), ({"budget": "memry"}, "memry")):
         with pytest.raises(longwatch.ConfigError, match=named):
             longwatch.open(str(tmp_path / "s.db"), config={"memory": memory, "budget": {"memory": {"calls": "1/day"}}})
+
+
+def test_what_has_gone_into_the_archive_is_read_there_and_redacted_there(
+    place: str, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    archive = {"archive": {"to": str(tmp_path / "archive"), "room": "1 B"}}
+    with longwatch.open(place, config=CONFIG | archive | {"memory": {"snapshot_every": 20}}) as lw:
+        fill(lw.memory("seo"), 200)
+        lw.memory("seo").compact()
+        assert lw.opened.parts.archives is not None
+        lw.opened.parts.archives.round(Close(0))
+        assert len(lw.opened.parts.memories.store.range("seo", 1, 300, limit=1_000)) < 200
+    says(sandbox, {"facts": [], "narrative": [{"text": "invoice n 3 sent", "records": ["r4"]}]})
+    with longwatch.open(place, config=CONFIG | archive) as lw:
+        memory = lw.memory("seo")
+        memory.compact()
+        first = memory.snapshots(level=1)[-1]
+        assert (first.first, first.author) == ("r1", MODEL)
+        assert memory.verify(whole=True) == ()
+        memory.redact("r5", "a secret")
+        assert [each.author for each in memory.snapshots(level=1)][-1] == "offline"
+        assert memory.verify() == ()

@@ -264,10 +264,14 @@ def test_a_budget_that_refuses_sends_nothing(place: str, sandbox: Sandbox) -> No
         assert memory.verify() == ()
 
 
+def no_library(name: str) -> None:
+    """Of any."""
+
+
 def test_without_the_library_it_says_what_to_install(
     place: str, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(importlib.util, "find_spec", no_library)
     with longwatch.open(place, config=CONFIG) as lw:
         memory = lw.memory("seo")
         charter_and_range(memory)
@@ -368,11 +372,11 @@ def test_what_is_redacted_while_claude_is_asked_does_not_come_back(
     says(sandbox, {"facts": [{"text": f"the word of acme is {SECRET}", "records": ["r1"]}], "narrative": []})
     world = lw.opened.parts.world
 
-    def redact(mark: str) -> None:
+    def redact(_: object, mark: str) -> None:
         if mark == "memory.answered":
             memory.redact("r1", "a secret")
 
-    monkeypatch.setattr(type(world), "reach", lambda self, mark: redact(mark))
+    monkeypatch.setattr(type(world), "reach", redact)
     memory.compact(everything=True)
     store = Snapshots(lw.opened.parts.memories.store.database)
     assert not [each for each in store.of_level("seo", 1) if SECRET in each.body]

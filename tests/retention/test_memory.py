@@ -322,6 +322,18 @@ def test_what_is_redacted_is_in_no_file_wherever_it_was(
     assert residue(tmp_path) == []
 
 
+def test_a_redaction_leaves_every_digest_right_where_what_left_goes_on_over_several_snapshots(
+    lw: Longwatch, archives: Archives
+) -> None:
+    memory = lw.memory("seo")
+    memory.record_many({"kind": "result", "text": f"order {n} was shipped", "task": f"t{n}"} for n in range(120))
+    memory.compact(everything=True)
+    archives.round(NOW)
+    for ref in ("r5", "r20", "r21"):
+        memory.redact(ref, "a secret")
+        assert memory.verify(whole=True) == ()
+
+
 def test_a_redaction_that_died_is_finished_by_the_next(
     lw: Longwatch, memory: Memory, archives: Archives, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -71,7 +71,9 @@ class Redaction:
                 "memory.range", agent=snapshot.agent, first_place=first, last_place=last, limit=last - first + 1
             )
             left = ranges(tx, snapshot.agent, first, last)
-            away = (each for each in self.away(snapshot.agent, left) if first <= each.place <= last)  # what left goes on
+            away = (
+                each for each in self.away(snapshot.agent, left) if first <= each.place <= last
+            )  # what left goes on
             found = {each.place: each for each in [*away, *map(record_of, rows)]}
             whole = len(found) == snapshot.records  # else a segment was dropped: nobody can make the digest any more
             digest = range_digest(found[each] for each in sorted(found)) if whole else snapshot.sha256

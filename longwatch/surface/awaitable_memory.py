@@ -10,7 +10,7 @@ from longwatch.runtime.importing import Imported
 from longwatch.runtime.memory_files import Answer
 from longwatch.runtime.recollect import Embed
 from longwatch.surface.briefs import Brief
-from longwatch.surface.memory import Hits, Memory, Record, Records, tool_class
+from longwatch.surface.memory import Hits, Memory, Record, Records, SnapshotList, tool_class
 from longwatch.surface.memory_files import FileList, MemoryFile, MemoryFiles, MemoryVersion
 
 if TYPE_CHECKING:
@@ -116,6 +116,10 @@ class AsyncMemory:
     async def compact(self, *, everything: bool = False, told: Callable[[str], None] = silent) -> int:
         """As `Memory.compact`."""
         return await asyncio.to_thread(self._memory.compact, everything=everything, told=told)
+
+    async def snapshots(self, *, level: int | None = None, limit: int = 100) -> SnapshotList:
+        """As `Memory.snapshots`."""
+        return await asyncio.to_thread(self._memory.snapshots, level=level, limit=limit)
 
     async def verify(self, *, whole: bool = False, told: Callable[[str], None] = silent) -> tuple[str, ...]:
         """As `Memory.verify`."""

@@ -112,6 +112,7 @@ def test_afterwards_everything_is_as_the_undisturbed_run_left_it(
     assert effects.all() == ["acme", "zenith"]
 
 
+@pytest.mark.slow
 def test_a_once_that_was_killed_may_leave_its_task_unknown(lw: VirtualFleet, effects: Effects) -> None:
     @lw.task()
     def mail(run: Run) -> None:
@@ -121,6 +122,7 @@ def test_a_once_that_was_killed_may_leave_its_task_unknown(lw: VirtualFleet, eff
     assert survived.unknown == 4, survived.places  # begun, before and after the effect, and before it was stored
 
 
+@pytest.mark.slow
 def test_an_async_handler_survives(lw: VirtualFleet, effects: Effects) -> None:
     @lw.task()
     async def crawl(run: AsyncRun) -> int:
@@ -136,6 +138,7 @@ def test_an_async_handler_survives(lw: VirtualFleet, effects: Effects) -> None:
     assert any("the edit of site.json" in place for place in places), places
 
 
+@pytest.mark.slow
 def test_retries_and_their_waits_are_part_of_it(lw: VirtualFleet, clock: Clock) -> None:
     @lw.task(retries=3)
     def late(run: Run) -> int:
@@ -148,6 +151,7 @@ def test_retries_and_their_waits_are_part_of_it(lw: VirtualFleet, clock: Clock) 
     assert "step 'try 1', when its result had been stored" in places
 
 
+@pytest.mark.slow
 def test_threads_of_a_handler_and_tasks_that_it_submits_are_part_of_it(lw: VirtualFleet, effects: Effects) -> None:
     @lw.task()
     def part(run: Run, n: int) -> int:
@@ -182,6 +186,7 @@ def test_a_result_that_is_never_the_same_is_not_compared(lw: VirtualFleet) -> No
     survives_crashes(lw, name.bind())
 
 
+@pytest.mark.slow
 def test_faults_and_limits_of_the_sandbox_are_as_they_were_set(lw: VirtualFleet, sandbox: Sandbox) -> None:
     sandbox.faults([{"kind": "status", "status": 503, "service": "stripe", "count": 1}])
 

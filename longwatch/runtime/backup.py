@@ -46,7 +46,7 @@ from longwatch.store import fleet, memory_backup
 from longwatch.store.backup import Carried, Found, FoundMemory, inspect_memory
 from longwatch.store.journal import Journal
 from longwatch.store.look import Look
-from longwatch.store.memory_backup import beside, clear_waiting, settle, waiting
+from longwatch.store.memory_backup import beside, clear_waiting, settle, sync, waiting
 from longwatch.store.runs import Runs
 from longwatch.store.workers import Workers
 
@@ -125,7 +125,7 @@ def back_up(parts: Parts, target: Path) -> BackedUp:
             memory = _copy_memory(parts, Path(database.path), copy)
             os.close(os.open(copy, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
             store.copy_into(database, parts.journal, copy, name=str(target), memory=memory)
-            _sync(copy)
+            sync(copy)
             examined = _examine(copy)
             parts.world.reach("backup.copied")
             _name(parts.world, copy, target, memory=memory is not None)
@@ -153,7 +153,7 @@ def _name(world: World, copy: Path, target: Path, *, memory: bool) -> None:
     try:
         if memory:
             os.link(beside(copy), beside(target))
-            _sync(target.parent)
+            sync(target.parent)
             world.reach("backup.memory_linked")
         os.link(copy, target)
     except BaseException as error:
@@ -162,7 +162,7 @@ def _name(world: World, copy: Path, target: Path, *, memory: bool) -> None:
         if isinstance(error, FileExistsError):
             raise ConfigError(f"{target} was made by somebody else meanwhile", hint="Name another file.") from error
         raise
-    _sync(target.parent)
+    sync(target.parent)
 
 
 def _copy_memory(parts: Parts, state: Path, copy: Path) -> str | None:
@@ -178,7 +178,7 @@ def _copy_memory(parts: Parts, state: Path, copy: Path) -> str | None:
     assert isinstance(database, SqliteDatabase)
     os.close(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
     database.backup(target)
-    _sync(target)
+    sync(target)
     return memory_backup.digest_of(target)
 
 
@@ -204,10 +204,10 @@ def restore(world: World, plan: Plan) -> Restored:
             for from_, to in ((plan.source, copy), *([(beside(plan.source), beside(copy))] if plan.memory else [])):
                 shutil.copyfile(from_, to)
                 os.chmod(to, 0o600)
-                _sync(to)
+                sync(to)
             told = {"do": "prepare", "path": str(copy), "present": str(state), "source": str(plan.source)}
             prepared = _ask(Prepared, told)
-            _sync(copy)
+            sync(copy)
             world.reach("restore.prepared")
             _swap(world, plan, copy, prepared)
     return Restored(state, plan.kept, prepared.epoch, prepared.freed, prepared.unknown)
@@ -230,13 +230,13 @@ def _swap(world: World, plan: Plan, copy: Path, prepared: Prepared) -> None:
             if plan.memory is not None:
                 memory_backup.keep(state, plan.kept or kept_name(world, state))
                 os.rename(beside(copy), waiting(state, prepared.epoch))
-                _sync(state.parent)
+                sync(state.parent)
             world.reach("restore.kept")
             for ending in ("-wal", "-shm"):
                 state.with_name(state.name + ending).unlink(missing_ok=True)
             world.reach("restore.cleared")
             os.rename(copy, state)
-            _sync(state.parent)
+            sync(state.parent)
             world.reach("restore.renamed")
             settle(state, prepared.epoch)
     finally:
@@ -249,7 +249,7 @@ def _keep(state: Path, kept: Path) -> None:
         from_ = state.with_name(state.name + ending)
         if from_.exists():
             os.link(from_, kept.with_name(kept.name + ending))
-    _sync(state.parent)
+    sync(state.parent)
 
 
 def _next_epoch(found: Found, present: Found | None, *, jump: bool) -> int:
@@ -377,15 +377,6 @@ def _refused_by_system(path: Path) -> Generator[None]:
             f"{path} cannot be written: {error.strerror or error}",
             hint="Check that its folder exists, has room, and that this user may write in it. The state is as it was.",
         ) from error
-
-
-def _sync(path: Path) -> None:
-    """Wait until the file or folder is on the disk."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 if __name__ == "__main__":

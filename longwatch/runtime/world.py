@@ -10,10 +10,8 @@ from typing import Protocol
 ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"  # Crockford's base 32: sorts like the number, no letter read as a digit
 PAIRS = [first + second for first in ALPHABET for second in ALPHABET]
 SHIFTS = range(120, -1, -10)
-LONG, TIMED = (
-    26,
-    10,
-)  # characters of an id behind its sort, and how many of them tell the millisecond; the others are chance
+LONG = 26  # characters of an id behind its sort
+TIMED = 10  # of which so many tell the millisecond; the others are chance
 CHANCE = (ALPHABET * 8).encode()  # by byte of chance: each character as often as the others
 
 

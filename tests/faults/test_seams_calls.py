@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from longwatch.sandbox import started
-from longwatch.sandbox.settings import Rate, Settings, Stripe
+from longwatch.sandbox import Rate, started
+from longwatch.sandbox.settings import Settings, Stripe
 
 PROGRAM = Path(__file__).with_name("seam_calls.py")
 NAMES, EACH, KILLS = ("ann", "bob", "cid"), 25, 12

@@ -182,12 +182,12 @@ class Archives:
         if fence is None:
             return Archived(busy=True)
         try:
-            return self._round(Round(fence, due.age_ms, self.world.steady_ms(), self._fed(), told))
+            return self._round(Round(fence, due.age_ms, self.world.steady_ms(), self._fed(fence), told))
         finally:
             self.archivists.give_back(fence)
 
-    def _fed(self) -> int:
-        self.memories.catch_up()
+    def _fed(self, fence: int) -> int:
+        self.memories.catch_up(still=self._lease(fence))
         return self.memories.read_up_to()
 
     def _round(self, going: Round) -> Archived:

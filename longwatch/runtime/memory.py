@@ -219,31 +219,34 @@ class Memories:
 
     # -- what the journal tells ------------------------------------------------------------------------------------------------
 
-    def catch_up(self, *, most: int = ROUNDS) -> int:
-        """Make records of what the journal has told since, in up to `most` steps; how many entries were taken.
+    def catch_up(self, *, most: int = ROUNDS, still: Callable[[], object] = lambda: None) -> int:
+        """Make records of what the journal has told until now, in up to `most` steps; how many entries were taken.
 
-        And tell the journal of what became of files, in the place of who was killed before he did.
+        What it tells meanwhile is for whoever comes next: a busy fleet tells faster than it can be read. And tell it what
+        became of files, in the place of who was killed before he did. still: called between steps.
         """
         self.telling.tell_late()
-        taken = 0
+        goal, taken = self._end(), 0
         for _ in range(most):
-            step = self._catch_up_some()
+            step = self._catch_up_some(*goal)
             if step is None:
                 break
             taken += step
+            still()
         return taken
 
-    def _catch_up_some(self) -> int | None:
-        """None: there is no more."""
+    def _catch_up_some(self, epoch: int, end: int) -> int | None:
+        """None: there is no more up to the end, or the journal's history is another one by now."""
         store = self.store
         before = store.fed()
-        epoch, end = self._end()
         after = before[1] if before[0] == epoch else 0  # in another history what is known already is passed over
         if after >= end:
             return None
         upto = min(end, after + AT_ONCE)
         with self.state.read() as tx:
-            rows = tx.all("memory.journal", after=after, upto=upto)
+            (now,), rows = tx.several(("memory.epoch", {}), ("memory.journal", {"after": after, "upto": upto}))
+        if int(now.epoch) != epoch:
+            return None
         made = [(row.agent or MAIN, new) for row in rows if (new := self._made(row)) is not None]
         persist(lambda: store.feed(made, epoch=epoch, seq=upto, before=before))
         return len(made)

@@ -1,5 +1,6 @@
 """What runs do and note reaches memory through the journal: under the fence, in order, once, whoever dies."""
 
+import json
 import os
 import signal
 import subprocess
@@ -46,6 +47,24 @@ def test_the_ends_of_tasks_are_remembered(lw: Longwatch) -> None:
     assert (result.kind, result.text, result.task) == ("result", "invoice(customer acme) done: charge ch_acme", done.id)
     assert result.data == {"args": {"customer": "acme"}, "result": {"charge": "ch_acme"}}
     assert (failure.kind, failure.text) == ("failure", "invoice(customer nobody) failed: GiveUp: no such customer")
+
+
+def test_catching_up_does_not_run_after_a_fleet_that_tells_faster(lw: Longwatch) -> None:
+    memories, database = lw.opened.parts.memories, lw.opened.parts.database
+    steps = 0
+
+    def tell() -> None:
+        nonlocal steps
+        steps += 1
+        assert steps < 9
+        with database.transaction() as tx:
+            data = json.dumps({"record": f"rec_{steps}", "text": f"said {steps}"})
+            tx.count("journal.append", kind="note.result", subject="t", agent="seo", task=None, data=data)
+
+    tell()
+    assert memories.catch_up(still=tell) == 1
+    assert steps == 2
+    assert memories.catch_up() == 1
 
 
 def test_inside_a_run_memory_belongs_to_the_run(lw: Longwatch) -> None:

@@ -1,9 +1,10 @@
 """The lines in front of services: places by lane, kept in the state whatever engine decides. Each method is one transaction."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from longwatch.admission.calls import CallRequest
+from longwatch.admission.standing import encode
 from longwatch.db.connection import Database, Row, Transaction, Value
 from longwatch.policy import lane as policy
 from longwatch.policy.admission import HORIZON_US
@@ -26,10 +27,10 @@ class LineState:
 
 @dataclass(frozen=True)
 class Standing:
-    """turns: who may ask now. ahead: how many of its lane came before a call, whether they are still there or not."""
+    """turns: who may ask now. ahead: by call, how many of its lane stand before it."""
 
     turns: list[str]
-    ahead: int
+    ahead: dict[str, int]
 
 
 class Lines:
@@ -38,20 +39,25 @@ class Lines:
     def __init__(self, database: Database, tell: Tell) -> None:
         self._database, self._tell = database, tell
 
-    def stand(self, line: str, request: CallRequest, *, most: int) -> Standing:
-        """Take a place; at most so many may ask at once. Twice keeps the place."""
+    def stand(self, line: str, requests: Sequence[CallRequest], *, most: int) -> Standing:
+        """Take places for calls of one owner, in this order; at most so many may ask at once. Twice keeps a place."""
+        owner = requests[0].owner
         with self._database.transaction(part="lines", durable=False) as tx:
             tx.count("line.clear", line=line, gone_ms=policy.GONE_MS)
             tx.count("line.clear_seen", line=line, gone_ms=policy.GONE_MS)
             given, waited_in = tx.several(("line.given", {"line": line}), ("line.waited_in", {"line": line}))
             passes, waiting = _passes(given), {row.lane for row in waited_in}
-            begins = policy.begins_at(request.lane, passes, waiting)
-            if begins != passes.get(request.lane):
-                tx.count("line.give", line=line, lane=request.lane, given=begins)
-            who = {"owner": request.owner, "agent": request.agent, "task": request.task}
-            tx.count("line.stand", id=request.id, line=line, lane=request.lane, **who)
-            turns, ahead = _look(tx, line, request.owner, most, ("line.ahead", {"id": request.id}))
-            return Standing(turns, sum(int(row.ahead) for row in ahead[0]))
+            for request in requests:
+                begins = policy.begins_at(request.lane, passes, waiting)
+                if begins != passes.get(request.lane):
+                    tx.count("line.give", line=line, lane=request.lane, given=begins)
+                    passes[request.lane] = begins
+                waiting.add(request.lane)
+                who = {"owner": owner, "agent": request.agent, "task": request.task}
+                tx.count("line.stand", id=request.id, line=line, lane=request.lane, **who)
+            ids = encode([request.id for request in requests]).decode()
+            turns, (placed,) = _look(tx, line, owner, most, ("line.placed", {"line": line, "ids": ids}))
+            return Standing(turns, {row.id: int(row.ahead) for row in placed})
 
     def look(self, line: str, owner: str, *, most: int) -> list[str]:
         """Who may ask now. The owner's places count while it looks."""

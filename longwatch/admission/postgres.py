@@ -22,7 +22,7 @@ from longwatch.admission.in_force import InForce
 from longwatch.admission.limiter import Limiter
 from longwatch.admission.standing import Prepared, encode
 from longwatch.db.connection import Database, Part, Row, Unmet, Value
-from longwatch.policy.admission import HORIZONS_US, Later
+from longwatch.policy.admission import HORIZONS_US, Later, Shut, too_far
 from longwatch.policy.budget import marks_of
 from longwatch.policy.learning import Rates
 from longwatch.policy.limits import Limits
@@ -66,13 +66,14 @@ def told(prepared: Prepared) -> Told:
     ]
     gauges = [
         {
+            "place": place,
             "name": gauge.meter,
             "dimension": gauge.dimension,
             "per_us": gauge.rate.per_ms * 1000,
             "amount": gauge.rate.amount,
             "burst": usable_burst(gauge.rate),
         }
-        for gauge in prepared.scope.gauges
+        for place, gauge in enumerate(prepared.scope.gauges)
     ]
     marks = [
         {"purse": cap.purse, "dimension": cap.dimension, "per": cap.cap.window, "mark": mark, "amount": amount}
@@ -80,6 +81,10 @@ def told(prepared: Prepared) -> Told:
         for mark, amount in marks_of(cap.warn, cap.cap.amount)
     ]
     return Told(prepared, *(encode(each).decode() for each in (caps, gauges, marks)))
+
+
+def until_us(request: CallRequest) -> int | None:
+    return None if request.until_ms is None else min(request.until_ms, LATEST_MS) * 1000
 
 
 def too_heavy(prepared: Prepared, request: CallRequest) -> bool:
@@ -116,8 +121,11 @@ class PostgresLimiter(Limiter):
         told = self._told_of(prepared)
         facts = self.journal.redactor.clean(encode(facts_of(request)).decode())
         row = self._admit_at_once(force, told, request, facts)
-        if row is None:
+        far = _too_far(row, request)
+        if row is None or isinstance(far, Shut):
             return super().admit(request)
+        if far is not None:
+            return far
         if len(self._open) >= OPEN:
             self._open = {}
         self._open[request.id] = Kept(told, facts)
@@ -132,7 +140,7 @@ class PostgresLimiter(Limiter):
             gauges=told.gauges,
             weights=encode(request.weights).decode(),
             most=told.prepared.scope.service.concurrency,
-            until_us=None if request.until_ms is None else min(request.until_ms, LATEST_MS) * 1000,
+            until_us=until_us(request),
             horizon_us=HORIZONS_US[request.lane],
             parted_ms=PARTED_MS,
             hold_ms=HOLD_MS,
@@ -209,3 +217,11 @@ class PostgresLimiter(Limiter):
                 self._told = {}
             found = self._told[id(prepared)] = told(prepared)
         return found
+
+
+def _too_far(row: Row | None, request: CallRequest) -> Later | Shut | None:
+    """What the policy says where the server found that nothing but the meters is against the call."""
+    if row is None or row.now_us is None:
+        return None
+    far = HORIZONS_US[request.lane]
+    return too_far(row.slot_us, row.slowest, now_us=row.now_us, horizon_us=far, until_us=until_us(request))

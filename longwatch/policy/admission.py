@@ -126,13 +126,19 @@ def _held(ask: Ask, verdicts: list[Verdict]) -> Later | None:
 
 def _slot(ask: Ask) -> Slot | Later | Shut:
     slot_us, slowest = _common(ask)
+    far = too_far(slot_us, slowest, now_us=ask.now_us, horizon_us=ask.horizon_us, until_us=ask.until_us)
+    return far or _reserved(ask, slot_us)
+
+
+def too_far(slot_us: int, slowest: str, *, now_us: int, horizon_us: int, until_us: int | None) -> Later | Shut | None:
+    """Where the slot is not given. slowest: the name of the meter that decides it."""
     if is_shut(slot_us):
         return Shut(slowest)
-    if slot_us > ask.now_us + ask.horizon_us:
-        return Later(max(slot_us - ask.horizon_us, ask.now_us + SOONEST_US), "rate", slowest)
-    if ask.until_us is not None and slot_us > max(ask.until_us, ask.now_us):
+    if slot_us > now_us + horizon_us:
+        return Later(max(slot_us - horizon_us, now_us + SOONEST_US), "rate", slowest)
+    if until_us is not None and slot_us > max(until_us, now_us):
         return Later(slot_us, "rate", slowest)
-    return _reserved(ask, slot_us)
+    return None
 
 
 def next_slot(ask: Ask) -> Slot:

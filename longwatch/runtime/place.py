@@ -1,7 +1,8 @@
 """The places of this process's calls in the lines in front of services.
 
-All calls of a process that wait in one line look together: one small transaction every quarter of a second, or when one of them
-has left.
+All calls of a process that come to one line at a time take their places together, so that a thousand that come at one instant
+do not keep those up whose turn it is. All that wait in it look together: one small transaction every quarter of a second, or
+when one of them has left.
 """
 
 import threading
@@ -22,6 +23,17 @@ if TYPE_CHECKING:
     from longwatch.runtime.world import World
 
 
+AT_ONCE = 100  # calls that take their places in one transaction
+
+
+class Newcomer:
+    """ahead: once it stands. gone: it waits no more."""
+
+    def __init__(self, request: CallRequest) -> None:
+        self.request, self.gone = request, False
+        self.ahead: int | None = None
+
+
 class Looks:
     """Who may ask, as this process saw it last, by owner and line. Safe in threads."""
 
@@ -31,6 +43,8 @@ class Looks:
         self._turns: dict[tuple[str, str], tuple[int, dict[str, int]]] = {}
         self._busy: dict[str, int] = {}
         self._owed: deque[tuple[str, CallRequest, bool]] = deque()  # a garbage collector may add to it anywhere
+        self._standing = threading.Lock()
+        self._coming: dict[tuple[str, str], deque[Newcomer]] = {}  # who will be stood for by whoever is first
 
     def rank(self, line: str, request: CallRequest, most: int) -> int | None:
         """How many may ask before it; None: it is not the call's turn."""
@@ -52,9 +66,36 @@ class Looks:
             persist(partial(self.limiter.lines.leave, line, request, served=served))
             self._owed.popleft()
 
-    def told(self, line: str, owner: str, turns: Iterable[str]) -> None:
+    def stand(self, line: str, request: CallRequest, most: int) -> int:
+        """Take a place, with whoever of this process comes at the same time; how many of its lane are before it."""
+        mine, coming = Newcomer(request), self._coming.setdefault((request.owner, line), deque())
+        coming.append(mine)
+        try:
+            with self._standing:
+                while mine.ahead is None:
+                    self._stand_all(line, coming, most)
+            return mine.ahead
+        except BaseException:
+            mine.gone = True
+            raise
+
+    def _stand_all(self, line: str, coming: "deque[Newcomer]", most: int) -> None:
+        """For those who have come, or as many as fit into one transaction."""
+        here = [coming.popleft() for _ in range(min(AT_ONCE, len(coming)))]
+        requests = [each.request for each in here if not each.gone]
+        if not requests:
+            return
+        try:
+            standing = persist(lambda: self.limiter.lines.stand(line, requests, most=most))
+        except BaseException:
+            coming.extendleft(reversed(here))  # the others try for themselves
+            raise
+        for each in here:
+            each.ahead = standing.ahead.get(each.request.id, 0)
+            if each.gone:  # meanwhile
+                self.owe(line, each.request, False)
         with self._guard:
-            self._keep((owner, line), turns)
+            self._keep((requests[0].owner, line), standing.turns)
 
     def forget(self, line: str, owner: str) -> None:
         """Somebody has left: look again."""
@@ -93,12 +134,10 @@ class Place:
         """Stand in line; whether it is the call's turn already."""
         assert scope.line is not None
         self.line, self._most = scope.line, most_of(scope)
-        lines = self._looks.limiter.lines
         self._dropped = weakref.finalize(self, self._looks.owe, self.line, request, False)
         self._dropped.atexit = False
-        standing = persist(lambda: lines.stand(scope.line or "", request, most=self._most))
-        self._ahead, self._since_ms = standing.ahead, self._looks.world.steady_ms()
-        self._looks.told(self.line, request.owner, standing.turns)
+        self._ahead = self._looks.stand(self.line, request, self._most)
+        self._since_ms = self._looks.world.steady_ms()
         return self.is_turn(request)
 
     def is_turn(self, request: CallRequest) -> bool:

@@ -15,18 +15,20 @@ MOST = (1, 3, 64)
 def stand(play: Play, numbers: Numbers) -> None:
     """A few calls come to one line; now and then one that stands in it already."""
     line, most = numbers.pick(LINES), numbers.pick(MOST)
-    for _ in range(numbers.pick((1, 1, 2, 4))):
+    by_owner: dict[str, list[CallRequest]] = {}
+    for _ in range(numbers.pick((1, 1, 2, 4, 8))):
         known = list(play.standing.values())
         request = numbers.recent(known) if known and numbers.chance(5) else _newcomer(play, numbers)
         play.standing[request.id] = request
-        play.both(
-            f"{request.id} of {request.owner} stands in line at {line}, {request.lane}",
-            partial(_stand, line=line, request=request, most=most),
-        )
+        by_owner.setdefault(request.owner, []).append(request)
+    for owner, requests in by_owner.items():
+        who = ", ".join(f"{request.id} ({request.lane})" for request in requests)
+        stands = partial(_stand, line=line, requests=requests, most=most)
+        play.both(f"{who} of {owner} stand in line at {line}", stands)
 
 
-def _stand(side: Side, *, line: str, request: CallRequest, most: int) -> Standing:
-    return side.limiter.lines.stand(line, request, most=most)
+def _stand(side: Side, *, line: str, requests: list[CallRequest], most: int) -> Standing:
+    return side.limiter.lines.stand(line, requests, most=most)
 
 
 def _newcomer(play: Play, numbers: Numbers) -> CallRequest:

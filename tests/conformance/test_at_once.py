@@ -39,7 +39,9 @@ FAULTS = [
     ("one call too many", ADMIT, "< cast(:most as bigint))", "<= cast(:most as bigint))"),
     ("a reservation is rounded down", ADMIT, "rate.per_us + rate.amount - 1", "rate.per_us"),
     ("no horizon", ADMIT, ":now_ms * 1000 + :horizon_us", ":now_ms * 1000 + 1000 * :horizon_us"),
-    ("a call gets a slot it cannot use", ADMIT, "slot.at_us <= greatest(:until_us", "slot.at_us > greatest(:until_us"),
+    ("a call gets a slot it cannot use", ADMIT, "at_us <= greatest(:until_us", "at_us > greatest(:until_us"),
+    ("another limit is in the way", ADMIT, "from_us = fits.at_us", "from_us <= fits.at_us"),
+    ("a repetition waits for its own slot", ADMIT, "from call where id = :id)", "from call where 1 = 0)"),
     ("the burst is no burst", ADMIT, "greatest(0, burst - weight)", "greatest(0, 0 * burst - weight)"),
     ("what was not used is not given back", SETTLE, "free_us - cast(div", "free_us - 0 * cast(div"),
     ("more is given back than is there", SETTLE, "cast(total - total_then as numeric)", "cast(0 * total as numeric)"),
@@ -135,10 +137,11 @@ def first_difference(seed: int, acts: int) -> str:
                 told = f"settle {given}"
                 here, there = local.answer("settle", **dict(given)), remote.answer("settle", **dict(given))
             else:
-                call = asked(draw, number, clock.steady)
+                again = open_calls and draw.random() < 0.2
+                call = draw.choice(open_calls) if again else asked(draw, number, clock.steady)
                 told = f"admit {call}"
                 here, there = local.answer("admit", **{"with": (call,)}), remote.answer("admit", **{"with": (call,)})
-                if isinstance(here, Admitted):
+                if isinstance(here, Admitted) and call not in open_calls:
                     open_calls.append(call)
             if here != there:
                 return f"act {number}, {told}: {here} and {there}"

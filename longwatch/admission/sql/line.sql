@@ -62,6 +62,11 @@ update lane set given = given + :stride
 select t.line, t.lane, (select count(*) from ticket o where o.line = t.line and o.lane = t.lane and o.seq < t.seq) as ahead
   from ticket t where t.id = :id;
 
+-- placed: how many of its lane are before each of these
+select id, ahead
+  from (select id, row_number() over (partition by lane order by seq) - 1 as ahead from ticket where line = :line) as places
+ where id in (select value from json_each(:ids));
+
 -- leave: give up a place
 delete from ticket where id = :id;
 

@@ -36,7 +36,7 @@ select value ->> 0, cast(value ->> 1 as bigint), cast(value ->> 2 as bigint), ca
 on conflict (name) do update set free_us = excluded.free_us, last_us = excluded.last_us, total = excluded.total
  where excluded.total >= meter.total;
 
--- call.admit_at_once: the usual admission as policy.admission decides it, or no row and nothing changed
+-- call.admit_at_once: the usual admission as policy.admission decides it, or which slot is too far away, or no row
 with calendar_now as (
   select at_ms from calendar
    where at_ms > 0 and at_ms >= case when abs(:wall_ms - :now_ms) < :parted_ms then :wall_ms - :wall_ms % 60000 else 0 end
@@ -81,27 +81,29 @@ with calendar_now as (
    cross join calendar_now
     left join spend on spend.purse = need.purse and spend.dimension = need.dimension and spend.per = need.per
      and spend.ends_ms > calendar_now.at_ms and spend.starts_ms <= calendar_now.at_ms
-), rate as (
-  select gauge.name, gauge.per_us, gauge.amount, coalesce(meter.free_us, 0) as free_us,
+), gauged as (
+  select gauge.place, gauge.name, gauge.per_us, gauge.amount, coalesce(meter.free_us, 0) as free_us,
          coalesce(meter.last_us, 0) as last_us, coalesce(meter.total, 0) as total, gauge.burst,
          coalesce(cast(cast(:weights as jsonb) ->> gauge.dimension as bigint), 0) as weight
     from jsonb_to_recordset(cast(:gauges as jsonb))
-           as gauge (name text, dimension text, per_us bigint, amount bigint, burst bigint)
+           as gauge (place bigint, name text, dimension text, per_us bigint, amount bigint, burst bigint)
     left join meter on meter.name = gauge.name
+), rate as (
+  select gauged.*, free_us - div(cast(greatest(0, burst - weight) as numeric) * per_us, amount) as from_us from gauged
 ), slot as (
-  select greatest(:now_ms * 1000,
-                  max(free_us - div(cast(greatest(0, burst - weight) as numeric) * per_us, amount))) as at_us
-    from rate
-), decided as (
+  select greatest(:now_ms * 1000, max(from_us)) as at_us from rate
+), fits as (
   select cast(slot.at_us as bigint) as at_us, calendar_now.at_ms
     from slot cross join calendar_now
-   where slot.at_us <= :now_ms * 1000 + :horizon_us
-     and (cast(:until_us as bigint) is null or slot.at_us <= greatest(:until_us, :now_ms * 1000))
-     and (cast(:most as bigint) is null
+   where (cast(:most as bigint) is null
           or coalesce((select sum(places) from held where held.service = :service), 0) < cast(:most as bigint))
      and not exists (select 1 from standing
                       where settled is null or (need > 0 and settled + held + need > cap))
      and exists (select 1 from fleet where rules = :rules)
+), decided as (
+  select at_us, at_ms from fits
+   where at_us <= :now_ms * 1000 + :horizon_us
+     and (cast(:until_us as bigint) is null or at_us <= greatest(:until_us, :now_ms * 1000))
 ), reserved as (
   select rate.name, rate.weight, rate.total + rate.weight as total, greatest(rate.last_us, decided.at_us) as last_us,
          greatest(rate.free_us, decided.at_us)
@@ -133,7 +135,14 @@ with calendar_now as (
          '{"wait_ms":' || greatest(0, at_us / 1000 - :now_ms) || ',' || substr(:facts, 2)
     from decided where exists (select 1 from added)
 )
-select decided.at_us as slot_us from decided cross join added;
+select decided.at_us as slot_us, cast(null as bigint) as now_us, cast(null as text) as slowest,
+       set_config('longwatch.changed', 'yes', false) as changed
+  from decided cross join added
+union all
+select at_us, :now_ms * 1000, (select name from rate where from_us = fits.at_us order by place limit 1),
+       set_config('longwatch.changed', 'no', false)
+  from fits
+ where not exists (select 1 from decided) and not exists (select 1 from call where id = :id);
 
 -- call.settle_at_once: the usual settlement, or no row and nothing changed; fails where there is something new to warn of
 with found as (

@@ -53,6 +53,9 @@ BEGIN_READING = Request(b"begin isolation level repeatable read read only")
 BEGIN_READING_NEWEST = Request(b"begin isolation level read committed read only")
 COMMIT = Request(b"commit")
 FLUSH = Request(b"select pg_logical_emit_message(true, 'longwatch', '')")  # waits for the disk, with all before it
+FLUSH_CHANGED = Request(FLUSH.sql + b" where current_setting('longwatch.changed', true) = 'yes'")
+TELLING = frozenset({"call.admit_at_once"})
+"""Transactions that say whether they have changed anything, behind which nobody waits for the disk in vain."""
 SET_FORWARDS = b"update fleet set offset_ms = offset_ms + $1"
 
 
@@ -238,7 +241,8 @@ class PostgresDatabase:
         work = Request(said.sql, [values[name] for name in said.names], said.nulls)
         try:
             with self._translated():
-                answer = self._at_once(work, durable=durable, part=part)
+                flush = FLUSH_CHANGED if statement in TELLING else FLUSH
+                answer = self._at_once(work, durable=durable, part=part, flush=flush)
         except ServerError as error:
             if error.state == dialect.UNMET:
                 raise Unmet from error
@@ -249,11 +253,11 @@ class PostgresDatabase:
         """Whether it is committed without its locks waiting for the disk, and then waits for it."""
         return self._syncs and not durable and part == "calls"
 
-    def _at_once(self, work: Request, *, durable: bool, part: Part) -> Answer:
+    def _at_once(self, work: Request, *, durable: bool, part: Part, flush: Request) -> Answer:
         """A whole transaction in one go; the answer to its work."""
         opening = self._opening(NO_NUMBER, locks_of(part), synced=durable and self._syncs)
         with self._pool.link() as link:
-            first, answer, *_ = self._sent(link, opening, work, durable=durable, part=part)
+            first, answer, *_ = self._sent(link, opening, work, durable=durable, part=part, flush=flush)
         self._heed(first.rows[0].server_ms, first.rows[0].offset_ms)
         return answer
 
@@ -273,11 +277,11 @@ class PostgresDatabase:
                 instants = answer.rows[0].server_ms, answer.rows[0].offset_ms
         self._heed(*instants)
 
-    def _sent(self, link: Link, *requests: Request, durable: bool, part: Part) -> list[Answer]:
+    def _sent(self, link: Link, *requests: Request, durable: bool, part: Part, flush: Request = FLUSH) -> list[Answer]:
         """What begins by itself, and is committed by its end. Who gets no reply has to look for what it wrote."""
         link.wait_ms = WAIT_WRITING_MS
         try:
-            return link.ask(*requests, *((SYNC, FLUSH) if self._flushes(durable, part) else ()))
+            return link.ask(*requests, *((SYNC, flush) if self._flushes(durable, part) else ()))
         except Lost as error:
             self._pool.forget_idle()
             reason = f"the connection was lost in a transaction ({error})"
@@ -298,7 +302,7 @@ class PostgresDatabase:
             return  # nothing was asked
         begun = tx.started()
         try:
-            begun.link.ask(*tx.take_queued(), COMMIT, *((FLUSH,) if flushes else ()))
+            begun.link.ask(*tx.take_queued(), COMMIT, *((FLUSH,) if flushes and tx.writes else ()))
         except Lost as error:
             given = Given(begun.number, begun.link.life, self.server.history)
             if not landed(self._pool, given, error):

@@ -38,6 +38,7 @@ class PostgresTransaction:
         """hopes: what nearly always comes is taken for granted; see Database.hopefully."""
         self._begin, self._statements, self._hopes = begin, statements, hopes
         self.hoped = False  # something was
+        self.writes = False  # or may
         self.begun: Begun | None = None
         self.queued: list[Queued] = []
 
@@ -74,6 +75,7 @@ class PostgresTransaction:
         return [answer.rows for answer in answers[-len(asked) :]]
 
     def count(self, statement: str, /, **values: Value) -> int:
+        self.writes = True
         if self._hopes and statement in dialect.EXPECTED:
             self._queue(statement, values, hoped=True)
             return 1
@@ -97,10 +99,12 @@ class PostgresTransaction:
 
     def plain(self, sql: str, *values: Value) -> list[tuple[Value, ...]]:
         """One statement of a copy: see db/tables.py."""
+        self.writes = True
         return self._ask(Request(sql.encode(), values))[-1].rows
 
     def fill(self, table: Table, rows: Sequence[Sequence[Value]]) -> None:
         """Add the rows of a copy; what the server numbers goes on from them."""
+        self.writes = True
         names = ", ".join(f'"{name}"' for name, _ in table.columns)
         elements = ", ".join(
             f"cast(value ->> {place} as bigint)" if whole else f"value ->> {place}"

@@ -1,6 +1,6 @@
 """Lines as a list of places; the meters that send newcomers to them are those of the model's limiter."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from longwatch.admission.calls import CallRequest
@@ -28,15 +28,19 @@ class Lines:
     seen: dict[tuple[str, str], int] = field(default_factory=dict[tuple[str, str], int])
     given: dict[tuple[str, str], int] = field(default_factory=dict[tuple[str, str], int])
 
-    def stand(self, line: str, request: CallRequest, *, most: int) -> Standing:
+    def stand(self, line: str, requests: Sequence[CallRequest], *, most: int) -> Standing:
         self._clear(line)
-        given = self._given(line)
+        owner = requests[0].owner
         waiting = {lane for lane in policy.SHARES if self._places(line, lane)}
-        begins = policy.begins_at(request.lane, given, waiting)
-        if begins != given.get(request.lane):
-            self.given[line, request.lane] = begins
-        self.tickets.setdefault(request.id, Ticket(line, request.lane, request.owner, self.now_ms()))
-        return Standing(self.look(line, request.owner, most=most), self._ahead(request.id))
+        for request in requests:
+            given = self._given(line)
+            begins = policy.begins_at(request.lane, given, waiting)
+            if begins != given.get(request.lane):
+                self.given[line, request.lane] = begins
+            waiting.add(request.lane)
+            self.tickets.setdefault(request.id, Ticket(line, request.lane, owner, self.now_ms()))
+        here = [request.id for request in requests if self.tickets[request.id].line == line]
+        return Standing(self.look(line, owner, most=most), {call: self._ahead(call) for call in here})
 
     def look(self, line: str, owner: str, *, most: int) -> list[str]:
         self.seen[owner, line] = self.now_ms()

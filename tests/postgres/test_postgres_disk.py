@@ -1,0 +1,50 @@
+"""What an admission changes is on the server's disk before anybody is told of it; what changes nothing does not wait for it."""
+
+from pathlib import Path
+
+import psycopg
+import pytest
+
+import longwatch
+from longwatch.admission.calls import Admitted, CallRequest
+from longwatch.admission.limiter import Limiter
+from longwatch.policy.admission import Later
+from longwatch.testing.postgres import Server
+
+LAZY = ("wal_writer_delay=10s", "autovacuum=off", "bgwriter_delay=10s", "checkpoint_timeout=1h")
+"""Nobody writes to the disk but who waits for it."""
+
+
+def unflushed(url: str) -> int:
+    """Bytes that a crash of the server would take."""
+    with psycopg.connect(url, autocommit=True) as server:
+        ((left,),) = server.execute("select pg_current_wal_insert_lsn() - pg_current_wal_flush_lsn()").fetchall()
+        return int(left)
+
+
+def asked(service: str, number: int) -> CallRequest:
+    return CallRequest(f"call_{service}_{number}", f"key_{number}", service, "seo", "owner", lane="batch")
+
+
+@pytest.mark.parametrize(("service", "reason"), [("paced", "rate"), ("narrow", "concurrency")])
+def test_only_what_has_changed_something_waits_for_the_disk(
+    own_server: Server, tmp_path: Path, service: str, reason: str
+) -> None:
+    own_server.end()
+    own_server.launch(*LAZY)
+    url = own_server.new_database()
+    services = {"paced": {"rate": "1/min", "burst": 1}, "narrow": {"concurrency": 1}}
+    with longwatch.open(url, config={"fleet": {"root": str(tmp_path)}, "service": services}) as lw:
+        limiter: Limiter = lw.opened.parts.calls.limiter
+        first = asked(service, 1)
+        assert isinstance(limiter.admit(first), Admitted)
+        assert unflushed(url) == 0
+        limiter.lines.stand(service, [asked(service, 2)], most=1)
+        left = unflushed(url)
+        assert left > 0
+        refused = limiter.admit(asked(service, 3))
+        assert isinstance(refused, Later)
+        assert refused.reason == reason
+        assert unflushed(url) >= left
+        limiter.settle(first.id, owner="owner")
+        assert unflushed(url) == 0

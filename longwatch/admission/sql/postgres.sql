@@ -135,14 +135,13 @@ with calendar_now as (
          '{"wait_ms":' || greatest(0, at_us / 1000 - :now_ms) || ',' || substr(:facts, 2)
     from decided where exists (select 1 from added)
 )
-select decided.at_us as slot_us, cast(null as bigint) as now_us, cast(null as text) as slowest,
-       set_config('longwatch.changed', 'yes', false) as changed
-  from decided cross join added
-union all
-select at_us, :now_ms * 1000, (select name from rate where from_us = fits.at_us order by place limit 1),
-       set_config('longwatch.changed', 'no', false)
-  from fits
- where not exists (select 1 from decided) and not exists (select 1 from call where id = :id);
+select fits.at_us as slot_us,
+       case when added.id is null then :now_ms * 1000 end as now_us,
+       case when added.id is null then (select name from rate where from_us = fits.at_us order by place limit 1) end as slowest,
+       set_config('longwatch.changed', case when added.id is null then 'no' else 'yes' end, false) as changed
+  from fits left join added on true
+ where added.id is not null
+    or (not exists (select 1 from decided) and not exists (select 1 from call where id = :id));
 
 -- call.settle_at_once: the usual settlement, or no row and nothing changed; fails where there is something new to warn of
 with found as (

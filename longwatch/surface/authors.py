@@ -62,7 +62,7 @@ class Claude:
             raise NotNow(told(error)) from error
         return Reply(answer_of(message), message.model, self._micros(message))
 
-    @cached_property
+    @property
     def batches(self) -> ClaudeBatches:
         return ClaudeBatches(self.model, self._budget, self._parts, lambda: self._client)
 

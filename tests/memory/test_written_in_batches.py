@@ -349,7 +349,9 @@ def test_what_was_redacted_meanwhile_is_thrown_away_paid_and_asked_for_anew(
     memory.compact()
     (snapshot,) = memory.snapshots()
     assert (snapshot.author, made(sandbox), open_batches(lw)) == ("offline", 2, 1)
-    assert charged(lw)["settled"] > snapshot.micros == first > 0, "the next one is paid for at the most that it can cost"
+    assert charged(lw)["settled"] > snapshot.micros == first > 0, (
+        "the next one is paid for at the most that it can cost"
+    )
     assert secret not in str(sql_of(lw, memory))
     says(sandbox, "Invoice n 2 was sent", "r5")
     ended(sandbox)

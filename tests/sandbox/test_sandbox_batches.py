@@ -26,7 +26,8 @@ def wanted(*texts: str, model: str = MODEL) -> list[Any]:
 
 
 def test_a_batch_takes_its_time_and_costs_half(sandbox: Sandbox, claude: anthropic.Anthropic) -> None:
-    plain: Any = claude.messages.create(**wanted("hello there, who is it")[0]["params"])
+    anyhow: Any = claude
+    plain: Any = anyhow.messages.create(**wanted("hello there, who is it")[0]["params"])
     whole = sandbox.bill()["anthropic"]["micros"]
     sandbox.limits(anthropic={"batch_ms": 3_600_000})
     made = claude.messages.batches.create(requests=wanted("hello there, who is it"))
@@ -40,7 +41,7 @@ def test_a_batch_takes_its_time_and_costs_half(sandbox: Sandbox, claude: anthrop
     (line,) = claude.messages.batches.results(made.id)
     assert line.custom_id == "n-0"
     assert line.result.type == "succeeded"
-    message = line.result.message
+    message: Any = line.result.message
     assert message.content == plain.content
     assert (message.model, message.usage.service_tier) == (MODEL, "batch")
     (line,) = claude.messages.batches.results(made.id)

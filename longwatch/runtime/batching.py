@@ -144,7 +144,7 @@ class Batching:
             self._put_off(snapshot, str(error), micros=micros, batch=custom_id)
             raise
         memories.world.reach("batch.made")
-        persist(lambda: self.store.made(turn, request, name, lease_ms=LEASE_MS))
+        persist(lambda: self.store.made(turn, request, name, lease_ms=LEASE_MS, soon_ms=SOON_MS))
         memories.world.reach("batch.written")
 
     # -- looked at ---------------------------------------------------------------------------------------------------------
@@ -178,7 +178,7 @@ class Batching:
                     if never
                     else self._waits(snapshot, request)
                 )
-            request = self.store.made(self.turn, request, found.batch, lease_ms=LEASE_MS)
+            request = self.store.made(self.turn, request, found.batch, lease_ms=LEASE_MS, soon_ms=SOON_MS)
             world.reach("batch.found")
         ended = service.ended(request)
         if ended is None:

@@ -50,13 +50,14 @@ class Batches:
                 del facts[name]
             tx.count("memory_batches.ask", **facts)
 
-    def made(self, turn: Turn, request: Open, batch: str, *, lease_ms: int) -> Open:
-        """It was made, or found, and has this name. Errors: LeaseLost."""
+    def made(self, turn: Turn, request: Open, batch: str, *, lease_ms: int, soon_ms: int) -> Open:
+        """It was made, or found, and has this name; it is looked at after soon_ms. Errors: LeaseLost."""
         with self.database.transaction(part="memory") as tx:
             if not tx.count("memory.push_writer", fence=turn.fence, lease_ms=lease_ms):
                 raise overtaken(turn)
             tx.count("memory.ease_writer", fence=turn.fence)
-            tx.count("memory_batches.made", snapshot=request.snapshot, custom_id=request.custom_id, batch=batch)
+            named = {"snapshot": request.snapshot, "custom_id": request.custom_id, "batch": batch}
+            tx.count("memory_batches.made", **named, soon_ms=soon_ms)
             why = f"{request.model} was asked for it in {batch}"
             leave(tx, request.snapshot, why, micros=0, dropped=0, stands=0)
             return request._replace(batch=batch)

@@ -16,6 +16,7 @@ import pytest
 import longwatch
 from longwatch import Longwatch, Memory
 from longwatch.runtime.authoring import Authoring
+from longwatch.runtime.upkeep import Upkeep
 from longwatch.sandbox import Sandbox, started
 from longwatch.sandbox.faults import Fault
 from longwatch.store.batches import Batches
@@ -151,14 +152,14 @@ def test_it_is_offline_at_once_and_written_at_half_the_price_when_the_batch_has_
     assert made(sandbox) == 1
 
 
-KILLED = """
+STRUCK = """
 import json, os, signal, sys
 import longwatch
 from longwatch.runtime.world import Machine
 
 def reach(self, reached):
     if reached == sys.argv[2]:
-        os.kill(os.getpid(), signal.SIGKILL)
+        os.kill(os.getpid(), int(sys.argv[4]))
 Machine.reach = reach
 with longwatch.open(sys.argv[1], config=json.loads(sys.argv[3])) as lw:
     lw.memory("seo").compact()
@@ -167,12 +168,18 @@ ASKING = ("batch.asked", "call.admitted", "call.leaving", "batch.made", "batch.w
 TAKING = ("batch.fetched", "batch.settled", "memory.written", "batch.taken")
 
 
-def killed(place: str, tmp_path: Path, mark: str, config: dict[str, Any] = CONFIG) -> None:
+def compacting(place: str, tmp_path: Path, mark: str, sent: signal.Signals) -> "subprocess.Popen[str]":
+    """A process that is sent the signal when it has come so far."""
     script = tmp_path / "compact.py"
-    script.write_text(KILLED)
-    command = [sys.executable, str(script), place, mark, json.dumps(config)]
-    run = subprocess.run(command, timeout=60, check=False, capture_output=True, text=True, env=dict(os.environ))
-    assert run.returncode == -signal.SIGKILL, run.stderr
+    script.write_text(STRUCK)
+    command = [sys.executable, str(script), place, mark, json.dumps(CONFIG), str(int(sent))]
+    return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=dict(os.environ))
+
+
+def killed(place: str, tmp_path: Path, mark: str) -> None:
+    process = compacting(place, tmp_path, mark, signal.SIGKILL)
+    _, words = process.communicate(timeout=60)
+    assert process.returncode == -signal.SIGKILL, words
 
 
 @pytest.mark.parametrize("mark", ASKING)
@@ -198,6 +205,34 @@ def test_whoever_is_killed_while_he_asks_one_batch_is_made_and_every_charge_is_r
         assert found["settled"] == memory.snapshots()[0].micros == billed(sandbox) > 0
         doubtful = mark in ("call.admitted", "call.leaving")
         assert set(found) == ({"settled", "unknown"} if doubtful else {"settled"}), "it might have been sent"
+        assert memory.verify() == ()
+
+
+@pytest.mark.parametrize("mark", ["batch.asked", "call.leaving"])
+def test_whoever_was_stopped_and_sends_after_others_did_is_paid_for_and_writes_nothing(
+    place: str, sandbox: Sandbox, tmp_path: Path, mark: str
+) -> None:
+    with longwatch.open(place, config=CONFIG) as lw:
+        memory = lw.memory("seo")
+        fill(memory)
+        process = compacting(place, tmp_path, mark, signal.SIGSTOP)
+        try:
+            _, status = os.waitpid(process.pid, os.WUNTRACED)
+            assert os.WIFSTOPPED(status)
+            for _ in range(3):
+                later(lw)
+                memory.compact()
+            assert (made(sandbox), open_batches(lw)) == (1, 1), "nobody waits for it"
+        finally:
+            process.send_signal(signal.SIGCONT)
+        _, words = process.communicate(timeout=60)
+        assert (process.returncode, made(sandbox)) == (0, 2), words
+        ended(sandbox)
+        later(lw)
+        memory.compact()
+        (snapshot,) = memory.snapshots()
+        assert (snapshot.author, open_batches(lw)) == (MODEL, 0)
+        assert snapshot.micros * 2 == billed(sandbox) < sum(charged(lw).values()), "both were billed, both are recorded"
         assert memory.verify() == ()
 
 
@@ -424,3 +459,29 @@ def test_twenty_are_open_at_most(place: str, sandbox: Sandbox) -> None:
             lw.memory("seo").compact()
         assert (open_batches(lw), made(sandbox)) == (20, 20)
         assert not Authoring(lw.opened.parts.memories).is_due()
+
+
+def test_workers_make_batches_and_take_them_in_beside_their_beats(
+    lw: Longwatch, memory: Memory, sandbox: Sandbox
+) -> None:
+    parts = lw.opened.parts
+    upkeep = Upkeep(parts)
+
+    def round_of_it() -> None:
+        with parts.database.transaction() as tx:
+            tx.plain("update fleet set upkeep_ms = 0")  # type: ignore[attr-defined]
+        assert upkeep.step()
+        if upkeep._writing is not None:
+            assert parts.sleeper.wait_for_flag(upkeep._writing, parts.steady_ms() + 20_000)
+
+    fill(memory)
+    round_of_it()
+    assert (memory.snapshots()[0].author, open_batches(lw)) == ("offline", 1)
+    before = sandbox.counts()["anthropic"]["requests"]
+    round_of_it()
+    assert sandbox.counts()["anthropic"]["requests"] == before, "it is not looked at again at once"
+    ended(sandbox)
+    later(lw)
+    round_of_it()
+    assert (memory.snapshots()[0].author, open_batches(lw)) == (MODEL, 0)
+    assert charged(lw) == {"settled": billed(sandbox)}

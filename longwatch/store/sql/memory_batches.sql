@@ -6,8 +6,9 @@ on conflict (snapshot) do update
        number = excluded.number, micros = excluded.micros, changes = excluded.changes, asked_ms = excluded.asked_ms,
        poll_ms = excluded.poll_ms;
 
--- made: its name
-update memory_batch set batch = :batch where snapshot = :snapshot and custom_id = :custom_id;
+-- made: its name; it is not looked at before it can have come to anything
+update memory_batch set batch = :batch, poll_ms = :wall_ms + :soon_ms
+ where snapshot = :snapshot and custom_id = :custom_id;
 
 -- later: it is looked at no sooner
 update memory_batch set poll_ms = :poll_ms where snapshot = :snapshot and custom_id = :custom_id;

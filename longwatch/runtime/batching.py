@@ -171,13 +171,10 @@ class Batching:
         assert snapshot is not None, f"{request.snapshot} is not there"
         if request.batch is None:
             found = self._found(request)
+            if found.batch is None and found.sure and request.age_ms >= ARRIVED_MS:
+                return self._given_up(snapshot, request, "no batch was made of it")
             if found.batch is None:
-                never = found.sure and request.age_ms >= ARRIVED_MS
-                return (
-                    self._given_up(snapshot, request, "no batch was made of it")
-                    if never
-                    else self._waits(snapshot, request)
-                )
+                return self._waits(snapshot, request)
             request = self.store.made(self.turn, request, found.batch, lease_ms=LEASE_MS, soon_ms=SOON_MS)
             world.reach("batch.found")
         ended = service.ended(request)

@@ -126,6 +126,15 @@ def whole(least: int, most: int) -> Form[int]:
     return Form(parse, {"type": "integer", "minimum": least, "maximum": most})
 
 
+def _yes(raw: object, context: Context) -> bool:
+    if not isinstance(raw, bool):
+        raise ConfigError(f"{raw!r} is neither true nor false", hint="Write true or false, without quotes.")
+    return raw
+
+
+YES = Form(_yes, {"type": "boolean"})
+
+
 def duration(least: str, most: str) -> Form[int]:
     """Milliseconds. In a dict also seconds or a timedelta."""
     bounds = parse_ms(least), parse_ms(most)
@@ -225,6 +234,8 @@ def _literal(value: object) -> str:
         return f"{{ {', '.join(pairs)} }}" if pairs else "{}"
     if isinstance(value, list):
         return f"[{', '.join(_literal(element) for element in cast('list[object]', value))}]"
+    if isinstance(value, bool):
+        return "true" if value else "false"
     return str(value) if isinstance(value, int | float) else f'"{value}"'
 
 

@@ -26,7 +26,7 @@ from longwatch.config.agent_forms import (
     Command,
     Restart,
 )
-from longwatch.config.forms import FRACTIONS, NAME, TEXT, ZONE, choice, duration, list_of, size, whole
+from longwatch.config.forms import FRACTIONS, NAME, TEXT, YES, ZONE, choice, duration, list_of, size, whole
 from longwatch.config.keys import Key, Table, Tables
 from longwatch.config.limit_forms import (
     AWAY,
@@ -182,6 +182,9 @@ class MemorySettings:
         str | None, Key("writer", TEXT, None, "the model that writes snapshots; left out: none, they are made offline")
     ]
     budget: Annotated[str | None, Key("budget", NAME, None, f"who pays the writer; left out: {MAIN}")]
+    batch: Annotated[
+        bool, Key("batch", YES, False, "whether the writer is asked in batches: half the price, within a day")
+    ]
 
 
 @dataclass(frozen=True)

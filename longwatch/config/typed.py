@@ -111,6 +111,7 @@ class MemoryConfig(TypedDict, total=False):
     brief_tokens: int
     writer: str
     budget: str
+    batch: bool
 
 
 class ArchiveConfig(TypedDict, total=False):

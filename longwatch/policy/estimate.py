@@ -90,13 +90,27 @@ def _untold(service: str, does: str, otherwise: str) -> ConfigError:
     )
 
 
-def spent_micros(service: str, model: str | None, usage: Usage, limits: Limits, *, at_ms: int) -> int | None:
-    """What a usage cost; None where no price is known: the estimate stands then, the call was made already."""
+def batched_micros(service: Service, model: str, limits: Limits, *, prompt: int, longest: int, at_ms: int) -> int:
+    """The most that a request in a batch can cost: the service's own price, else half of the model's. Errors: UnknownPrice."""
+    if service.price_micros is not None:
+        return service.price_micros
+    row = price_of(service, model, limits, at_ms=at_ms)
+    micros = price.worst_case_micros(row, input_tokens=prompt, max_tokens=longest, percent=price.BATCHED)
+    return micros_of(Money(micros, row.currency), limits)
+
+
+def spent_micros(
+    service: str, model: str | None, usage: Usage, limits: Limits, *, at_ms: int, percent: int = 100
+) -> int | None:
+    """What a usage cost; None where no price is known: the estimate stands then, the call was made already.
+
+    percent: of the list price.
+    """
     try:
         found = resolve_service(limits, service)
         if not has_prices(found):
             return None
         row = price_of(found, model, limits, at_ms=at_ms)
-        return micros_of(Money(price.cost_micros(row, usage), row.currency), limits)
+        return micros_of(Money(price.cost_micros(row, usage, percent=percent), row.currency), limits)
     except (UnknownPrice, ConfigError):
         return None

@@ -57,6 +57,9 @@ class Price(NamedTuple):
     currency: str = "USD"
 
 
+BATCHED = 50
+"""Percent of the list price that Anthropic takes for a request in a message batch, whichever the tokens."""
+
 NOV = "2026-11-01"
 PRICES: tuple[Price, ...] = (
     Price("anthropic", "claude-opus-5-5", NOV, PerToken(4_000, 20_000, 200)),
@@ -89,8 +92,8 @@ def find(service: str, model: str | None, *, at_ms: int, prices: tuple[Price, ..
     return begun[-1] if begun else rows[0]
 
 
-def cost_micros(price: Price, usage: Usage) -> int:
-    """Micro-units of the price's currency, rounded up."""
+def cost_micros(price: Price, usage: Usage, *, percent: int = 100) -> int:
+    """Micro-units of the price's currency, rounded up. percent: of the list price, such as BATCHED."""
     row = price.base
     if price.long is not None and price.above_tokens is not None and usage.prompt > price.above_tokens:
         row = price.long
@@ -99,16 +102,18 @@ def cost_micros(price: Price, usage: Usage) -> int:
         + 5 * usage.write_5m * row.input
         + 8 * usage.write_1h * row.input
     )
-    return -(-quarters // 4_000)
+    return -(-quarters * percent // 400_000)
 
 
-def worst_case_micros(price: Price, *, input_tokens: int, max_tokens: int, caching: Caching = "none") -> int:
+def worst_case_micros(
+    price: Price, *, input_tokens: int, max_tokens: int, caching: Caching = "none", percent: int = 100
+) -> int:
     """The most a call can cost: nothing read from the cache, all that may be written is, the answer as long as allowed.
 
     caching: for how long the request asks the prompt to be cached.
     """
     prompt = {"none": Usage(input=input_tokens), "5m": Usage(write_5m=input_tokens), "1h": Usage(write_1h=input_tokens)}
-    return cost_micros(price, prompt[caching]._replace(output=max_tokens))
+    return cost_micros(price, prompt[caching]._replace(output=max_tokens), percent=percent)
 
 
 def _names(price: Price, model: str) -> bool:

@@ -6,7 +6,7 @@
 or `python -m longwatch.sandbox --port 8400 --settings '{"stripe": {"latency_ms": 40}}'`. The official SDKs of Anthropic,
 OpenAI and Stripe and githubkit run against it unchanged; they need a base URL and any key.
 
-/anthropic   POST /v1/messages (also streamed), POST /v1/messages/count_tokens
+/anthropic   POST /v1/messages (also streamed), POST /v1/messages/count_tokens, /v1/messages/batches
 /openai      POST /v1/chat/completions (also streamed)
 /stripe      charges, customers, payment_intents: create, retrieve, update, list, confirm; idempotency keys
 /github      issues and comments: create, retrieve, update, list; search/issues; rate_limit

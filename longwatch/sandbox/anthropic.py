@@ -1,4 +1,4 @@
-"""Anthropic's Messages API: /v1/messages, with and without a stream, and /v1/messages/count_tokens.
+"""Anthropic's Messages API: /v1/messages, with and without a stream, /v1/messages/count_tokens, and batches (batches.py).
 
 Three buckets (requests, input tokens without cache reads, output tokens as they come, not `max_tokens`); a call takes of all
 or of none and is refused with a 429 that says in `retry-after` when it would fit. Once the bill has reached
@@ -7,13 +7,14 @@ conversation is stored: a request for a thread is a 400 that says so.
 """
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from typing import Any, Literal, NamedTuple
 
 import msgspec
 
 from longwatch.sandbox import answers, prices
 from longwatch.sandbox.answers import Block, CacheControl, Message, Part, Prompt, ToolUse
+from longwatch.sandbox.anthropic_headers import limit_headers
+from longwatch.sandbox.batches import BATCHES, Answered, Batches
 from longwatch.sandbox.effects import Effects
 from longwatch.sandbox.exchange import (
     Headers,
@@ -27,7 +28,7 @@ from longwatch.sandbox.exchange import (
     stream_reply,
 )
 from longwatch.sandbox.promptcache import PromptCache, Split
-from longwatch.sandbox.quota import Bucket, Need, Rate, admit, buckets, seconds
+from longwatch.sandbox.quota import Need, Rate, admit, buckets, seconds
 from longwatch.sandbox.settings import Anthropic as Settings
 from longwatch.sandbox.tally import Account
 
@@ -125,6 +126,7 @@ class Anthropic:
         self._effects = effects
         self._cache = PromptCache()
         self._numbered = 0
+        self._batches = Batches(self._answered, self._error, self.capped)
         self._buckets = buckets(_rates(settings), {}, now.ns)
         self._counts = buckets({"requests": settings.counts}, {}, now.ns)
 
@@ -134,7 +136,7 @@ class Anthropic:
         self._counts = buckets({"requests": settings.counts}, self._counts, now.ns)
 
     def endpoint(self, method: str, path: str) -> str:
-        return f"{method} {path}"
+        return self._batches.endpoint(method, path) if path.startswith(BATCHES) else f"{method} {path}"
 
     def error(self, status: int, *, retry_after_s: int) -> Reply:
         headers: Headers = [(b"retry-after", b"%d" % retry_after_s)] if status == 429 else []
@@ -145,6 +147,8 @@ class Anthropic:
         endpoint = self.endpoint(request.method, request.path)
         if not key:
             return self._error(401, "x-api-key header is required")
+        if request.path.startswith(BATCHES):
+            return self._batches.admit(endpoint, request, key, now, self.settings)
         if endpoint not in (CREATE, COUNT_TOKENS):
             return self._error(404, f"Not found: {request.path}")
         try:
@@ -165,6 +169,40 @@ class Anthropic:
         parts = call.parts(answers.flatten(call.messages, call.system))
         count = answers.tokens(sum(len(part.text) for part in parts))
         return json_reply(200, {"input_tokens": count}, [self._request_id()])
+
+    # -- batches -----------------------------------------------------------------------------------------------------------
+
+    def go_on(self, now: Instant) -> None:
+        """What goes on by itself: batches end, and are billed."""
+        self._batches.go_on(now, self.settings)
+
+    def capped(self) -> Reply | None:
+        cap = self.settings.spend_cap_micros
+        spent = cap is not None and self._account.micros >= cap
+        return self._error(429, "Your organization has reached its monthly spend limit.") if spent else None
+
+    def _answered(self, key: str, params: bytes, now: Instant) -> Answered:
+        """One request of a batch, at half the price."""
+        try:
+            call = msgspec.json.decode(params, type=Call)
+        except msgspec.DecodeError as error:
+            return self._in_error("invalid_request_error", str(error))
+        price, problem = prices.find(call.model, self.settings.prices, prices.ANTHROPIC), _problem(call)
+        if problem or price is None or self.settings.batch_errors:
+            return self._in_error("invalid_request_error", problem or f"model: {call.model}")
+        plan = self._plan(call, key, price, now)
+        micros = prices.cost_micros(price, plan.usage, percent=prices.BATCHED)
+        self._account.charge(key, call.model, micros)
+        self._effects.answered("anthropic", call.model, plan.digest)
+        self._numbered += 1
+        message = _message(plan, self._numbered)
+        return Answered("succeeded", {"message": message | {"usage": message["usage"] | {"service_tier": "batch"}}})
+
+    def _in_error(self, kind: str, message: str) -> Answered:
+        error = {"type": "error", "error": {"type": kind, "message": message}, "request_id": None}
+        return Answered("errored", {"error": error})
+
+    # -- one message -------------------------------------------------------------------------------------------------------
 
     def _create(self, call: Call, key: str, request: Request, now: Instant) -> Reply | Work:
         problem = _problem(call)
@@ -192,9 +230,9 @@ class Anthropic:
         return Plan(call, key, prompt.digest, said, split, usage, prices.cost_micros(price, usage))
 
     def _refusal(self, plan: Plan, request: Request, now: Instant) -> Reply | None:
-        cap, concurrency = self.settings.spend_cap_micros, self.settings.concurrency
-        if cap is not None and self._account.micros >= cap:
-            return self._error(429, "Your organization has reached its monthly spend limit.")
+        concurrency, capped = self.settings.concurrency, self.capped()
+        if capped is not None:
+            return capped
         if concurrency is not None and request.others >= concurrency:
             return self._error(429, "Number of concurrent connections has exceeded your rate limit.", [_retry(1)])
         usage = plan.usage
@@ -204,30 +242,18 @@ class Anthropic:
             return None
         limit = f"{short.need.bucket.rate.amount} {short.need.name.replace('-', ' ')}"
         message = f"This request would exceed your organization's rate limit of {limit} per minute."
-        return self._error(429, message, [_retry(seconds(short.wait_ns)), *self._limits(now)])
+        return self._error(429, message, [_retry(seconds(short.wait_ns)), *limit_headers(self._buckets, now)])
 
     def _answer(self, plan: Plan, now: Instant) -> Reply:
         self._cache.remember(plan.split.prefixes, now.ns)
         self._account.charge(plan.key, plan.call.model, plan.cost_micros)
         self._effects.answered("anthropic", plan.call.model, plan.digest)
         self._numbered += 1
-        headers = [self._request_id(), *self._limits(now)]
+        headers = [self._request_id(), *limit_headers(self._buckets, now)]
         if plan.call.stream:
             events, chunk_ms = _events(plan, self._numbered), self.settings.chunk_ms
             return stream_reply(events, headers, chunk_ms=chunk_ms, cost_micros=plan.cost_micros)
         return json_reply(200, _message(plan, self._numbered), headers, cost_micros=plan.cost_micros)
-
-    def _limits(self, now: Instant) -> Headers:
-        """The rate limit headers; `tokens` is input and output together."""
-        states = {name: _state(bucket, now) for name, bucket in self._buckets.items()}
-        both = [states[name] for name in ("input-tokens", "output-tokens") if name in states]
-        if both:
-            states["tokens"] = State(
-                sum(state.limit for state in both),
-                sum(state.remaining for state in both),
-                max(state.full_ms for state in both),
-            )
-        return [header for name, state in states.items() for header in _limit_headers(name, state)]
 
     def _error(
         self, status: int, message: str, headers: Headers | None = None, *, details: dict[str, Any] | None = None
@@ -241,30 +267,6 @@ class Anthropic:
     def _request_id(self) -> tuple[bytes, bytes]:
         self._numbered += 1
         return (b"request-id", b"req_%024d" % self._numbered)
-
-
-class State(NamedTuple):
-    """A bucket as its headers tell it; `full_ms` is the epoch instant at which it is full again."""
-
-    limit: int
-    remaining: int
-    full_ms: int
-
-
-def _state(bucket: Bucket, now: Instant) -> State:
-    return State(bucket.rate.amount, bucket.remaining(now.ns), now.epoch_ms + bucket.full_ns(now.ns) // 1_000_000)
-
-
-def _limit_headers(name: str, state: State) -> Headers:
-    """limit, remaining (tokens to the nearest thousand) and reset, RFC 3339."""
-    remaining = state.remaining if name == "requests" else round(state.remaining, -3)
-    reset = datetime.fromtimestamp(-(-state.full_ms // 1_000), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    prefix = f"anthropic-ratelimit-{name}-".encode()
-    return [
-        (prefix + b"limit", b"%d" % state.limit),
-        (prefix + b"remaining", b"%d" % remaining),
-        (prefix + b"reset", reset.encode()),
-    ]
 
 
 def _rates(settings: Settings) -> dict[str, Rate | None]:

@@ -49,7 +49,7 @@ def application(target: Controlled) -> ASGIApp:
     """The control plane of one sandbox."""
     handlers: dict[tuple[str, str], Handler] = {
         ("GET", "counts"): _shows(lambda _: target.state.tally.counts()),
-        ("GET", "bill"): _shows(lambda _: target.state.tally.bill()),
+        ("GET", "bill"): _shows(lambda _: target.state.bill(target.now())),
         ("GET", "effects"): _shows(lambda _: target.state.effects.report()),
         ("GET", "events"): _shows(lambda request: target.state.tally.events(_since(request))),
         ("GET", "faults"): _shows(lambda _: target.state.faults.report()),

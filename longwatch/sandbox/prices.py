@@ -12,6 +12,9 @@ from typing import NamedTuple
 
 import msgspec
 
+BATCHED = 50
+"""Percent of the list price that a request in a batch costs."""
+
 
 class Price(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Nano-USD per token. `long`: the prices that hold for prompts of more than `above_tokens`."""
@@ -64,8 +67,8 @@ def find(model: str, *tables: Mapping[str, Price]) -> Price | None:
     return None
 
 
-def cost_micros(price: Price, usage: Usage) -> int:
-    """Micro-USD for one call, rounded up."""
+def cost_micros(price: Price, usage: Usage, *, percent: int = 100) -> int:
+    """Micro-USD for one call, rounded up. percent: of the list price."""
     row = price
     if price.long is not None and price.above_tokens is not None and usage.prompt > price.above_tokens:
         row = price.long
@@ -74,4 +77,4 @@ def cost_micros(price: Price, usage: Usage) -> int:
         + 5 * usage.write_5m * row.input
         + 8 * usage.write_1h * row.input
     )
-    return -(-quarters // 4_000)
+    return -(-quarters * percent // 400_000)

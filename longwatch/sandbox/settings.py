@@ -48,6 +48,9 @@ class Anthropic(Section, frozen=True):
     spend_cap_micros: Count | None = None  # from this bill on: 429 without retry-after. 0: at once
     cache_tokens_min: Count = 1_024  # a shorter prefix is not cached
     chunk_ms: Count = 0  # between two events of a stream
+    batch_ms: Count = 0  # what a batch takes; changed, it counts for those that go on too
+    batch_expiry_ms: Limit = 24 * HOUR_MS
+    batch_errors: bool = False  # its requests end in error
     prices: dict[str, Price] = {}  # before the built-in table
     tools: dict[str, dict[str, Any]] = {}  # what a tool is used with, by its name, where the prompt does not say it
 

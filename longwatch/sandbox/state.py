@@ -54,6 +54,11 @@ class State:
         self._github.change(self.settings.github, now)
         self.tally.accounts["stripe"].currency = self.settings.stripe.fee_currency
 
+    def bill(self, now: Instant) -> dict[str, Any]:
+        """With what has gone on by itself until now."""
+        self._anthropic.go_on(now)
+        return self.tally.bill()
+
     def latency_s(self, service: str) -> float:
         """What the next request takes: the base, and a share of the jitter that depends on its number only."""
         section = self._sections[service]

@@ -17,6 +17,8 @@ from longwatch.policy.snapshot import Shape, fold, places_of
 from longwatch.store.memory import encode
 from longwatch.store.snapshots import Snapshot, author_of
 
+CHANGED = "it was changed while it was written"
+
 
 class Turn(NamedTuple):
     """The right to ask. failures: asked in a row without an answer."""
@@ -54,7 +56,7 @@ class Rewriting:
                 "why": "whoever asked before gave no answer",
             }
             if not tx.count("memory.begin_writer", fence=turn.fence, **about):
-                raise _overtaken(turn)
+                raise overtaken(turn)
             tx.count("memory.try_snapshot", id=snapshot)
 
     def give_back(self, turn: Turn) -> None:
@@ -75,11 +77,20 @@ class Rewriting:
             return None if row is None else Snapshot(*row)
 
     def write(
-        self, snapshot: Snapshot, shape: Shape, turn: Turn, *, author: str, micros: int, dropped: int, lease_ms: int
+        self,
+        snapshot: Snapshot,
+        shape: Shape,
+        turn: Turn,
+        *,
+        author: str,
+        micros: int,
+        dropped: int,
+        lease_ms: int,
+        batch: str | None = None,
     ) -> bool:
         """The model's text in place of the offline one, there and in whatever it is part of.
 
-        False: that was changed meanwhile, and stays. Errors: LeaseLost.
+        batch: the request of a batch that is over with it. False: that was changed meanwhile, and stays. Errors: LeaseLost.
         """
         body = encode(shape).decode()
         about: dict[str, int | str] = {
@@ -90,10 +101,11 @@ class Rewriting:
         }
         with self.database.transaction(part="memory") as tx:
             if not tx.count("memory.push_writer", fence=turn.fence, lease_ms=lease_ms):
-                raise _overtaken(turn)
+                raise overtaken(turn)
             tx.count("memory.ease_writer", fence=turn.fence)
+            _over(tx, snapshot, batch)
             if not tx.count("memory.write_snapshot", id=snapshot.id, body=body, **about):
-                _leave(tx, snapshot, "it was changed while it was written", micros=micros, dropped=dropped, stands=0)
+                leave(tx, snapshot.id, CHANGED, micros=micros, dropped=dropped, stands=0)
                 return False
             note = f"{micros} micros, {dropped} claims dropped"
             receipt = {"action": "write", "agent": snapshot.agent, "subject": snapshot.id, "note": note}
@@ -101,17 +113,33 @@ class Rewriting:
             _refold_over(tx, _one(tx, snapshot.id))
             return True
 
-    def leave(self, snapshot: Snapshot, turn: Turn, why: str, *, micros: int = 0, dropped: int = 0) -> None:
-        """It stays offline for good: its answer is no good, or there is nothing to ask."""
+    def throw_away(self, snapshot: Snapshot, turn: Turn, *, micros: int, batch: str) -> None:
+        """The answer in the batch is of what the snapshot was before: it stays offline, and is asked for again."""
         with self.database.transaction(part="memory") as tx:
             tx.count("memory.ease_writer", fence=turn.fence)
-            _leave(tx, snapshot, why, micros=micros, dropped=dropped, stands=1)
+            if _over(tx, snapshot, batch):
+                leave(tx, snapshot.id, CHANGED, micros=micros, dropped=snapshot.dropped, stands=0)
 
-    def put_off(self, snapshot: Snapshot, turn: Turn, why: str, *, micros: int) -> None:
-        """It stays offline for now; the pause that was begun goes on."""
+    def leave(
+        self, snapshot: Snapshot, turn: Turn, why: str, *, micros: int = 0, dropped: int = 0, batch: str | None = None
+    ) -> None:
+        """It stays offline for good: its answer is no good, or there is nothing to ask. batch: as `write`."""
+        with self.database.transaction(part="memory") as tx:
+            tx.count("memory.ease_writer", fence=turn.fence)
+            if _over(tx, snapshot, batch):
+                leave(tx, snapshot.id, why, micros=micros, dropped=dropped, stands=1)
+
+    def put_off(self, snapshot: Snapshot, turn: Turn, why: str, *, micros: int, batch: str | None = None) -> None:
+        """It stays offline for now; the pause that was begun goes on. batch: as `write`."""
         with self.database.transaction(part="memory") as tx:
             tx.count("memory.note_writer", fence=turn.fence, why=why)
-            _leave(tx, snapshot, why, micros=micros, dropped=snapshot.dropped, stands=0)
+            if _over(tx, snapshot, batch):
+                leave(tx, snapshot.id, why, micros=micros, dropped=snapshot.dropped, stands=0)
+
+
+def _over(tx: Transaction, snapshot: Snapshot, batch: str | None) -> bool:
+    """False: it was over before, and what came of it is written down."""
+    return batch is None or bool(tx.count("memory_batches.over", snapshot=snapshot.id, custom_id=batch))
 
 
 def refold(tx: Transaction, parent: Snapshot) -> Snapshot:
@@ -140,11 +168,11 @@ def _gone(tx: Transaction, agent: str, shapes: Sequence[Shape]) -> set[int]:
     return {row.place for row in tx.all("memory.gone", agent=agent, listed=encode(listed).decode())}
 
 
-def _leave(tx: Transaction, snapshot: Snapshot, why: str, *, micros: int, dropped: int, stands: int) -> None:
-    tx.count("memory.leave_snapshot", id=snapshot.id, why=why, micros=micros, dropped=dropped, stands=stands)
+def leave(tx: Transaction, snapshot: str, why: str, *, micros: int, dropped: int, stands: int) -> None:
+    tx.count("memory.leave_snapshot", id=snapshot, why=why, micros=micros, dropped=dropped, stands=stands)
 
 
-def _overtaken(turn: Turn) -> LeaseLost:
+def overtaken(turn: Turn) -> LeaseLost:
     return LeaseLost(
         f"another process asks for snapshots now (fence {turn.fence} was overtaken)", hint="Stop; nothing was written."
     )

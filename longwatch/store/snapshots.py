@@ -12,7 +12,7 @@ from operator import attrgetter
 import msgspec
 
 from longwatch.db.connection import Database, Transaction
-from longwatch.errors import LeaseLost
+from longwatch.errors import LeaseLost, NotFound
 from longwatch.policy.brief import FILES_READ, READ, Kept, Material, Top, shown_first
 from longwatch.policy.memory import Record
 from longwatch.policy.memory_files import sized
@@ -108,6 +108,16 @@ class Snapshots:
             return True
 
     # -- reading -----------------------------------------------------------------------------------------------------------
+
+    def get(self, id: str) -> tuple[Snapshot, tuple[str, ...]]:
+        """One of them, whosever it is, and the ids of those that it is made of. Errors: NotFound."""
+        with self.database.read() as tx:
+            row = tx.one("memory.snapshot", id=id)
+            if row is None:
+                raise NotFound(
+                    f"there is no snapshot {id}", hint="longwatch memory snapshots shows an agent's snapshots."
+                )
+            return Snapshot(*row), tuple(below.id for below in tx.all("memory.children", parent=id))
 
     def tops(self, agent: str) -> list[Snapshot]:
         """Those that are part of no other, from coarse to fresh: at most nine of a level, and one more on the way up."""

@@ -7,7 +7,7 @@ from typing import Any
 
 from longwatch.config import Settings
 from longwatch.errors import LongwatchError
-from longwatch.policy.authoring import ANSWER, SCHEMA, TOOL, Asked
+from longwatch.policy.authoring import Asked
 from longwatch.policy.estimate import spent_micros
 from longwatch.policy.naming import MAIN
 from longwatch.policy.usage import usage_of
@@ -15,23 +15,32 @@ from longwatch.runtime.authoring import Author, NotNow, Reply
 from longwatch.runtime.calls import Caller
 from longwatch.runtime.parts import Parts
 from longwatch.surface import wrapping
+from longwatch.surface.author_batches import (
+    LONGEST,
+    SERVICE,
+    TIMEOUT_S,
+    WAIT_MS,
+    ClaudeBatches,
+    answer_of,
+    params_of,
+    told,
+)
 from longwatch.surface.blocks import Turn
 
-SERVICE = "anthropic"
 KEYS = ("ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN")
-WAIT_MS, TIMEOUT_S = 5_000, 30.0  # in line; for the answer: together less than the lease of who asks
-LONGEST = 200  # characters of a reason
 
 
 def author_of(settings: Settings, parts: Parts) -> Author | None:
     """None: snapshots are written offline."""
-    model = settings.memory.writer
-    return None if model is None else Claude(model, settings.memory.budget or MAIN, parts)
+    memory = settings.memory
+    if memory.writer is None:
+        return None
+    return Claude(memory.writer, memory.budget or MAIN, parts, batch=memory.batch)
 
 
 class Claude:
-    def __init__(self, model: str, budget: str, parts: Parts) -> None:
-        self.model, self._budget, self._parts = model, budget, parts
+    def __init__(self, model: str, budget: str, parts: Parts, *, batch: bool) -> None:
+        self.model, self.batch, self._budget, self._parts = model, batch, budget, parts
         self._owner = parts.world.new_id("process")
 
     def unable(self) -> str | None:
@@ -45,22 +54,17 @@ class Claude:
         """One request, in its turn and within its budget. Errors: NotNow."""
         from anthropic import AnthropicError
 
-        tool = {"name": TOOL, "description": "The snapshot.", "strict": True, "input_schema": SCHEMA}
         try:
-            message = self._wrapped(agent, key).messages.create(
-                model=self.model,
-                max_tokens=ANSWER,
-                system=asked.system,
-                tools=[tool],
-                tool_choice={"type": "tool", "name": TOOL},
-                messages=[{"role": "user", "content": asked.text}],
-            )
+            message = self._wrapped(agent, key).messages.create(**params_of(asked, self.model))
         except LongwatchError as error:
             raise NotNow(f"{error.code}: {error.message}"[:LONGEST]) from error
         except AnthropicError as error:
-            raise NotNow(_told(error)) from error
-        used = [each.input for each in message.content if each.type == "tool_use" and each.name == TOOL]
-        return Reply(used[0] if len(used) == 1 else None, message.model, self._micros(message))
+            raise NotNow(told(error)) from error
+        return Reply(answer_of(message), message.model, self._micros(message))
+
+    @property
+    def batches(self) -> ClaudeBatches:
+        return ClaudeBatches(self.model, self._budget, self._parts, lambda: self._client)
 
     @cached_property
     def _client(self) -> Any:
@@ -98,9 +102,3 @@ class Claude:
         at_ms = self._parts.world.wall_ms()
         found = None if usage is None else spent_micros(SERVICE, message.model, usage, limits, at_ms=at_ms)
         return found or 0
-
-
-def _told(error: Exception) -> str:
-    """The kind of an error: its text may repeat what was asked."""
-    status = getattr(error, "status_code", None)
-    return f"{SERVICE} answered {status}" if status else f"{SERVICE} gave no answer ({type(error).__name__})"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from longwatch.runtime.importing import Imported
 from longwatch.runtime.memory_files import Answer
 from longwatch.runtime.recollect import Embed
-from longwatch.surface.briefs import Brief
+from longwatch.surface.briefs import Brief, Snapshot
 from longwatch.surface.memory import Hits, Memory, Record, Records, SnapshotList, tool_class
 from longwatch.surface.memory_files import FileList, MemoryFile, MemoryFiles, MemoryVersion
 
@@ -84,7 +84,7 @@ class AsyncMemory:
         """As `Memory.export`; `write` is called in the thread."""
         return await asyncio.to_thread(self._memory.export, write, told=told)
 
-    async def show(self, record: str | Record) -> Record:
+    async def show(self, record: str | Record | Snapshot) -> Any:
         """As `Memory.show`."""
         return await asyncio.to_thread(self._memory.show, record)
 

@@ -16,6 +16,7 @@ from longwatch.surface import (
     cli_services,
     cli_setup,
     cli_show,
+    cli_snapshots,
     cli_start,
     cli_things,
     cli_work,
@@ -58,7 +59,7 @@ def root(context: click.Context) -> None:
 
 for command in COMMANDS:
     root.add_command(command)
-for command in (cli_memory_files.files, cli_memory_files.file):
+for command in (cli_memory_files.files, cli_memory_files.file, cli_snapshots.show, cli_snapshots.list_snapshots):
     cli_memory.memory.add_command(command)
 
 

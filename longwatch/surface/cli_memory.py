@@ -1,4 +1,4 @@
-"""The noun memory: why an agent is there, what it remembers, and what becomes of a record. Its files: cli_memory_files.py."""
+"""The noun memory: why an agent is there, what it remembers, and what becomes of a record."""
 
 import json
 import sys
@@ -11,14 +11,12 @@ from rich.text import Text
 from longwatch.errors import ConfigError
 from longwatch.policy.memory import KINDS
 from longwatch.policy.memory_paths import ROOT
-from longwatch.policy.money import Money
-from longwatch.surface.briefs import Snapshot
 from longwatch.surface.cli_base import BadUse, Group, pass_session
 from longwatch.surface.memory import Memory, Record, refuse_in_a_run
 from longwatch.surface.output import facts, table
 from longwatch.surface.progress import progress
 from longwatch.surface.session import Session
-from longwatch.surface.wire import BROKEN, hit_json, listing, record_json, snapshot_json
+from longwatch.surface.wire import BROKEN, hit_json, listing, record_json
 
 ONE_LINE = 100
 
@@ -201,15 +199,6 @@ def list_records(
     session.out.answer(listing("records", [record_json(each) for each in found], after=after), shown)
 
 
-@memory.command("show")
-@click.argument("record")
-@agent_option
-@pass_session
-def show(session: Session, record: str, agent: str | None) -> None:
-    """The whole of one record, and what was done to it."""
-    show_record(session, memory_of(session, agent).show(record))
-
-
 def show_record(session: Session, found: Record) -> None:
     pairs = [
         ("id", f"{found.id} ({found.ref} of {found.agent})"),
@@ -246,6 +235,8 @@ def redact(session: Session, record: str, reason: str, yes: bool, dry_run: bool,
     if record.startswith(ROOT):
         _redact_file(session, mine, record, reason, yes=yes, dry_run=dry_run)
         return
+    if record.startswith("snap_"):
+        raise BadUse("a snapshot is not redacted", hint="Redact its records: it is made anew without what they say.")
     found = mine.show(record)
     if dry_run:
         copies = {"run": ["memory", "journal"], "task": ["memory", "journal", "task"]}.get(found.source, ["memory"])
@@ -328,26 +319,6 @@ def compact(session: Session, agent: str | None, everything: bool) -> None:
     with progress(told.last):
         made = memory_of(session, agent).compact(everything=everything, told=told.tell)
     session.out.answer({"snapshots": made}, f"{made} snapshots made" if made else "nothing is due")
-
-
-@memory.command("snapshots")
-@agent_option
-@click.option("--level", type=click.IntRange(min=1), help="1: of records; above: of ten of the level below.")
-@click.option("--limit", type=click.IntRange(1, 1000), default=20, show_default=True)
-@pass_session
-def list_snapshots(session: Session, agent: str | None, level: int | None, limit: int) -> None:
-    """The newest snapshots: what they cover, who wrote them, what that cost."""
-    found, currency = memory_of(session, agent).snapshots(level=level, limit=limit), session.limits.currency
-    rows = [_snapshot_row(each, currency) for each in found]
-    empty = "There is none yet. longwatch memory compact --everything makes one."
-    heads = ("snapshot", ">level", "records", "by", ">cost", ">dropped", "offline because")
-    data = [snapshot_json(each, currency=currency) for each in found]
-    session.out.answer(listing("snapshots", data, after=None), table(heads, rows, empty=empty))
-
-
-def _snapshot_row(each: Snapshot, currency: str) -> tuple[str, ...]:
-    cost, dropped = str(Money(each.micros, currency)) if each.micros else "", str(each.dropped or "")
-    return (each.id, f"{each.level}", f"{each.first} to {each.last}", each.author, cost, dropped, each.why or "")
 
 
 @memory.command("verify")

@@ -16,7 +16,7 @@ from longwatch.store.moves import Task
 from longwatch.surface.apart import aside_json, aside_words
 from longwatch.surface.cli_base import Command, pass_session
 from longwatch.surface.cli_look import entry_words, first_line
-from longwatch.surface.cli_memory import show_record
+from longwatch.surface.cli_snapshots import show_remembered
 from longwatch.surface.output import ago, facts, heading, table
 from longwatch.surface.own_caps import own_json, own_words
 from longwatch.surface.session import Session
@@ -210,7 +210,8 @@ SORTS: dict[str, Callable[[Session, str], None]] = {
     "call": show_call,
     "lease": show_lease,
     "batch": show_batch,
-    "rec": lambda session, id: show_record(session, session.lw.memory().show(id)),
+    "rec": lambda session, id: show_remembered(session, session.lw.memory(), id),
+    "snap": lambda session, id: show_remembered(session, session.lw.memory(), id),
 }
 
 
@@ -218,7 +219,7 @@ SORTS: dict[str, Callable[[Session, str], None]] = {
 @click.argument("id")
 @pass_session
 def show(session: Session, id: str) -> None:
-    """Anything by its id: a task, run, call, lease, batch or record.
+    """Anything by its id: a task, run, call, lease, batch, record or snapshot.
 
     Of any other id, what the journal tells of it.
     """

@@ -26,6 +26,7 @@ from longwatch.store.search import LAST_MS
 from longwatch.store.snapshots import Snapshots
 from longwatch.surface.briefs import Brief, Hit, Snapshot, brief_view, hit_view, snapshot_view
 from longwatch.surface.memory_files import MemoryFiles, instant
+from longwatch.surface.snapshots import whole_view
 from longwatch.surface.wire import record_json
 
 if TYPE_CHECKING:
@@ -257,9 +258,15 @@ class Memory:
 
     # -- reading -----------------------------------------------------------------------------------------------------------
 
-    def show(self, record: str | Record) -> Record:
-        """The whole of it, by id or short name, with what was done to it, also from the archive. Errors: NotFound."""
+    def show(self, record: str | Record | Snapshot) -> Any:
+        """The whole of it, by id or short name: a Record, with what was done to it, also from the archive. Errors: NotFound.
+
+        By the id of a snapshot a WholeSnapshot: everything that it says, with the records that each statement is of.
+        """
         memories = self._current()
+        if isinstance(record, Snapshot) or (isinstance(record, str) and record.startswith("snap_")):
+            kept, below = Snapshots(memories.store.database).get(_id(record))
+            return whole_view(kept, below, memories.store.receipts(kept.id))
         found = memories.whole.get(self.agent, _id(record))
         return record_view(found, memories.store.receipts(found.id))
 
@@ -360,7 +367,7 @@ class Memory:
         return "operator" if run is None else f"{run.agent} {run.id}"
 
 
-def _id(record: str | Record) -> str:
+def _id(record: str | Record | Snapshot) -> str:
     return record if isinstance(record, str) else record.id
 
 

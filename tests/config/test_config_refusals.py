@@ -134,6 +134,8 @@ def refusal(tmp_path: Path, text: str) -> ConfigError:
         ("[archive]\noutput_size = '1 B'", "longwatch.toml:2: archive.output_size"),
         ("[archive]\nto = 'ftp://x'", "archive.to: 'ftp://x' is not a place for an archive"),
         ("[memory]\nbrief_tokens = 6000.0", "memory.brief_tokens: 6000.0 is not a whole number"),
+        ("[memory]\nbatch = 'yes'", "memory.batch: 'yes' is neither true nor false"),
+        ("[memory]\nbatch = 1", "memory.batch: 1 is neither true nor false"),
         # names
         (
             "[service.stripe]\nrates = '25/s'",

@@ -56,6 +56,10 @@ def test_it_does_what_memory_does(lw: Longwatch) -> None:
         assert await memory.export(lines.append) == len(lines) == 7
         assert await memory.compact() == 0
         assert await memory.verify() == ()
+        assert await memory.compact(everything=True) == 1
+        (made,) = await memory.snapshots()
+        assert (await memory.show(made.id)) == (await memory.show(made))
+        assert [each.text for each in (await memory.show(made)).sections["decisions"]] == ["no paid links"]
         assert await memory.charter() == "Bring readers to the shop."
 
     asyncio.run(talk())

@@ -8,9 +8,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from longwatch.errors import ConfigError, UnknownPrice
-from longwatch.policy.estimate import micros_of, most_micros, spent_micros
+from longwatch.policy.estimate import batched_micros, micros_of, most_micros, spent_micros
 from longwatch.policy.limits import Limits, ModelPrice, Service
-from longwatch.policy.price import PRICES, PerToken, Price, Usage, cost_micros, find, has_prices, worst_case_micros
+from longwatch.policy.price import (
+    BATCHED,
+    PRICES,
+    PerToken,
+    Price,
+    Usage,
+    cost_micros,
+    find,
+    has_prices,
+    worst_case_micros,
+)
 from longwatch.policy.usage import Streamed, metered, model_of, usage_from, usage_of
 
 NOW = round(datetime(2026, 11, 24, tzinfo=UTC).timestamp() * 1000)
@@ -38,6 +48,19 @@ def price(model: str, service: str = "anthropic") -> Price:
 )
 def test_a_usage_costs_what_the_provider_bills(model: str, usage: Usage, micros: int) -> None:
     assert cost_micros(price(model), usage) == micros
+    assert cost_micros(price(model), usage, percent=BATCHED) in (micros // 2, -(-micros // 2))
+
+
+def test_in_a_batch_the_half_is_rounded_up_once() -> None:
+    haiku, dear = price("claude-haiku-5-5"), price("claude-opus-5-5")
+    assert [cost_micros(haiku, Usage(input=count), percent=BATCHED) for count in (1, 20, 21, 40)] == [1, 1, 2, 2]
+    assert cost_micros(dear, Usage(input=3), percent=BATCHED) == 6
+    limits = Limits(services={"own": Service("own", price_micros=7)})
+    most = {"prompt": 27_000, "longest": 4_000, "at_ms": NOW}
+    assert batched_micros(Service("anthropic"), "claude-haiku-5-5", limits, **most) == 2_350
+    assert batched_micros(Service("own", price_micros=7), "any", limits, **most) == 7
+    used = Usage(input=100_001)
+    assert spent_micros("anthropic", "claude-haiku-5-5", used, limits, at_ms=NOW, percent=BATCHED) == 25_001
 
 
 @pytest.mark.parametrize(

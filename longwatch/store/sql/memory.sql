@@ -263,15 +263,18 @@ update memory_writer set until_ms = 0 where fence = :fence;
 -- writer: whether anybody may ask now, and why not
 select failures, again_ms > :now_ms as pauses, until_ms > :now_ms as asks, why from memory_writer where one = 1;
 
--- unwritten: the offline snapshot that was asked for the least often, the newest of those
+-- unwritten: the offline snapshot that was asked for the least often, the newest of those; none that waits for a batch
 select id, agent, level, first_place, last_place, records, tasks, sha256, starts_ms, ends_ms, made_ms, author, body, parent,
        why, micros, dropped, tries, stands, changes
-  from memory_snapshot where level = 1 and author = 'offline' and stands = 0 order by tries, ends_ms desc, first_place desc limit 1;
+  from memory_snapshot
+ where level = 1 and author = 'offline' and stands = 0 and id not in (select snapshot from memory_batch)
+ order by tries, ends_ms desc, first_place desc limit 1;
 
 -- unwritten_of: the same of one agent
 select id, agent, level, first_place, last_place, records, tasks, sha256, starts_ms, ends_ms, made_ms, author, body, parent,
        why, micros, dropped, tries, stands, changes
-  from memory_snapshot where level = 1 and author = 'offline' and stands = 0 and agent = :agent
+  from memory_snapshot
+ where level = 1 and author = 'offline' and stands = 0 and agent = :agent and id not in (select snapshot from memory_batch)
  order by tries, ends_ms desc, first_place desc limit 1;
 
 -- try_snapshot: it is asked for once more

@@ -97,6 +97,21 @@ def test_in_a_large_memory_too_only_the_time_asked_for(memory: Memory) -> None:
     assert [hit.text for hit in found] == ["refund acme, decided in 2024"]
 
 
+@pytest.mark.parametrize("asked", [{}, {"since": "2020-01-01"}])
+def test_in_a_large_memory_who_says_most_is_found_however_many_say_a_part(
+    memory: Memory, asked: dict[str, Any]
+) -> None:
+    noise(memory, recollect.SMALL)
+    answer = "the lantern of the harbour was mended"
+    for number in range(2 * recollect.CANDIDATES):
+        memory.record("fact", f"the harbour was quiet on day {number}")
+        memory.record("fact", f"a lantern was lit on day {number}")
+        if number == recollect.CANDIDATES:
+            memory.record("fact", answer)
+    assert memory.recall("harbour lantern", **asked)[0].text == answer
+    assert memory.recall("day 110", limit=1, **asked)[0].text.endswith(" day 110")
+
+
 def test_an_agents_memory_is_its_own(lw: Longwatch, memory: Memory) -> None:
     lw.memory("biller").record("fact", "acme pays late")
     noise(lw.memory("other"), 2 * recollect.SMALL)

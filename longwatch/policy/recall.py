@@ -172,7 +172,7 @@ class Counted:
         text, said = self.texts[at], self.said[at]
         found = KINDS.get(text.kind, 0.0) + FRESH * math.exp2(min(0, text.at_ms - now_ms) / HALF_MS)
         found += (AUTHOR if text.author in self.authors else 0.0) - (ASKING if said.asks else 0.0)
-        if self.query.when and said.tells_when:
+        if self.query.when and tells_when(text.body):
             found += TIMED
         month, year = self.query.month, self.query.year
         if (month or year) and month in (None, text.day[1]) and year in (None, text.day[0]):
@@ -250,18 +250,29 @@ def rarity(corpus: Corpus, term: str) -> float:
 
 
 class Said(NamedTuple):
-    """What a text says. counts: every term, and how often. asks: it ends with a question. tells_when: it names a time."""
+    """What a text says. counts: every term, and how often. asks: it ends with a question."""
 
     counts: dict[str, int]
     asks: bool
-    tells_when: bool
 
 
 @lru_cache(20_000)
 def said_of(body: str) -> Said:
     """The newest that were looked at are kept."""
-    seen = body[:LONGEST]
-    return Said(dict(Counter(terms(seen))), _asks(body), TELLS_WHEN.search(seen) is not None)
+    return Said(dict(Counter(terms(body[:LONGEST]))), _asks(body))
+
+
+@lru_cache(20_000)
+def tells_when(body: str) -> bool:
+    """It names a time."""
+    return TELLS_WHEN.search(body[:LONGEST]) is not None
+
+
+def forget() -> None:
+    """Nothing of any text is kept any more."""
+    said_of.cache_clear()
+    tells_when.cache_clear()
+    trigrams.cache_clear()
 
 
 def _asks(body: str) -> bool:

@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from typing import NamedTuple
 
 from longwatch.policy.memory import Record
-from longwatch.policy.recall import AFTER, BEFORE, Corpus, Query, Scored, Text, fuse, query_of, rank, said_of
+from longwatch.policy.recall import AFTER, BEFORE, Corpus, Query, Scored, Text, forget, fuse, query_of, rank, said_of
 from longwatch.runtime.archived import NOTHING, Away
 from longwatch.runtime.memory import Memories
 from longwatch.store.search import LAST_MS, Search, Wanted
@@ -85,7 +85,7 @@ class Recollection:
         with self._guard:
             self._known.clear()
             self._vectors.clear()
-        said_of.cache_clear()
+        forget()
 
     # -- ranking -----------------------------------------------------------------------------------------------------------
 

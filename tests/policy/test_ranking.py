@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import pytest
 
 from longwatch.policy.kindred import ALIKE_TEXT, KINDRED, KINDS_TEXT
-from longwatch.policy.recall import SHORT, Corpus, Text, query_of, rank, said_of
+from longwatch.policy.recall import SHORT, Corpus, Text, query_of, rank, said_of, tells_when
 from longwatch.policy.words import STOP, stem, terms
 
 DAY = (2026, 3, 1)
@@ -132,12 +132,12 @@ def test_who_asks_when_is_answered_by_who_tells_a_time() -> None:
 
 @pytest.mark.parametrize("body", ["on Friday", "three weeks ago", "last winter", "in 2019", "the 4th", "since then"])
 def test_a_time_is_told(body: str) -> None:
-    assert said_of(body).tells_when
+    assert tells_when(body)
 
 
 @pytest.mark.parametrize("body", ["it may be", "the last piece", "march", "four horses", "the weekly"])
 def test_no_time_is_told(body: str) -> None:
-    assert said_of(body).tells_when == (body == "march"), "a month is one, whatever else it may mean"
+    assert tells_when(body) == (body == "march"), "a month is one, whatever else it may mean"
 
 
 def test_who_tells_ranks_before_who_asks() -> None:

@@ -1,8 +1,10 @@
 """Which records answer a question: words, with the records that stand beside them, recency and kind.
 
 BM25 over term frequencies that neighbours share in before they saturate: what is said next to a word is often about it. A
-reply takes more from the question that it answers, and a question nothing from its reply. How rare a term is comes from the
-records' own texts. The author's name is no term: it is everywhere in what he said; asked for, it is a bonus to his records.
+reply takes more from the question that it answers, and a question nothing from its reply; what a short question is about was
+said before it, so that the reply takes from there too, and gives there. How rare a term is comes from the records' own texts.
+The author's name is no term: it is everywhere in what he said; asked for, it is a bonus to his records. A word that stands for
+another counts for a part of it. Who asks when is answered by who tells a time, and by a question hardly ever.
 A record that covers more of the question counts for more than one that repeats a part of it, and the best record of a
 conversation lifts the others. Identifiers are found whole and by their parts; words that nobody wrote by what looks like them.
 
@@ -16,11 +18,15 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
+from longwatch.policy.kindred import KINDRED
 from longwatch.policy.words import STOP, WORD, forms_in, forms_of, stem, terms, terms_of
 
 K1, B = 0.8, 0.1
 BEFORE, AFTER = (0.4, 0.25, 0.1), (0.2, 0.1)  # of what the records before and after say
 REPLY = 0.7  # of what the question said that a record answers
+ABOUT, ABOUT_BACK = 0.5, 0.25  # of what stands before a question, to the reply; of the reply, to what stands before
+SHORT = 300  # characters of a question that is about what was said before; a longer one says itself what it is about
+KIN = 0.2  # of a word, for one that stands for it
 ASKED, MOST = 4_000, 40  # characters of a question, and terms of it, that are looked at
 LONGEST = 20_000  # characters of a text that are looked at
 FEW = 20  # texts below which no term is common
@@ -30,6 +36,8 @@ COVER = 0.2  # how much of a score hangs on the share of the question that is co
 THREAD = 0.3  # of the best score of the conversation
 DATED = 0.4  # of the best score, to records of the day, month or year that is asked for
 LIKE = 0.45  # likeness of letters from which on a word stands in for one that nobody wrote
+TIMED = 0.1  # of the best score, to records that tell a time, where one is asked for
+ASKING = 0.08  # of the best score, off records that ask
 FRESH, HALF_MS = 0.04, 90 * 86_400_000  # of the best score, to the newest; half of it to one that is so much older
 KINDS = {"decision": 0.06, "commitment": 0.05, "lesson": 0.06, "goal": 0.05, "fact": 0.03, "failure": 0.02}
 """Of the best score, to what somebody took the trouble to say in so many words."""
@@ -39,6 +47,20 @@ MONTHS = (
     "july", "august", "september", "october", "november", "december",
 )  # fmt: skip
 YEAR = re.compile(r"\b(19|20)\d\d\b")
+ASKS_WHEN = re.compile(
+    r"\b(when|how long|(what|which) (date|day|month|year|week|time)|how many (days|weeks|months|years))\b",
+    re.IGNORECASE,
+)
+DAYS = "monday|tuesday|wednesday|thursday|friday|saturday|sunday"
+SPANS = f"night|morning|evening|days|weeks?|weekend|months?|years?|spring|summer|autumn|fall|winter|{DAYS}"
+TELLS_WHEN = re.compile(
+    r"\b(yesterday|today|tomorrow|tonight|ago|recently|since|just|(19|20)\d\d|\d+(st|nd|rd|th)"
+    rf"|{DAYS}|{'|'.join(month for month in MONTHS if month != 'may')}"
+    rf"|(last|next|this|past|previous|coming|few|couple of|two|three|four|five|six|\d+)"
+    rf" ({SPANS}|mon|tues?|wed|thurs?|fri|sat|sun))\b",
+    re.IGNORECASE,
+)
+ATTACHED = {"]": "[", ")": "("}
 
 
 class Text(NamedTuple):
@@ -56,7 +78,7 @@ class Text(NamedTuple):
 class Query(NamedTuple):
     """terms: weights by term, 1 for a word asked for. forms: by term, how it may be written.
 
-    words: as written, lower case, also those that are no terms.
+    words: as written, lower case, also those that are no terms. when: a time is asked for.
     """
 
     terms: Mapping[str, float]
@@ -64,6 +86,7 @@ class Query(NamedTuple):
     words: frozenset[str]
     month: int | None
     year: int | None
+    when: bool
 
 
 class Corpus(NamedTuple):
@@ -85,7 +108,8 @@ def query_of(text: str) -> Query:
     words = frozenset(found[0].lower().removesuffix("'s").removesuffix("’s") for found in WORD.finditer(text[:ASKED]))
     month = next((number for number, name in enumerate(MONTHS, 1) if name in words), None)
     year = YEAR.search(text)
-    return Query(weights, forms, words, month, int(year[0]) if year else None)
+    when = ASKS_WHEN.search(text[:ASKED]) is not None
+    return Query(weights, forms, words, month, int(year[0]) if year else None, when)
 
 
 class Scored(NamedTuple):
@@ -97,9 +121,8 @@ def rank(
     query: Query, texts: Sequence[Text], candidates: Collection[int], corpus: Corpus, *, now_ms: int, limit: int
 ) -> list[Scored]:
     """The best candidates, best first. texts: they and their neighbours, in the order of places. now_ms: of recency."""
-    scores = {
-        at: score for at, score in Counted(query, texts, corpus).scores().items() if texts[at].place in candidates
-    }
+    counted = Counted(query, texts, corpus)
+    scores = {at: score for at, score in counted.scores().items() if texts[at].place in candidates}
     best = max(scores.values(), default=0.0)
     if best <= 0:
         return []
@@ -107,31 +130,24 @@ def rank(
     for at, score in scores.items():
         threads[texts[at].thread] = max(threads.get(texts[at].thread, 0.0), score)
     found = [
-        Scored(texts[at].place, score + THREAD * threads[texts[at].thread] + best * _bonus(query, texts[at], now_ms))
+        Scored(texts[at].place, score + THREAD * threads[texts[at].thread] + best * counted.bonus(at, now_ms))
         for at, score in scores.items()
     ]
     return sorted(found, key=lambda each: (-each.score, -each.place))[:limit]
-
-
-def _bonus(query: Query, text: Text, now_ms: int) -> float:
-    author = AUTHOR if text.author and query.words & frozenset(text.author.lower().split()) else 0.0
-    dated = 0.0
-    if query.month is not None or query.year is not None:
-        same = (query.month in (None, text.day[1])) and (query.year in (None, text.day[0]))
-        dated = DATED if same else 0.0
-    age_ms = max(0, now_ms - text.at_ms)
-    return author + dated + FRESH * math.exp2(-age_ms / HALF_MS) + KINDS.get(text.kind, 0.0)
 
 
 class Counted:
     """The question's terms in every text, and in what stands beside it."""
 
     def __init__(self, query: Query, texts: Sequence[Text], corpus: Corpus) -> None:
-        self.texts, self.corpus = texts, corpus
-        names = frozenset(name for text in texts for name in text.author.lower().split()) & query.words
-        self.terms = {
-            term: weight for term, weight in query.terms.items() if term not in {stem(name) for name in names}
+        self.query, self.texts, self.corpus = query, texts, corpus
+        self.said = [said_of(text.body) for text in texts]
+        called = {
+            author: query.words.intersection(author.lower().split()) for author in {text.author for text in texts}
         }
+        self.authors = frozenset(author for author, names in called.items() if names)
+        names = {stem(name) for found in called.values() for name in found}
+        self.terms = {term: weight for term, weight in query.terms.items() if term not in names}
         self.terms = self.terms or dict(query.terms)
         self.weights = {term: weight * rarity(corpus, term) for term, weight in self.terms.items()}
         self.total = sum(self.weights.values()) or 1.0
@@ -151,6 +167,18 @@ class Counted:
                     sums[term] = sums.get(term, 0.0) + share * count
         return {at: self._score(at, sums) for at, sums in spread.items()}
 
+    def bonus(self, at: int, now_ms: int) -> float:
+        """Of the best score, whatever the words are."""
+        text, said = self.texts[at], self.said[at]
+        found = KINDS.get(text.kind, 0.0) + FRESH * math.exp2(min(0, text.at_ms - now_ms) / HALF_MS)
+        found += (AUTHOR if text.author in self.authors else 0.0) - (ASKING if said.asks else 0.0)
+        if self.query.when and tells_when(text.body):
+            found += TIMED
+        month, year = self.query.month, self.query.year
+        if (month or year) and month in (None, text.day[1]) and year in (None, text.day[0]):
+            found += DATED
+        return found
+
     def _score(self, at: int, sums: Mapping[str, float]) -> float:
         norm = K1 * (1 - B + B * self.lengths[at] / self.mean)
         score = covered = 0.0
@@ -162,15 +190,23 @@ class Counted:
 
     def _own(self) -> dict[int, dict[str, float]]:
         unknown = {term: trigrams(term) for term in self.terms if not self.corpus.having.get(term) and len(term) > 3}
+        kin: dict[str, list[str]] = {}
+        for term in self.terms:
+            for other in KINDRED.get(term, ()):
+                if other not in self.terms:
+                    kin.setdefault(other, []).append(term)
+        wanted = frozenset(self.terms) | frozenset(kin)
         found: dict[int, dict[str, float]] = {}
-        for at, text in enumerate(self.texts):
-            counts = counts_of(text.body)
-            own: dict[str, float] = {term: counts[term] for term in self.terms if term in counts}
+        for at, said in enumerate(self.said):
+            own: dict[str, float] = {}
+            if not wanted.isdisjoint(said.counts):
+                own = {term: said.counts[term] for term in self.terms if term in said.counts}
+                for term in [term for other in kin if other in said.counts for term in kin[other]]:
+                    own[term] = own.get(term, 0.0) + KIN
             for term, letters in unknown.items():
-                near = (likeness(letters, trigrams(word)) for word in counts if word[:2] == term[:2])
-                alike = max(near, default=0.0)
-                if alike >= LIKE:
-                    own[term] = alike
+                near = [likeness(letters, trigrams(word)) for word in said.counts if word[:2] == term[:2]]
+                if near and (alike := max(near)) >= LIKE:
+                    own[term] = own.get(term, 0.0) + alike
             if own:
                 found[at] = own
         return found
@@ -178,19 +214,34 @@ class Counted:
     def _reached(self, at: int) -> Iterator[tuple[int, float]]:
         """Which texts this one counts for, and how much."""
         yield at, 1.0
-        asks = asks_of(self.texts[at].body)
         for step, share in enumerate(BEFORE, 1):
             if self._beside(at, at + step, step):
-                yield at + step, REPLY if step == 1 and asks else share
+                yield at + step, self._later(at, step, share)
         for step, share in enumerate(AFTER, 1):
-            if self._beside(at, at - step, step) and not (step == 1 and asks_of(self.texts[at - 1].body)):
-                yield at - step, share
+            if self._beside(at, at - step, step):
+                yield at - step, self._earlier(at, step, share)
+
+    def _later(self, at: int, step: int, share: float) -> float:
+        """Of this text, to the one so many steps later."""
+        if step == 1 and self.said[at].asks:
+            return REPLY
+        return ABOUT if step == 2 and self._is_asked_about(at) else share
+
+    def _earlier(self, at: int, step: int, share: float) -> float:
+        if step == 1 and self.said[at - 1].asks:
+            return 0.0
+        return ABOUT_BACK if step == 2 and self._is_asked_about(at - 2) else share
+
+    def _is_asked_about(self, at: int) -> bool:
+        """A short question follows."""
+        question = self.texts[at + 1]
+        return self.said[at + 1].asks and len(question.body) < SHORT and question.thread == self.texts[at].thread
 
     def _beside(self, at: int, other: int, step: int) -> bool:
         if not 0 <= other < len(self.texts):
             return False
         one, two = self.texts[at], self.texts[other]
-        return one.thread == two.thread and abs(one.place - two.place) <= step
+        return -step <= one.place - two.place <= step and one.thread == two.thread
 
 
 def rarity(corpus: Corpus, term: str) -> float:
@@ -198,14 +249,40 @@ def rarity(corpus: Corpus, term: str) -> float:
     return math.log(1 + (corpus.texts - having + 0.5) / (having + 0.5))
 
 
-def asks_of(body: str) -> bool:
-    return body.endswith("?")
+class Said(NamedTuple):
+    """What a text says. counts: every term, and how often. asks: it ends with a question."""
+
+    counts: dict[str, int]
+    asks: bool
 
 
 @lru_cache(20_000)
-def counts_of(body: str) -> dict[str, int]:
-    """Every term of a text, and how often. The newest that were looked at are kept."""
-    return dict(Counter(terms(body[:LONGEST])))
+def said_of(body: str) -> Said:
+    """The newest that were looked at are kept."""
+    return Said(dict(Counter(terms(body[:LONGEST]))), _asks(body))
+
+
+@lru_cache(20_000)
+def tells_when(body: str) -> bool:
+    """It names a time."""
+    return TELLS_WHEN.search(body[:LONGEST]) is not None
+
+
+def forget() -> None:
+    """Nothing of any text is kept any more."""
+    said_of.cache_clear()
+    tells_when.cache_clear()
+    trigrams.cache_clear()
+
+
+def _asks(body: str) -> bool:
+    """It ends with a question, whatever is attached in brackets after it."""
+    said = body.rstrip()
+    for _ in range(2):
+        opening = said.rfind(ATTACHED.get(said[-1:], "\0"))
+        if opening > 0:
+            said = said[:opening].rstrip()
+    return said.endswith("?")
 
 
 def snippet(body: str, question: str, *, most: int = 160) -> str:

@@ -119,7 +119,12 @@ def forms_in(word: str) -> tuple[tuple[str, str], ...]:
 
 def terms(text: str) -> list[str]:
     """Every term of a text, stop words left out."""
-    return [term for found in WORD.finditer(text) for term in terms_of(found[0]) if term not in STOP]
+    return [term for word in WORD.findall(text) for term in _terms_asked_for(word)]
+
+
+@lru_cache(50_000)
+def _terms_asked_for(word: str) -> tuple[str, ...]:
+    return tuple(term for term in terms_of(word) if term not in STOP)
 
 
 def _forms() -> dict[str, list[str]]:

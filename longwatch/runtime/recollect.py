@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from typing import NamedTuple
 
 from longwatch.policy.memory import Record
-from longwatch.policy.recall import AFTER, BEFORE, Corpus, Query, Scored, Text, counts_of, fuse, query_of, rank
+from longwatch.policy.recall import AFTER, BEFORE, Corpus, Query, Scored, Text, forget, fuse, query_of, rank, said_of
 from longwatch.runtime.archived import NOTHING, Away
 from longwatch.runtime.memory import Memories
 from longwatch.store.search import LAST_MS, Search, Wanted
@@ -85,7 +85,7 @@ class Recollection:
         with self._guard:
             self._known.clear()
             self._vectors.clear()
-        counts_of.cache_clear()
+        forget()
 
     # -- ranking -----------------------------------------------------------------------------------------------------------
 
@@ -107,7 +107,7 @@ class Recollection:
             if last < places:
                 for record in Snapshots(self.memories.store.database).records(agent, last + 1, places):
                     known.texts.append(text_of(record))
-                    known.having.update(counts_of(record.body).keys())
+                    known.having.update(said_of(record.body).counts.keys())
             return Known(list(known.texts), known.having)
 
     def _large(

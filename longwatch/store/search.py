@@ -1,10 +1,12 @@
 """Finds the candidates of a recall: a bounded number of records, whatever is asked and however many there are.
 
-How many records say a word is told from how far back its newest reach. The rarest words are searched together, until they
-would bring more records than can be weighed in a few milliseconds; what is said everywhere finds nothing, and only weighs.
+How many records say a word is told from how far back its newest reach. The rarest words are searched, until they would bring
+more records than can be weighed in a few milliseconds; what is said everywhere finds nothing, and only weighs. A record that
+says more and rarer words is likelier, and of equals the newer one: the index keeps no positions, and so cannot rank.
 Where even the rarest are everywhere, records have to say two of them.
 """
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -47,15 +49,13 @@ class Search:
     def candidates(self, wanted: Wanted, *, limit: int) -> Found:
         with self.database.read() as tx:
             having = {term: self._having(tx, wanted, term) for term in wanted.terms}
-            chosen = _rarest(having)
-            records = self._matching(tx, wanted, _any(wanted, chosen), limit) if chosen else []
+            records = self._likeliest(tx, wanted, having, limit)
             if not records and any(having.values()):
                 rarest = sorted((term for term in having if having[term]), key=lambda term: having[term])
                 pairs = [(one, other) for at, one in enumerate(rarest[:3]) for other in rarest[at + 1 : 4]]
-                records = [
-                    each for pair in pairs for each in self._matching(tx, wanted, _all(wanted, pair), limit // 4)
-                ]
-                records = records or self._newest(tx, wanted, rarest[:2], limit)
+                either = [_all(wanted, pair) for pair in pairs]
+                records = [record for both in either for record in self._newest(tx, wanted, both, limit // 4)]
+                records = records or self._newest(tx, wanted, _any(wanted, rarest[:2]), limit)
         return Found(list({record.seq: record for record in records}.values())[:limit], having)
 
     def around(self, agent: str, places: set[int]) -> list[Record]:
@@ -73,17 +73,36 @@ class Search:
         reach = int(newest.seq) - int(rows[-1].seq) + 1
         return max(LOOKED_AT, LOOKED_AT * int(newest.seq) // reach)
 
-    def _matching(self, tx: Transaction, wanted: Wanted, asked: "Asked", limit: int) -> list[Record]:
-        if (wanted.since_ms, wanted.until_ms) == (0, LAST_MS):
-            rows = tx.all("memory.match", **_asked(wanted, asked), limit=limit)
-        else:
-            between = {"since_ms": wanted.since_ms, "until_ms": wanted.until_ms}
-            rows = tx.all("memory.match_between", **_asked(wanted, asked), **between, limit=limit)
-        return [record_of(row) for row in rows]
+    def _likeliest(self, tx: Transaction, wanted: Wanted, having: Mapping[str, int], limit: int) -> list[Record]:
+        """By how rare the words are that they say."""
+        chosen = _rarest(having)
+        if not chosen:
+            return []
+        most = max(having.values())
+        asked = [
+            {**_asked(wanted, _any(wanted, [term])), "weight": round(1000 + 1000 * math.log(1 + most / having[term]))}
+            for term in chosen
+        ]
+        common = {name: asked[0][name] for name in ("agent", "kinds")}
+        between = {"since_ms": wanted.since_ms, "until_ms": wanted.until_ms}
+        name = "memory.match" if _is_of_any_time(wanted) else "memory.match_between"
+        rows = tx.all(name, asked=encode(asked).decode(), **common, **between, limit=limit)
+        return self._records(tx, [int(row.seq) for row in rows])
 
-    def _newest(self, tx: Transaction, wanted: Wanted, terms: Sequence[str], limit: int) -> list[Record]:
-        seqs = [row.seq for row in tx.all("memory.match_newest", **_asked(wanted, _any(wanted, terms)), limit=limit)]
-        return [record_of(row) for row in tx.all("memory.by_seqs", listed=encode(seqs).decode())]
+    def _newest(self, tx: Transaction, wanted: Wanted, asked: "Asked", limit: int) -> list[Record]:
+        between = {"since_ms": wanted.since_ms, "until_ms": wanted.until_ms}
+        name = "memory.match_newest" if _is_of_any_time(wanted) else "memory.match_newest_between"
+        rows = tx.all(name, **_asked(wanted, asked), **between, limit=limit)
+        return self._records(tx, [int(row.seq) for row in rows])
+
+    def _records(self, tx: Transaction, seqs: Sequence[int]) -> list[Record]:
+        """In the order of these."""
+        found = {row.seq: record_of(row) for row in tx.all("memory.by_seqs", listed=encode(seqs).decode())}
+        return [found[seq] for seq in seqs if seq in found]
+
+
+def _is_of_any_time(wanted: Wanted) -> bool:
+    return (wanted.since_ms, wanted.until_ms) == (0, LAST_MS)
 
 
 class Asked(NamedTuple):
@@ -121,7 +140,7 @@ def _plain(form: str) -> str:
     return "(" + " & ".join(parts) + ")" if parts else "''"
 
 
-def _rarest(having: dict[str, int]) -> list[str]:
+def _rarest(having: Mapping[str, int]) -> list[str]:
     """As many of the rarest as may be searched together."""
     chosen: list[str] = []
     weighed = 0

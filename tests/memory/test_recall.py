@@ -60,10 +60,10 @@ def test_words_are_found_in_their_other_forms(filled: Memory, question: str, ans
 
 def test_what_stands_beside_it_is_found_and_shown(filled: Memory) -> None:
     hits = filled.recall("which colours", limit=3)
-    assert "Mostly green, with a little white." in [hit.text for hit in hits], "the reply says none of the words"
-    first = hits[0]
-    assert first.text == "Nice. Which colours did you use?"
-    assert first.context[1:3] == (
+    assert hits[0].text == "Mostly green, with a little white.", "the reply says none of the words"
+    asked = hits[1]
+    assert asked.text == "Nice. Which colours did you use?"
+    assert asked.context[1:3] == (
         "bob: I went to the harbour and painted two boats.",
         "bob: Mostly green, with a little white.",
     )
@@ -95,6 +95,21 @@ def test_in_a_large_memory_too_only_the_time_asked_for(memory: Memory) -> None:
         memory.record("decision", f"refund acme, decided in {year}", at=datetime(year, 5, 1, tzinfo=UTC))
     found = memory.recall("refund acme", since="2024-05-01", until="2024-05-01", kinds=["decision", "fact"])
     assert [hit.text for hit in found] == ["refund acme, decided in 2024"]
+
+
+@pytest.mark.parametrize("asked", [{}, {"since": "2020-01-01"}])
+def test_in_a_large_memory_who_says_most_is_found_however_many_say_a_part(
+    memory: Memory, asked: dict[str, Any]
+) -> None:
+    noise(memory, recollect.SMALL)
+    answer = "the lantern of the harbour was mended"
+    for number in range(2 * recollect.CANDIDATES):
+        memory.record("fact", f"the harbour was quiet on day {number}")
+        memory.record("fact", f"a lantern was lit on day {number}")
+        if number == recollect.CANDIDATES:
+            memory.record("fact", answer)
+    assert memory.recall("harbour lantern", **asked)[0].text == answer
+    assert memory.recall("day 110", limit=1, **asked)[0].text.endswith(" day 110")
 
 
 def test_an_agents_memory_is_its_own(lw: Longwatch, memory: Memory) -> None:
@@ -168,17 +183,17 @@ def test_a_snippet_shows_where_it_is_said(memory: Memory) -> None:
 
 
 def test_an_embedding_has_its_say(memory: Memory) -> None:
-    """One that knows that a cat is an animal, which no word says."""
-    memory.record("fact", "a shop sells food for cats")
+    """One that knows that a tadpole is an amphibian, which no word says."""
+    memory.record("fact", "a shop sells food for tadpoles")
     for number in range(5):
         memory.record("fact", f"the corner shop number {number} sells things of all sorts and bread")
     asked: list[str] = []
 
     def embed(texts: Sequence[str]) -> list[list[float]]:
         asked.extend(texts)
-        return [[1.0, 0.0] if "cat" in text or "animal" in text else [0.0, 1.0] for text in texts]
+        return [[1.0, 0.0] if "tadpole" in text or "amphibian" in text else [0.0, 1.0] for text in texts]
 
-    question = "animal things that the corner shop sells"
+    question = "amphibian things that the corner shop sells"
 
     def place(**given: Any) -> int:
         return [hit.ref for hit in memory.recall(question, **given)].index("r1")

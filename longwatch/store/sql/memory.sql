@@ -160,21 +160,29 @@ select id, agent, level, first_place, last_place, records, tasks, sha256, starts
 -- levels: how high an agent's snapshots go
 select coalesce(max(level), 0) as level from memory_snapshot where agent = :agent;
 
--- match: the records that say any of it, the likeliest by their words alone first
-select seq, id, agent, place, kind, state, at_ms, task, thread, author, source, trust, key, body, data, successor, pinned
-  from (select rowid as found, rank as score from memory_words where memory_words match :match order by rank limit :limit)
-  join memory_record on seq = found
- order by score;
+-- match: of the records that say any of it, those whose words weigh most together, and of equals the newest
+with asked as materialized (
+  select json_extract(value, '$.match') as said, json_extract(value, '$.weight') as weight from json_each(:asked)
+)
+select memory_words.rowid as seq from asked cross join memory_words
+ where memory_words match said
+ group by memory_words.rowid order by sum(weight) desc, seq desc limit :limit;
 
 -- match_between: the same of a stretch of time
-select seq, id, agent, place, kind, state, at_ms, task, thread, author, source, trust, key, memory_record.body as body, data,
-       successor, pinned
-  from memory_words join memory_record on seq = memory_words.rowid
- where memory_words match :match and at_ms >= :since_ms and at_ms <= :until_ms
- order by rank limit :limit;
+with asked as materialized (
+  select json_extract(value, '$.match') as said, json_extract(value, '$.weight') as weight from json_each(:asked)
+)
+select seq from asked cross join memory_words join memory_record on seq = memory_words.rowid
+ where memory_words match said and at_ms >= :since_ms and at_ms <= :until_ms
+ group by seq order by sum(weight) desc, seq desc limit :limit;
 
 -- match_newest: the newest that say it; how far back they reach tells how many there are
 select rowid as seq from memory_words where memory_words match :match order by rowid desc limit :limit;
+
+-- match_newest_between: the same of a stretch of time
+select seq from memory_words join memory_record on seq = memory_words.rowid
+ where memory_words match :match and at_ms >= :since_ms and at_ms <= :until_ms
+ order by memory_words.rowid desc limit :limit;
 
 -- newest_seq: the last record of all agents
 select coalesce(max(seq), 0) as seq from memory_record;

@@ -125,24 +125,35 @@ select place from memory_left_gone
  where agent = :agent and place in (select cast(value as bigint) from json_each(:listed));
 
 -- memory.match: words are in the record's own row
-select seq, id, agent, place, kind, state, at_ms, task, thread, author, source, trust, key, body, data, successor, pinned
-  from memory_record
- where agent = :agent and words @@ to_tsquery('english', :words)
-   and (:kinds is null or kind in (select value from json_each(:kinds)))
- order by ts_rank(words, to_tsquery('english', :words)) desc limit :limit;
+with asked as materialized (
+  select to_tsquery('english', cast(value as json) ->> 'words') as said, cast(cast(value as json) ->> 'weight' as bigint) as weight
+    from json_each(:asked)
+)
+select seq from asked join memory_record on words @@ said
+ where agent = :agent and (:kinds is null or kind in (select value from json_each(:kinds)))
+ group by seq order by sum(weight) desc, seq desc limit :limit;
 
 -- memory.match_between: the same
-select seq, id, agent, place, kind, state, at_ms, task, thread, author, source, trust, key, body, data, successor, pinned
-  from memory_record
- where agent = :agent and words @@ to_tsquery('english', :words)
-   and (:kinds is null or kind in (select value from json_each(:kinds)))
+with asked as materialized (
+  select to_tsquery('english', cast(value as json) ->> 'words') as said, cast(cast(value as json) ->> 'weight' as bigint) as weight
+    from json_each(:asked)
+)
+select seq from asked join memory_record on words @@ said
+ where agent = :agent and (:kinds is null or kind in (select value from json_each(:kinds)))
    and at_ms >= :since_ms and at_ms <= :until_ms
- order by ts_rank(words, to_tsquery('english', :words)) desc limit :limit;
+ group by seq order by sum(weight) desc, seq desc limit :limit;
 
 -- memory.match_newest: the same
 select seq from memory_record
  where agent = :agent and words @@ to_tsquery('english', :words)
    and (:kinds is null or kind in (select value from json_each(:kinds)))
+ order by seq desc limit :limit;
+
+-- memory.match_newest_between: the same
+select seq from memory_record
+ where agent = :agent and words @@ to_tsquery('english', :words)
+   and (:kinds is null or kind in (select value from json_each(:kinds)))
+   and at_ms >= :since_ms and at_ms <= :until_ms
  order by seq desc limit :limit;
 
 -- memory.by_seqs: elements of a list are text

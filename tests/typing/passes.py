@@ -104,7 +104,7 @@ async def elsewhere(lw: Longwatch) -> None:
         pass
     async with lw.aedit("c.txt") as edit:
         edit.write_text("c.txt", "c\n")
-    task = await lw.aio.submit(crawl.bind("https://y"), money="1 GBP")
+    task = await lw.aio.submit(crawl.bind("https://y"), calls=2)
     assert_type(await lw.aio.set_caps(task, calls=3), Caps)
     assert_type(task, longwatch.Task[int])
     await lw.aio.cancel(task.id)

@@ -65,7 +65,7 @@ MEANINGS = {
     "step.begun": "a `once` is about to take place; without `step.stored` behind it nobody knows whether it did",
     "step.stored": "a step's result is kept: no later attempt runs it again",
     "task.cancelled": "ended by a person, or because a task it needs did not succeed (`cause`)",
-    "task.capped": "a person moved a cap that the task was submitted with; caps: of what, before, and the amount now",
+    "task.capped": "a person moved a cap that the task was submitted with; by: who; caps: of what, before, and the amount now",
     "task.claimed": "a worker has it, and has not started it",
     "task.done": "ended with a result",
     "task.failed": "ended without one; `cause` names the task whose end ended it",

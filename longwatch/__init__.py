@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from longwatch.surface.aio import AsyncRun
     from longwatch.surface.api import Longwatch
     from longwatch.surface.briefs import Brief, Hit
+    from longwatch.surface.caps import Caps, OwnCap
     from longwatch.surface.declare import task
     from longwatch.surface.handles import Batch, Report, Task
     from longwatch.surface.memory import Memory, Record
@@ -94,6 +95,7 @@ HOMES = {
     "surface.aio": ("AsyncRun",),
     "surface.api": ("Longwatch",),
     "surface.briefs": ("Brief", "Hit"),
+    "surface.caps": ("Caps", "OwnCap"),
     "surface.declare": ("task",),
     "surface.handles": ("Batch", "Report", "Task"),
     "surface.memory": ("Memory", "Record"),
@@ -141,6 +143,7 @@ __all__ = [
     "Brief",
     "BudgetExceeded",
     "BudgetTooSmall",
+    "Caps",
     "Config",
     "ConfigError",
     "EditConflict",
@@ -157,6 +160,7 @@ __all__ = [
     "Money",
     "NotFound",
     "NotStorable",
+    "OwnCap",
     "Plan",
     "Record",
     "Refused",

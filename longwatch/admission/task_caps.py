@@ -90,22 +90,25 @@ class TaskCaps:
             found = task_caps(task, [(row.dimension, row.amount) for row in caps])
             return [standing(cap, spent[cap.dimension], held[0]) for cap in found]
 
-    def move(self, task: str, amounts: Mapping[str, int]) -> dict[str, int]:
-        """Other amounts from now on, by dimension; what they were before.
+    def move(self, task: str, amounts: Mapping[str, int], *, by: str, agent: str | None = None) -> dict[str, int]:
+        """Other amounts from now on, by dimension, all or none; what they were before.
 
-        Errors: ConfigError for what the task was submitted without a cap on.
+        by: who does it, agent: on whose account, for the journal. Errors: ConfigError for what the task was submitted
+        without a cap on.
         """
         with self.database.transaction(part="calls") as tx:
-            return self._move(tx, task, amounts)
+            return self._move(tx, task, amounts, by=by, agent=agent)
 
-    def _move(self, tx: Transaction, task: str, amounts: Mapping[str, int]) -> dict[str, int]:
+    def _move(
+        self, tx: Transaction, task: str, amounts: Mapping[str, int], *, by: str, agent: str | None
+    ) -> dict[str, int]:
         before = {cap.dimension: cap.cap.amount for cap in caps_of(tx, task)}
         for dimension, amount in amounts.items():
             if dimension not in before:
                 raise uncapped(task, dimension, before)
             tx.count("task_cap.move", task=task, dimension=dimension, amount=amount)
             told = {"dimension": dimension, "before": before[dimension], "amount": amount}
-            self.journal.append(tx, "task.capped", task, agent=None, task=task, caps=told)
+            self.journal.append(tx, "task.capped", task, agent=agent, task=task, caps=told, by=by)
         return before
 
     def close_over(self, *, limit: int = PAGE) -> int:

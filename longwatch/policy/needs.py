@@ -13,9 +13,10 @@ from typing import Any, NamedTuple
 
 from longwatch.errors import ConfigError, nearest
 from longwatch.policy.estimate import has_prices, micros_of, most_micros
+from longwatch.policy.learning import Rates
 from longwatch.policy.limits import DIMENSIONS, Limits
 from longwatch.policy.money import Money
-from longwatch.policy.scope import Scope, scope_of
+from longwatch.policy.scope import Scope, gauges_of, scope_of
 
 FIELDS = (*DIMENSIONS, "money", "model", "budget")
 MOST_UNITS = 10**15  # of one need: more is a mistake
@@ -26,13 +27,17 @@ Needs = dict[str, dict[str, Any]]
 
 
 class Demand(NamedTuple):
-    """What one need comes to at its service. money: micro-units of the fleet's currency. scope: what it falls under."""
+    """What one need comes to at its service. money: micro-units of the fleet's currency. scope: what it falls under.
+
+    learned: the meters of those rates in it that were learned, and not configured.
+    """
 
     scope: Scope
     requests: int
     input_tokens: int
     output_tokens: int
     money: int
+    learned: frozenset[str] = frozenset()
 
     def of(self, dimension: str) -> int:
         """Units of a rate's dimension, or what caps count: money, calls, tokens."""
@@ -90,13 +95,17 @@ def demand_of(
     budget: str | None,
     agent: str,
     at_ms: int,
+    learned: Rates | None = None,
 ) -> Demand:
     """What a plain need comes to. requests: calls of a need that names none. at_ms: today, for the list of prices.
+
+    learned: rates beside the configured ones.
 
     Errors: ConfigError for a service or budget that the limits do not know, and where tokens are missing; UnknownPrice.
     """
     model, paying = need.get("model"), need.get("budget", budget)
-    scope = scope_of(limits, service=service, model=model, budget=paying, agent=agent)
+    scope = scope_of(limits, service=service, model=model, budget=paying, agent=agent, learned=learned)
+    taught = frozenset({gauge.meter for gauge in set(scope.rates) - set(gauges_of(scope.service, model))})
     calls = int(need.get("requests", requests))
     prompt, answer = int(need.get("input_tokens", 0)), int(need.get("output_tokens", 0))
     priced = "money" not in need and scope.service.price_micros is None
@@ -107,7 +116,7 @@ def demand_of(
             hint="Give input_tokens, output_tokens and model, or money where no budget counts tokens.",
         )
     if "money" in need:
-        return Demand(scope, calls, prompt, answer, micros_of(need["money"], limits))
+        return Demand(scope, calls, prompt, answer, micros_of(need["money"], limits), taught)
     one = most_micros(
         scope.service,
         model,
@@ -118,7 +127,7 @@ def demand_of(
         requests=1,
         at_ms=at_ms,
     )
-    return Demand(scope, calls, prompt, answer, one * calls)
+    return Demand(scope, calls, prompt, answer, one * calls, taught)
 
 
 def times(needs: Needs, tasks: int) -> Needs:

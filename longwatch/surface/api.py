@@ -22,10 +22,11 @@ from longwatch.store.moves import NewTask
 from longwatch.store.tasks import Earmark
 from longwatch.surface import spawned
 from longwatch.surface.awaitable import Aio
+from longwatch.surface.caps import Capped
 from longwatch.surface.declare import Declares, declare
 from longwatch.surface.handles import Batch, Report, Task, view
 from longwatch.surface.opened import Opened, release
-from longwatch.surface.pieces import Lane, Pieces
+from longwatch.surface.pieces import Lane
 from longwatch.surface.planning import Wanted, plan_of, wants_of
 from longwatch.surface.plans import Plan
 from longwatch.surface.working import work
@@ -35,7 +36,7 @@ Item = Bound[Any] | tuple[str, Mapping[str, Any]]
 ASK_FIRST_MS, ASK_MOST_MS = 10, 250
 
 
-class Longwatch(Pieces):
+class Longwatch(Capped):
     """A fleet. Safe in threads; closed by `with` or `close()`; refused after a fork. Made by `longwatch.open`."""
 
     def __init__(self, opened: Opened, *, agent: str, budget: str | None) -> None:

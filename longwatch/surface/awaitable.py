@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from longwatch.errors import WaitTimeout
 from longwatch.policy.duration import Duration, parse_ms
+from longwatch.policy.money import Money
 from longwatch.policy.task import Fate
 from longwatch.runtime.contents import Reading
 from longwatch.runtime.handler import Bound
 from longwatch.surface.awaitable_memory import AsyncMemory
+from longwatch.surface.caps import Caps
 from longwatch.surface.handles import Batch, Task
 from longwatch.surface.pieces import Lane
 from longwatch.surface.plans import Plan
@@ -38,6 +40,9 @@ class Aio:
         after_failed: Fate = "cancel",
         lane: Lane = "normal",
         at: datetime | Duration | None = None,
+        money: str | Money | None = None,
+        calls: int | None = None,
+        tokens: int | None = None,
     ) -> Task[R]: ...
     @overload
     async def submit(
@@ -50,6 +55,9 @@ class Aio:
         after_failed: Fate = "cancel",
         lane: Lane = "normal",
         at: datetime | Duration | None = None,
+        money: str | Money | None = None,
+        calls: int | None = None,
+        tokens: int | None = None,
     ) -> Task[Any]: ...
     async def submit(self, task: Any, arguments: Mapping[str, Any] | None = None, **options: Any) -> Task[Any]:
         """As `Longwatch.submit`."""
@@ -95,6 +103,21 @@ class Aio:
     async def retry(self, task: str) -> Task[Any]:
         """As `Longwatch.retry`."""
         return await asyncio.to_thread(self._lw.retry, task)
+
+    async def caps(self, task: Task[Any] | str) -> Caps:
+        """As `Longwatch.caps`."""
+        return await asyncio.to_thread(self._lw.caps, task)
+
+    async def set_caps(
+        self,
+        task: Task[Any] | str,
+        *,
+        money: str | Money | None = None,
+        calls: int | None = None,
+        tokens: int | None = None,
+    ) -> Caps:
+        """As `Longwatch.set_caps`."""
+        return await asyncio.to_thread(self._lw.set_caps, task, money=money, calls=calls, tokens=tokens)
 
     async def read(self, *names: str, root: str = ".") -> Reading:
         """As `Longwatch.read`."""

@@ -201,6 +201,7 @@ def plan_json(plan: Plan) -> Json:
         "starts_at": _at(plan.starts_at),
         "ends_at": _at(plan.ends_at),
         "binds": plan.binds,
+        "origin": plan.origin,
         "change": plan.change or None,
         "limits": [_limit_json(limit) for limit in plan.limits],
         "undeclared": list(plan.undeclared),
@@ -215,6 +216,7 @@ def _limit_json(limit: PlannedLimit) -> Json:
         "dimension": limit.dimension,
         **{f"{name}{unit}": amount for name, amount in amounts.items()},
         "most": limit.most,
+        "origin": limit.origin,
         "fits": limit.fits,
         "ends_at": _at(limit.ends_at),
     }

@@ -14,7 +14,7 @@ from longwatch.policy.window import describe, instant_of
 from longwatch.store import fleet
 from longwatch.surface.cli_base import BadUse, Group, pass_session
 from longwatch.surface.cli_look import cap_rows, cap_table
-from longwatch.surface.own_caps import move_caps, refuse_counts, task_named
+from longwatch.surface.own_caps import refuse_counts, set_caps, task_named
 from longwatch.surface.session import Session
 from longwatch.surface.wire import Json, at, listing
 
@@ -63,7 +63,7 @@ def set_budget(
     _refuse_the_governed()
     task = task_named(name, session.limits)
     if task is not None and not (until or clear):
-        move_caps(session, task, money, calls, tokens)
+        set_caps(session, task, money, calls, tokens)
         return
     if task is not None:
         raise BadUse(

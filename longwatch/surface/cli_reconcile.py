@@ -1,6 +1,5 @@
 """`money reconcile`: a person or a bill says what calls cost whose outcome nobody knows."""
 
-import getpass
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,6 +16,7 @@ from longwatch.runtime.reconcile import Finding, Line, reconcile
 from longwatch.surface.bill import read_bill
 from longwatch.surface.cli_base import BadUse, Command, pass_session
 from longwatch.surface.output import heading, table
+from longwatch.surface.person import person
 from longwatch.surface.session import Session
 from longwatch.surface.wire import Json, at, listing
 
@@ -179,14 +179,7 @@ def _bill(session: Session, lines: Sequence[Line], *, correct: bool, dry: bool) 
 
 
 def _reconciled(session: Session, line: Line, *, correct: bool, dry: bool) -> Finding:
-    return reconcile(session.parts.calls.limiter, line, by=_person(), correct=correct, dry=dry)
-
-
-def _person() -> str:
-    try:
-        return getpass.getuser()
-    except (OSError, KeyError):  # a container whose user has no name
-        return "somebody"
+    return reconcile(session.parts.calls.limiter, line, by=person(), correct=correct, dry=dry)
 
 
 def _answer(session: Session, findings: Sequence[Finding], *, dry: bool) -> None:

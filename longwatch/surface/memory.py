@@ -100,13 +100,13 @@ def tool_class(name: str) -> Any:
     return getattr(memory_tool, name)
 
 
-def refuse_in_a_run(run: RunCore | None, what: str) -> None:
-    """Errors: Refused for an agent that would change its own rules."""
+def refuse_in_a_run(run: RunCore | None, what: str, *, ask: str = "longwatch memory --help") -> None:
+    """ask: the command that tells how a person does it. Errors: Refused for an agent that would change its own rules."""
     name = run.id if run is not None else os.environ.get(LONGWATCH_RUN)
     if name:
         raise Refused(
             f"{what} by the operator, and this is an agent's run ({name})",
-            hint="Ask a person to do it: longwatch memory --help.",
+            hint=f"Ask a person to do it: {ask}.",
         )
 
 

@@ -6,8 +6,8 @@ from longwatch.errors import ConfigError
 from longwatch.policy.budget import Standing
 from longwatch.policy.limits import Limits
 from longwatch.policy.money import Money
-from longwatch.policy.own_caps import own_amounts, own_caps
 from longwatch.policy.scope import TASK
+from longwatch.surface.caps import move_caps
 from longwatch.surface.cli_base import BadUse
 from longwatch.surface.session import Session
 from longwatch.surface.wire import Json
@@ -50,20 +50,19 @@ def task_named(name: str, limits: Limits) -> str | None:
     return task if task.startswith("task_") else None
 
 
-def move_caps(session: Session, task: str, money: Sequence[str], calls: int | None, tokens: int | None) -> None:
+def set_caps(session: Session, task: str, money: Sequence[str], calls: int | None, tokens: int | None) -> None:
     """Other caps of the task from now on. Errors: NotFound; ConfigError for what it was submitted without a cap on."""
     if len(money) > 1 or not (money or calls is not None or tokens is not None):
         raise BadUse(
             "a task has one cap on money, one on calls and one on tokens",
             hint=f'longwatch budget set {task} "3 USD", or --calls N, or --tokens N',
         )
-    session.parts.tasks.get(task)
-    given, own = session.limits, session.parts.calls.limiter.task_caps
-    amounts = dict(own_amounts({}, own_caps(money=money[0] if money else None, calls=calls, tokens=tokens), given))
-    before = own.move(task, amounts)
-    rows = own_json(own.all(task), given.currency)
+    agent, one = session.settings.agent, money[0] if money else None
+    before, amounts = move_caps(session.parts, task, agent=agent, money=one, calls=calls, tokens=tokens)
+    currency = session.limits.currency
+    rows = own_json(session.parts.calls.limiter.task_caps.all(task), currency)
     said = [
-        f"{task}: {amount_of(before[name], name, given.currency)} -> {amount_of(amount, name, given.currency)}"
+        f"{task}: {amount_of(before[name], name, currency)} -> {amount_of(amount, name, currency)}"
         for name, amount in amounts.items()
     ]
     session.out.answer({"task": task, "caps": rows}, "\n".join(said))

@@ -1,14 +1,15 @@
 """Plans of batches: what is needed of each limit, put beside what is left of it; and the answer in words."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from longwatch.admission.listing import CapState, RateState, Standings
-from longwatch.policy import meter
+from longwatch.admission.listing import CapState, Standings
 from longwatch.policy.aside import Want
-from longwatch.policy.limits import Cap, Limits, Rate, Service
+from longwatch.policy.learning import quota_meter, rates_of
+from longwatch.policy.limits import Cap, Limits, Service
 from longwatch.policy.money import Money
 from longwatch.policy.needs import Demand, Needs, demand_of
+from longwatch.policy.paces import Met, Origin, Shares, rates_met
 from longwatch.policy.plan import Found, Pace, Purse, Stream, plan
 from longwatch.policy.rate import format_rate, format_window
 from longwatch.policy.window import LAST_MS, describe, zone_of
@@ -27,11 +28,12 @@ class Wanted(NamedTuple):
 
 
 class Told(NamedTuple):
-    """Everything that the answer is told from. streams and purses: what was asked; stand: what is left."""
+    """Everything that the answer is told from. streams and purses: what was asked; met: its rates; stand: what is left."""
 
     limits: Limits
     now_ms: int
     stand: Standings
+    met: Mapping[str, Met]
     streams: Sequence[Stream]
     purses: Sequence[Purse]
     found: Found
@@ -44,11 +46,13 @@ def plan_of(parts: Parts, wanted: Sequence[Wanted], total: Needs | None, *, agen
     """
     tasks, look = sum(each.tasks for each in wanted), Look(parts.database)
     limits, vitals = parts.calls.limiter.limits, look.vitals()
-    at_ms = vitals.calendar_ms
+    at_ms, learned = vitals.calendar_ms, rates_of(parts.calls.limiter.learned.all())
 
     def demands(needs: Needs, requests: int) -> list[Demand]:
         return [
-            demand_of(service, need, limits, requests=requests, budget=budget, agent=agent, at_ms=at_ms)
+            demand_of(
+                service, need, limits, requests=requests, budget=budget, agent=agent, at_ms=at_ms, learned=learned
+            )
             for service, need in needs.items()
         ]
 
@@ -58,12 +62,17 @@ def plan_of(parts: Parts, wanted: Sequence[Wanted], total: Needs | None, *, agen
         shares = [(demand, each.tasks) for each in wanted for demand in demands(each.needs, 1) if each.tasks]
     stand = parts.calls.limiter.peek(sorted({demand.scope.service.name for demand, _ in shares}))
     purses = _purses(shares, stand)
-    ahead_us = (at_ms - vitals.steady_ms) * 1000
-    streams = _streams(shares, stand, purses, took_ms=look.lately(), ahead_us=ahead_us)
+    full_us = {rate.meter: rate.full_us for rate in stand.rates}
+    now_us, ahead_us = vitals.steady_ms * 1000, (at_ms - vitals.steady_ms) * 1000
+    met = rates_met(shares, full_us, now_us=now_us, ahead_us=ahead_us, away=limits.away)
+    streams = _streams(shares, met, purses, took_ms=look.lately())
     found = plan(at_ms * 1000, streams, purses, zone_of(limits.timezone))
     cost = Money(sum(demand.money * times for demand, times in shares), limits.currency)
     undeclared = () if total is not None else tuple(each.kind for each in wanted if not each.needs)
-    return _answer(Told(limits, at_ms, stand, streams, purses, found), tasks=tasks, cost=cost, undeclared=undeclared)
+    rates = {each.meter: each for each in met}
+    return _answer(
+        Told(limits, at_ms, stand, rates, streams, purses, found), tasks=tasks, cost=cost, undeclared=undeclared
+    )
 
 
 def wants_of(parts: Parts, needs: Needs, *, tasks: int, agent: str, budget: str | None) -> list[Want]:
@@ -78,9 +87,6 @@ def wants_of(parts: Parts, needs: Needs, *, tasks: int, agent: str, budget: str 
 
 
 # -- the question --------------------------------------------------------------------------------------------------------
-
-Shares = Sequence[tuple[Demand, int]]
-"""Demands, and how often each is made."""
 
 
 def _purses(shares: Shares, stand: Standings) -> list[Purse]:
@@ -106,16 +112,15 @@ def _draws(demand: Demand, cap: CapState | Purse) -> bool:
     return any(each.purse == purse and each.dimension == cap.dimension for each in demand.scope.caps)
 
 
-def _streams(
-    shares: Shares, stand: Standings, purses: Sequence[Purse], *, took_ms: dict[str, int], ahead_us: int
-) -> list[Stream]:
-    """The calls of each service. ahead_us: of the wall clock before the steady one."""
+def _streams(shares: Shares, met: Sequence[Met], purses: Sequence[Purse], *, took_ms: dict[str, int]) -> list[Stream]:
+    """The calls of each service."""
     services = {demand.scope.service.name: demand.scope.service for demand, _ in shares}
     streams: list[Stream] = []
     for name, service in services.items():
         own = [(demand, times) for demand, times in shares if demand.scope.service.name == name]
         calls = sum(demand.requests * times for demand, times in own)
-        paces = [_pace(rate, own, ahead_us) for rate in stand.rates if _falls_under(own, rate)]
+        meters = {gauge.meter for demand, _ in own for gauge in demand.scope.rates}
+        paces = [each.pace for each in met if each.meter in meters]
         took_us = took_ms.get(name, 0) * 1000
         if service.concurrency is not None and took_us:
             paces.append(_places(service, service.concurrency, calls, took_us))
@@ -124,31 +129,9 @@ def _streams(
     return streams
 
 
-def _falls_under(shares: Shares, rate: RateState) -> bool:
-    return any(gauge.meter == rate.meter for demand, _ in shares for gauge in demand.scope.gauges)
-
-
-def _pace(rate: RateState, shares: Shares, ahead_us: int) -> Pace:
-    under = [(d, times) for d, times in shares if any(gauge.meter == rate.meter for gauge in d.scope.gauges)]
-    return Pace(
-        rate.meter,
-        rate.amount,
-        rate.per_ms * 1000,
-        rate.usable_burst,
-        meter.ceiling(_rate(rate)),
-        rate.full_us + ahead_us,
-        sum(demand.of(rate.dimension) * times for demand, times in under),
-        max(demand.one(rate.dimension) for demand, _ in under),
-    )
-
-
 def _places(service: Service, most: int, calls: int, took_us: int) -> Pace:
     """Concurrency as a pace: so many calls in the time that one takes."""
     return Pace(f"{service.name}/concurrency", most, took_us, most, most, 0, calls, 1)
-
-
-def _rate(rate: RateState) -> Rate:
-    return Rate(rate.amount, rate.per_ms, rate.burst)
 
 
 # -- the answer ----------------------------------------------------------------------------------------------------------
@@ -157,30 +140,29 @@ def _rate(rate: RateState) -> Rate:
 def _answer(told: Told, *, tasks: int, cost: Money, undeclared: tuple[str, ...]) -> Plan:
     found = told.found
     limits = [*_planned_paces(told), *_planned_places(told), *_planned_purses(told)]
+    binds = _binds(told)
     return Plan(
         feasible=found.feasible,
         tasks=tasks,
         cost=cost,
         starts_at=None if found.starts_us is None else instant(found.starts_us // 1000),
         ends_at=None if found.ends_us is None else instant(-(-found.ends_us // 1000)),
-        binds=_binds(told),
+        binds=None if binds is None else binds[0],
         change="" if found.feasible else _change(told),
         limits=tuple(limits),
         undeclared=undeclared,
+        origin=None if binds is None else binds[1],
     )
 
 
 def _planned_paces(told: Told) -> list[PlannedLimit]:
-    rates = {rate.meter: rate for rate in told.stand.rates}
     planned: list[PlannedLimit] = []
     for stream, fates in zip(told.streams, told.found.paces, strict=True):
         for pace, fate in zip(stream.paces, fates, strict=True):
-            if (rate := rates.get(pace.name)) is not None:
-                left, ends_at = max(0, rate.free), instant(-(-fate.ends_us // 1000))
-                needs, most = pace.units, format_rate(_rate(rate))
-                planned.append(
-                    PlannedLimit(_pace_name(pace), rate.dimension, needs, left, most, fate.fits, None, ends_at)
-                )
+            if (met := told.met.get(pace.name)) is not None:
+                ends_at, left, most = instant(-(-fate.ends_us // 1000)), max(0, met.left), format_rate(met.rate)
+                amounts = met.dimension, met.needs, left, most
+                planned.append(PlannedLimit(_pace_name(pace), *amounts, fate.fits, None, ends_at, met.origin))
     return planned
 
 
@@ -221,6 +203,8 @@ def _planned_purses(told: Told) -> list[PlannedLimit]:
 def _pace_name(pace: Pace) -> str:
     service, _, inner = pace.name.partition("/")
     model, _, dimension = inner.rpartition("/")
+    if pace.name == quota_meter(service):
+        return f"[service.{service}] quota"
     where = f'[service.{service}.model."{model}"]' if model else f"[service.{service}]"
     return f"{where} concurrency" if dimension == "concurrency" else f"{where} rate {dimension}"
 
@@ -238,8 +222,15 @@ def _cap_text(told: Told, purse: Purse, amount: int) -> str:
 
 
 def _pace_text(told: Told, pace: Pace) -> str:
-    rate = next((rate for rate in told.stand.rates if rate.meter == pace.name), None)
-    return f"{_pace_name(pace)} = {pace.amount if rate is None else format_rate(_rate(rate))}"
+    met = told.met.get(pace.name)
+    if met is None:
+        return f"{_pace_name(pace)} = {pace.amount}"
+    return f"{_pace_name(pace)} = {format_rate(met.rate)}{' (learned)' if met.origin == 'learned' else ''}"
+
+
+def _pace_origin(told: Told, pace: Pace) -> Origin:
+    met = told.met.get(pace.name)
+    return "configured" if met is None else met.origin
 
 
 def _too_heavy(told: Told) -> Pace | None:
@@ -266,14 +257,17 @@ def _urgency(purse: Purse) -> tuple[bool, int]:
     return purse.heaviest > purse.cap.amount, purse.ends_ms
 
 
-def _binds(told: Told) -> str | None:
+def _binds(told: Told) -> tuple[str, Origin] | None:
+    """The limit that decides, and where it is from."""
     if (heavy := _too_heavy(told)) is not None:
-        return _pace_text(told, heavy)
+        return _pace_text(told, heavy), _pace_origin(told, heavy)
     if short := _short(told):
         purse = told.purses[short[0]]
-        return f"{_purse_name(purse)} = {_cap_text(told, purse, purse.cap.amount)}"
+        return f"{_purse_name(purse)} = {_cap_text(told, purse, purse.cap.amount)}", "configured"
     slowest = _slowest(told)
-    return None if slowest is None or slowest[0] <= told.now_ms * 1000 else _pace_text(told, slowest[1])
+    if slowest is None or slowest[0] <= told.now_ms * 1000:
+        return None
+    return _pace_text(told, slowest[1]), _pace_origin(told, slowest[1])
 
 
 def _change(told: Told) -> str:
@@ -285,6 +279,8 @@ def _change(told: Told) -> str:
     if not short:
         slowest = _slowest(told)
         assert slowest is not None, "without a pace and with room in every cap nothing takes a hundred years"
+        if _pace_origin(told, slowest[1]) == "learned":
+            return f"make it smaller: by {_pace_text(told, slowest[1])} the batch takes more than a hundred years"
         return f"raise {_pace_name(slowest[1])}: as it is, the batch takes more than a hundred years"
     raises = [
         f"{_purse_name(told.purses[place])} to {_cap_text(told, told.purses[place], told.found.purses[place].wanted)}"

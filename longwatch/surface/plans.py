@@ -6,8 +6,9 @@ from datetime import datetime
 from html import escape
 
 from longwatch.policy.money import Money
+from longwatch.policy.paces import Origin
 
-HEADINGS = ("limit", "needs", "left now", "at most", "fits", "ends")
+HEADINGS = ("limit", "needs", "left now", "at most", "origin", "fits", "ends")
 
 
 @dataclass(frozen=True)
@@ -16,7 +17,8 @@ class PlannedLimit:
 
     needs: of the whole batch. left: what could be used now. most: the rate or cap, as it is written. fits: no call is
     refused because of it. wanted: the cap with which it would fit, None where it does. ends_at: of a rate, when it alone
-    would let the last call leave; of a cap, when its present window ends, None: never.
+    would let the last call leave; of a cap, when its present window ends, None: never. origin: configured, or learned from the
+    service's answers.
     """
 
     name: str
@@ -27,6 +29,7 @@ class PlannedLimit:
     fits: bool
     wanted: int | None
     ends_at: datetime | None
+    origin: Origin = "configured"
 
 
 @dataclass(frozen=True)
@@ -34,8 +37,9 @@ class Plan:
     """A batch against what is left now. feasible: submitted now, no call of it is refused by a limit.
 
     cost: the most that it can cost. starts_at, ends_at: of its first and last call; if it is not feasible, spread over
-    windows as the caps allow; None: it never can. binds: the limit that decides, None when nothing does. change: what to do
-    when it is not feasible, else empty. undeclared: kinds of task that declare no needs, and so count for nothing here.
+    windows as the caps allow; None: it never can. binds: the limit that decides, None when nothing does; origin: whether that
+    was configured or learned. change: what to do when it is not feasible, else empty. undeclared: kinds of task that declare
+    no needs, and so count for nothing here.
     """
 
     feasible: bool
@@ -47,6 +51,7 @@ class Plan:
     change: str
     limits: tuple[PlannedLimit, ...]
     undeclared: tuple[str, ...] = ()
+    origin: Origin | None = None
 
     def rows(self) -> list[tuple[str, ...]]:
         """The limits as a table for people, under HEADINGS."""
@@ -56,6 +61,7 @@ class Plan:
                 self._amount(limit, limit.needs),
                 self._amount(limit, limit.left),
                 limit.most,
+                limit.origin,
                 "yes" if limit.fits else "no",
                 "" if limit.ends_at is None else shown(limit.ends_at),
             )

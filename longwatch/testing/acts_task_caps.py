@@ -71,14 +71,17 @@ def settle(play: Play, numbers: Numbers) -> None:
 
 
 def move(play: Play, numbers: Numbers) -> None:
-    """A person moves a cap, up or down; now and then one that the task does not have."""
+    """A person moves caps, up or down; now and then one that the task does not have, which moves none."""
     if not play.capped:
         return
-    task, amounts = (
+    task, names, amount = (
         numbers.recent(play.capped),
-        {numbers.pick(("money", "money", "calls", "tokens")): numbers.pick((0, 300, 1_000, 9_000))},
+        numbers.pick((("money",), ("money", "calls"), ("calls",), ("tokens",))),
+        numbers.pick((0, 300, 1_000, 9_000)),
     )
-    play.both(f"move the caps of {task}: {amounts}", lambda side: side.limiter.task_caps.move(task, amounts))
+    amounts = dict.fromkeys(names, amount)
+    said = f"move the caps of {task}: {amounts}"
+    play.both(said, lambda side: side.limiter.task_caps.move(task, amounts, by="a person"))
 
 
 def end(play: Play, numbers: Numbers) -> None:

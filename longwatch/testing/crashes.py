@@ -15,6 +15,7 @@ memory of the test is lost with them: effects have to be outside, and are.
 A `once` that dies under way leaves its task `unknown`, as it promises: that passes, if nothing was done twice.
 """
 
+import gc
 import json
 import os
 import select
@@ -187,6 +188,7 @@ class Trials(Generic[R]):
     def _child(self, told: Path, deadly: Place | None) -> NoReturn:
         code = 1
         try:
+            gc.freeze()  # what the test has in memory is not looked through, and so not copied
             self.clock.forked()
             for sync in ("fsync", "fdatasync"):  # a killed process takes nothing with it: only power cuts need the disk
                 setattr(os, sync, _at_once)

@@ -17,7 +17,7 @@ from longwatch.policy.budget import Standing
 from longwatch.policy.call import State, Told
 from longwatch.testing.mutants_store import Mutant, function, statement
 
-REAL_ADD = Ledger.add
+REAL_ADD, REAL_MOVE = Ledger.add, task_caps.TaskCaps.move
 
 
 def reserve_twice(self: Ledger, tx: Transaction, request: CallRequest, read: Read, slot: Slot, **how: int) -> bool:
@@ -95,6 +95,12 @@ def in_every_window(found: Standing, need: int, own: Row | None) -> Purse:
     return Purse(found, need if own is None else need - min(need, int(getattr(own, found.dimension))))
 
 
+def move_what_is_there(self: task_caps.TaskCaps, task: str, amounts: Mapping[str, int], **who: str) -> dict[str, int]:
+    """As if of several caps those that the task has were moved."""
+    kept = {cap.dimension for cap in self.all(task)} & set(amounts)
+    return REAL_MOVE(self, task, {name: amounts[name] for name in kept or amounts}, by=who["by"])
+
+
 def no_caps(*_: object) -> list[Standing]:
     return []
 
@@ -168,6 +174,7 @@ MUTANTS: tuple[Mutant, ...] = (
     caps("a cap that was moved counts as it was", "task_cap.move", "set amount = :amount", "set amount = amount + 0 * :amount"),
     caps("a cap is moved of every task", "task_cap.move", "task = :task and", ":task <> '' and"),
     caps("purses of ended tasks are kept for ever", "task_cap.over", "and task.ended_ms is null", "and 1 = 1"),
+    Mutant("of several caps some are moved", function([task_caps.TaskCaps], "move", move_what_is_there), "caps"),
     Mutant("a task's cap is not asked", function([task_caps], "standings", no_caps), "caps"),
     calls("a meter forgets its total", "meter.keep", "total = excluded.total", "total = meter.total"),
 )  # fmt: skip

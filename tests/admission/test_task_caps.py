@@ -92,13 +92,13 @@ def test_a_cap_that_is_raised_lets_the_task_go_on_where_it_stood(lw: Longwatch) 
     caps = lw.opened.parts.calls.limiter.task_caps
     caps.close_over()
     assert stands(lw, task.id) == {"money": (800_000, 0, 1_000_000)}  # also when nothing is kept of it
-    assert caps.move(task.id, {"money": 1_600_000}) == {"money": 1_000_000}
+    assert caps.move(task.id, {"money": 1_600_000}, by="ada") == {"money": 1_000_000}
     lw.retry(task.id)
     lw.work(until_idle=True)
     assert lw.get(task.id).result == 4
     assert stands(lw, task.id) == {"money": (1_600_000, 0, 1_600_000)}
     with pytest.raises(ConfigError, match="without a cap on tokens"):
-        caps.move(task.id, {"tokens": 5})
+        caps.move(task.id, {"tokens": 5}, by="ada")
 
 
 def test_a_kind_has_caps_and_a_task_is_submitted_with_others(lw: Longwatch) -> None:

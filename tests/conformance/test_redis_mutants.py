@@ -52,12 +52,42 @@ CAPS: dict[str, tuple[str, str]] = {
 }  # fmt: skip
 
 
+FINDERS: dict[str, int] = {
+    "a call settled twice costs twice": 43,
+    "a meter gives back what has refilled": 33,
+    "a beat does not push the hold": 505,
+    "a new window begins at nothing": 148,
+    "a new window forgets the held": 70,
+    "a late call keeps its slot": 27,
+    "it outlives its window": 347,
+    "what is left over never comes back": 304,
+    "a call that only rates limit draws nothing": 115,
+    "batches that have ended keep it": 30,
+    "a batch pays for its task": 117,
+    "what is opened again has spent nothing": 103,
+}
+"""Of faults that the first programs do not find, the first one that does, by its seed: it is run before all others. When acts
+change it may find nothing any more; then the others are searched, and the test says which seed to write here."""
+
+
+def family_of(name: str) -> str:
+    return "batches" if name in ASIDES else "caps" if name in CAPS else "decisions"
+
+
 @pytest.mark.parametrize("name", FAULTS | ASIDES | CAPS)
 def test_a_planted_fault_of_the_script_is_found(name: str) -> None:
     right, wrong = (FAULTS | ASIDES | CAPS)[name]
     text = SCRIPT.decode()
     assert text.count(right) >= 1, name
     make = partial(beside_redis, script=text.replace(right, wrong).encode())
-    family = "batches" if name in ASIDES else "caps" if name in CAPS else "decisions"
-    found = conformance.search(make, range(ENOUGH), LENGTH, family)
+    first = FINDERS.get(name, 0)
+    assert first in range(ENOUGH), name
+    found = conformance.search(make, [first, *range(ENOUGH)], LENGTH, family_of(name))
     assert found is not None, f"{name}: not found in {ENOUGH} programs of {LENGTH} acts"
+    if name in FINDERS and found.seed != first:
+        print(f"{name}: found by the program of seed {found.seed}")  # noqa: T201 - what to write into FINDERS
+
+
+@pytest.mark.parametrize("name", FINDERS)
+def test_a_program_that_finds_a_fault_finds_nothing_without_it(name: str) -> None:
+    conformance.check(beside_redis, FINDERS[name], LENGTH, family_of(name))

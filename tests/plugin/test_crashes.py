@@ -26,14 +26,18 @@ def pay(key: str | None) -> str:
     headers = {"authorization": "Bearer any"} | ({} if key is None else {"idempotency-key": key})
     form = {"amount": "1200", "currency": "gbp", "confirm": "true", "payment_method": "pm_card_visa"}
     address = f"{os.environ['STRIPE_API_BASE']}/v1/payment_intents"
-    return str(httpx.post(address, data=form, headers=headers, trust_env=False).raise_for_status().json()["status"])
+    return str(
+        httpx.post(address, data=form, headers=headers, trust_env=False, verify=False)
+        .raise_for_status()
+        .json()["status"]
+    )
 
 
 def open_issue() -> int:
     """An issue; the service knows no keys."""
     address = f"{os.environ['GITHUB_API_URL']}/repos/atlas/library/issues"
     body = {"title": "no docstring"}
-    said = httpx.post(address, json=body, headers={"authorization": "Bearer any"}, trust_env=False)
+    said = httpx.post(address, json=body, headers={"authorization": "Bearer any"}, trust_env=False, verify=False)
     return int(said.raise_for_status().json()["number"])
 
 

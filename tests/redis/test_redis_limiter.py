@@ -333,14 +333,14 @@ def test_what_a_task_had_and_nobody_wrote_down_counts_as_spent_and_stays_so(frai
 def test_a_cap_that_another_process_lowers_or_raises_counts_here_at_once(shop: Opened) -> None:
     here, there, task = shop.limiter(), shop.limiter(), of_task(shop, 5_000)
     assert isinstance(here.admit(capped(task, 100)), Admitted)
-    there.task_caps.move(task, {"money": 250})
+    there.task_caps.move(task, {"money": 250}, by="ada")
     assert isinstance(here.admit(capped(task, 100)), Admitted)
     held_up = here.admit(capped(task, 100))
     assert isinstance(held_up, Later), "what others hold may come back"
     with pytest.raises(BudgetExceeded) as refused:
         here.admit(capped(task, 300))
     assert refused.value.cap == 250
-    there.task_caps.move(task, {"money": 600})
+    there.task_caps.move(task, {"money": 600}, by="ada")
     assert isinstance(here.admit(capped(task, 300)), Admitted)
     assert isinstance(here.admit(capped(task, 200)), Later)
 

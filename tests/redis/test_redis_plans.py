@@ -42,3 +42,18 @@ def test_a_plan_counts_what_was_used_held_and_spent(server: Server, tmp_path: Pa
     assert rate.ends_at is not None
     lasts = timedelta(seconds=80 + 10 * late)
     assert abs(rate.ends_at - began - lasts) <= HORIZON, "one of three is left at once, then one in 10 s"
+
+
+@pytest.mark.parametrize("decides", ["postgres", "redis", "redis beside postgres"])
+def test_a_plan_counts_by_what_was_learned(server: Server, tmp_path: Path, decides: str) -> None:
+    state = postgres.shared().new_database() if "postgres" in decides else str(tmp_path / "s.db")
+    admission = server.url if "redis" in decides else ""
+    with longwatch.open(state, admission=admission, config={"service": {"api": {"rate": "60/min"}}}) as lw:
+        with lw.call("api") as call:
+            call.answered(200, {"ratelimit-limit": "6", "ratelimit-policy": "6;w=60"})
+        with lw.call("api"):  # decided by it: the next one may leave 10 s later
+            began = datetime.now(UTC)
+        plan = lw.plan([], needs={"api": {"requests": 9}})
+    assert (plan.binds, plan.origin) == ("[service.api] rate requests = 6/min (learned)", "learned")
+    assert plan.ends_at is not None
+    assert abs(plan.ends_at - began - timedelta(seconds=90)) <= HORIZON

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import warm
+
 ROOT = Path(__file__).parents[2]
 
 SHOP = """\
@@ -73,15 +75,18 @@ class Said:
 
 @dataclass(frozen=True)
 class Shell:
-    """`shell("task", "list")` runs `longwatch task list` in the folder."""
+    """`shell("task", "list")` runs `longwatch task list` in the folder. warm: in processes that are forked, not started."""
 
     folder: Path
     more: dict[str, str] = field(default_factory=dict[str, str])
+    warm: bool = False
 
     def __call__(self, *arguments: str, given: str | None = None) -> Said:
         return self.python("-m", "longwatch", *arguments, given=given)
 
     def python(self, *arguments: str, given: str | None = None) -> Said:
+        if self.warm:
+            return _told(*warm.shared().run(list(arguments), folder=self.folder, environ=self.environ, given=given))
         ended = subprocess.run(
             [sys.executable, *arguments],
             cwd=self.folder,
@@ -92,8 +97,7 @@ class Shell:
             timeout=90,
             check=False,
         )
-        assert not any(line.startswith("Traceback") for line in ended.stderr.splitlines()), ended.stderr
-        return Said(ended.returncode, ended.stdout, ended.stderr)
+        return _told(ended.returncode, ended.stdout, ended.stderr)
 
     def start(self, *arguments: str) -> "subprocess.Popen[str]":
         return self.python_started("-m", "longwatch", *arguments)
@@ -124,6 +128,11 @@ class Shell:
         """How many tasks stand in which state, by the command line's own word."""
         counts: dict[str, int] = self("status", "--json").json["tasks"]
         return {state: number for state, number in counts.items() if number}
+
+
+def _told(status: int, out: str, err: str) -> Said:
+    assert not any(line.startswith("Traceback") for line in err.splitlines()), err
+    return Said(status, out, err)
 
 
 def shop(folder: Path) -> Shell:

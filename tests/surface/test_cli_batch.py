@@ -13,6 +13,7 @@ currency = "GBP"
 money = "40 GBP/month"
 [service.stripe]
 rate = "25/s"
+[service.generic]
 [budget.growth]
 money = "30 GBP/month"
 """
@@ -70,6 +71,25 @@ def test_a_file_is_planned_by_what_its_handlers_declared_and_then_submitted_once
     shell.write("tasks.jsonl", lines[0])
     other = shell("batch", "submit", "november", "tasks.jsonl", "--json")
     assert (other.status, other.json["error"]["code"]) == (1, "key_conflict")
+
+
+def test_a_plan_says_that_the_rate_that_binds_was_learned(shell: Shell) -> None:
+    taught = """\
+import shop
+with shop.lw.call("generic") as call:
+    call.answered(200, {"ratelimit-limit": "6", "ratelimit-policy": "6;w=60"})
+"""
+    words = ["batch", "plan", "--kind", "charge", "--count", "90"]
+    configured = shell(*words, "--json").json
+    assert (configured["origin"], configured["binds"]) == ("configured", "[service.stripe] rate requests = 25/s")
+    assert shell.python("-c", taught).status == 0
+    words += ["--needs", "generic.requests=1"]
+    found = shell(*words, "--json").json
+    assert (found["origin"], found["binds"]) == ("learned", "[service.generic] rate requests = 6/min (learned)")
+    assert [(each["limit"], each["origin"]) for each in found["limits"]] == [
+        ("[service.generic] rate requests", "learned")
+    ]
+    assert "6/min (learned)" in shell(*words).out
 
 
 def test_what_does_not_fit_ends_with_1_and_says_what_to_change(shell: Shell) -> None:

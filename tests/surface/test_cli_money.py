@@ -3,6 +3,7 @@
 import csv
 import io
 from collections.abc import Generator, Sequence
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -69,20 +70,43 @@ if __name__ == "__main__":
 """
 
 
-@pytest.fixture
-def sandbox() -> Generator[Sandbox]:
+@pytest.fixture(scope="module")
+def server() -> Generator[Sandbox]:
     with started() as box:
         yield box
 
 
+@pytest.fixture
+def sandbox(server: Sandbox) -> Sandbox:
+    """As new."""
+    server.reset()
+    return server
+
+
 @pytest.fixture(scope="module")
-def killed(tmp_path_factory: pytest.TempPathFactory) -> Generator[Shell]:
+def killed(tmp_path_factory: pytest.TempPathFactory, server: Sandbox) -> Shell:
     """A fleet with one call whose outcome nobody knows, for tests that change nothing."""
-    with started() as box:
-        shell = made(tmp_path_factory.mktemp("killed"), box)
-        die(shell)
-        assert len(unknown_calls(shell)) == 1
-        yield shell
+    shell = made(tmp_path_factory.mktemp("killed"), server)
+    die(shell)
+    assert len(unknown_calls(shell)) == 1
+    return shell
+
+
+@dataclass(frozen=True)
+class Traded:
+    """A fleet that has written three letters and made three payments. bill: what the providers say of these."""
+
+    shell: Shell
+    bill: dict[str, Any]
+
+
+@pytest.fixture(scope="module")
+def traded(tmp_path_factory: pytest.TempPathFactory, server: Sandbox) -> Traded:
+    """For tests that change nothing."""
+    server.reset()
+    shell = made(tmp_path_factory.mktemp("traded"), server)
+    trade(shell)
+    return Traded(shell, server.bill())
 
 
 @pytest.fixture
@@ -91,7 +115,7 @@ def shell(tmp_path: Path, sandbox: Sandbox) -> Shell:
 
 
 def made(folder: Path, sandbox: Sandbox) -> Shell:
-    shell = Shell(folder, dict(sandbox.env()))
+    shell = Shell(folder, dict(sandbox.env()), warm=True)
     shell.write("longwatch.toml", CONFIG)
     shell.write("shop.py", SHOP)
     return shell
@@ -103,7 +127,7 @@ def trade(shell: Shell, count: int = 3) -> None:
 
 
 def die(shell: Shell) -> None:
-    killed = Shell(shell.folder, shell.more | {"DIE": "1"}).python(
+    killed = replace(shell, more=shell.more | {"DIE": "1"}).python(
         "-c", "import shop; shop.lw.submit(shop.invoice.bind(900)); shop.lw.work(until_idle=True)"
     )
     assert killed.status == -9
@@ -120,16 +144,14 @@ def total_of(rows: Sequence[dict[str, Any]]) -> dict[str, int]:
     return {name: sum(row[name] for row in rows) for name in AMOUNTS}
 
 
-def billed(sandbox: Sandbox) -> int:
+def billed(bill: dict[str, Any]) -> int:
     """In the fleet's currency: every call costs 0.20 GBP there."""
-    bill = sandbox.bill()
     assert bill["stripe"]["currency"] == "GBP"
     return int(bill["anthropic"]["micros"] + bill["stripe"]["micros"] * 5 // 4)
 
 
-def test_every_total_is_the_providers_bill_and_what_the_budgets_have_spent(shell: Shell, sandbox: Sandbox) -> None:
-    trade(shell)
-    due = billed(sandbox)
+def test_every_total_is_the_providers_bill_and_what_the_budgets_have_spent(traded: Traded) -> None:
+    shell, due = traded.shell, billed(traded.bill)
     assert due > 750_000
     for by in [*((name,) for name in BY), ("agent", "day"), BY]:
         found = money(shell, "--by", ",".join(by))
@@ -144,14 +166,13 @@ def test_every_total_is_the_providers_bill_and_what_the_budgets_have_spent(shell
     assert listed == {"month": month, "total": due}
 
 
-def test_each_agent_budget_and_kind_has_its_own_profit(shell: Shell, sandbox: Sandbox) -> None:
-    trade(shell, 2)
-    model = sandbox.bill()["anthropic"]["micros"]
+def test_each_agent_budget_and_kind_has_its_own_profit(traded: Traded) -> None:
+    shell, model = traded.shell, traded.bill["anthropic"]["micros"]
     profits = {
         name: {row[name]: row["profit_micros"] for row in money(shell, "--by", name)["rows"]}
         for name in ("agent", "budget", "kind")
     }
-    billing = 2 * (15_000_001 - 250_000)
+    billing = 3 * (15_000_001 - 250_000)
     assert profits == {
         "agent": {"seo": -model, "biller": billing},
         "budget": {"growth": -model, "billing": billing},
@@ -159,9 +180,8 @@ def test_each_agent_budget_and_kind_has_its_own_profit(shell: Shell, sandbox: Sa
     }
 
 
-def test_the_fields_that_were_there_before_are_there_still(shell: Shell) -> None:
-    trade(shell, 1)
-    found = shell("money", "--by", "day", "--json").json
+def test_the_fields_that_were_there_before_are_there_still(traded: Traded) -> None:
+    found = traded.shell("money", "--by", "day", "--json").json
     assert {"since_ms", "spent", "caps"} <= set(found)
     assert abs(found["since_ms"] - 30 * 86_400_000) < 60_000
     names = {"budget", "agent", "service", "calls", "spent_micros", "held_micros", "tokens", "currency"}
@@ -172,8 +192,8 @@ def test_the_fields_that_were_there_before_are_there_still(shell: Shell) -> None
     assert all(names <= set(row) for row in found["spent"])
 
 
-def test_the_sheet_is_exact_and_says_its_currency(shell: Shell) -> None:
-    trade(shell, 2)
+def test_the_sheet_is_exact_and_says_its_currency(traded: Traded) -> None:
+    shell = traded.shell
     said = shell("money", "--by", "agent,day", "--csv")
     assert said.status == 0
     rows = list(csv.DictReader(io.StringIO(said.out)))
@@ -194,20 +214,20 @@ def test_the_sheet_is_exact_and_says_its_currency(shell: Shell) -> None:
     for name in ("settled", "unknown", "held", "earned", "profit"):
         assert sum(Decimal(row[name]) for row in ours) * 1_000_000 == total[f"{name}_micros"]
     apart = [row for row in rows if row["currency"] != "USD"]
-    assert [(row["agent"], row["earned"], row["currency"]) for row in apart] == [("biller", "14.000000", "EUR")]
+    assert [(row["agent"], row["earned"], row["currency"]) for row in apart] == [("biller", "21.000000", "EUR")]
 
 
-def test_what_has_no_rate_is_shown_to_people_too(shell: Shell) -> None:
-    trade(shell, 1)
+def test_what_has_no_rate_is_shown_to_people_too(traded: Traded) -> None:
+    shell = traded.shell
     said = shell("money").out
-    assert "7.00 EUR" in said
+    assert "21.00 EUR" in said
     assert money(shell)["earned_apart"] == [
-        {"budget": "billing", "agent": "biller", "service": None, "earned_micros": 7_000_000, "currency": "EUR"}
+        {"budget": "billing", "agent": "biller", "service": None, "earned_micros": 21_000_000, "currency": "EUR"}
     ]
 
 
-def test_until_and_since_part_all_time_without_a_gap(shell: Shell) -> None:
-    trade(shell, 1)
+def test_until_and_since_part_all_time_without_a_gap(traded: Traded) -> None:
+    shell = traded.shell
     whole, cut = money(shell)["total"], "2026-01-01"
     before, after = money(shell, "--until", cut)["total"], shell("money", "--since", cut, "--json").json["total"]
     assert all(before[name] + after[name] == whole[name] for name in AMOUNTS)
@@ -274,7 +294,7 @@ def test_killed_between_hold_and_settle_then_reconciled_by_the_providers_bill(
     assert (lost["service"], lost["agent"], lost["held_micros"]) == ("stripe", "biller", 375_000)
     total = money(shell)["total"]
     assert (total["settled_micros"], total["unknown_micros"], total["held_micros"]) == (known, 375_000, 0)
-    assert billed(sandbox) == known + 250_000, "the payment did take place"
+    assert billed(sandbox.bill()) == known + 250_000, "the payment did take place"
 
     shell.write("bill.csv", f"amount,key,currency,memo\n0.20,{lost['key']},GBP,paid\n9.99,other-app:1,gbp,not ours\n")
     dry = shell("money", "reconcile", "bill.csv", "--dry-run", "--json").json
@@ -288,9 +308,9 @@ def test_killed_between_hold_and_settle_then_reconciled_by_the_providers_bill(
         assert done.status == 0
         assert [found["outcome"] for found in done.json["calls"]] == [outcome, "missing"]
     total = money(shell)["total"]
-    assert (total["settled_micros"], total["unknown_micros"]) == (billed(sandbox), 0)
+    assert (total["settled_micros"], total["unknown_micros"]) == (billed(sandbox.bill()), 0)
     listed = {row["window"]: row["spent_micros"] for row in shell("budget", "list", "--json").json["budgets"]}
-    assert listed["total"] == billed(sandbox)
+    assert listed["total"] == billed(sandbox.bill())
     assert unknown_calls(shell) == []
     (entry,) = shell("journal", "--kind", "call.reconciled", "--json").json["entries"]
     assert entry["subject"] == lost["id"]
@@ -309,7 +329,7 @@ def test_a_run_that_goes_on_after_the_reconciliation_is_charged_once(shell: Shel
     assert shell("money", "reconcile", lost["id"], "0.20 GBP", "--note", "in the dashboard").status == 0
     trade(shell, 0)  # the next worker repeats the step, and the provider answers from memory
     assert shell.tasks() == {"done": 1}
-    assert money(shell)["total"]["spent_micros"] == billed(sandbox) == 250_000
+    assert money(shell)["total"]["spent_micros"] == billed(sandbox.bill()) == 250_000
 
 
 def test_a_settled_call_is_not_changed_without_correct(shell: Shell) -> None:
@@ -413,7 +433,7 @@ lw.work(until_idle=True)
 
 
 def test_what_a_retry_says_again_is_earned_once(tmp_path: Path) -> None:
-    shell = Shell(tmp_path)
+    shell = Shell(tmp_path, warm=True)
     shell.write("sale.py", EARN)
     assert shell.python("sale.py").status == 0
     assert shell.tasks() == {"done": 1}

@@ -1,5 +1,6 @@
 """Caps of single tasks on the command line: given, shown, refused by, and raised."""
 
+import getpass
 from pathlib import Path
 
 import pytest
@@ -50,6 +51,12 @@ def test_a_task_is_submitted_with_caps_stops_at_them_and_goes_on_when_they_are_r
     shell("work", "shop", "--until-idle")
     assert shell("show", task, "--json").json["result"] == 3
     assert shell("budget", "set", f"task:{task}", "3 USD").out.strip() == f"{task}: 2.00 USD -> 3.00 USD"
+    moved = shell("journal", "--kind", "task.capped", "--json").json["entries"]
+    assert [(each["data"]["caps"]["amount"], each["data"]["by"]) for each in moved] == [
+        (2_000_000, getpass.getuser()),
+        (9, getpass.getuser()),
+        (3_000_000, getpass.getuser()),
+    ]
 
 
 @pytest.mark.parametrize(

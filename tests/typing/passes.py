@@ -6,7 +6,7 @@ from typing import TypedDict, assert_type
 from anthropic import Anthropic, AsyncAnthropic
 
 import longwatch
-from longwatch import AsyncRun, GiveUp, Longwatch, RetryLater, Run
+from longwatch import AsyncRun, Caps, GiveUp, Longwatch, Money, OwnCap, RetryLater, Run
 
 
 class Booking(TypedDict):
@@ -64,6 +64,8 @@ def invoice(run: Run, customer: str, pence: int = 1200) -> Booking:
 def submitted(lw: Longwatch) -> None:
     task = lw.submit(invoice.bind("acme"), key="acme-2026-11", money="2 GBP", calls=50)
     assert_type(task, longwatch.Task[Booking])
+    assert_type(lw.caps(task).money, OwnCap[Money] | None)
+    assert_type(lw.set_caps(task.id, money="3 GBP", calls=60).tokens, OwnCap[int] | None)
     again = lw.submit(crawl.bind("https://x"), after=[task], after_failed="cancel")
     assert_type(again, longwatch.Task[int])
     by_name = lw.submit("invoice", {"customer": "nobody"}, lane="urgent")
@@ -102,7 +104,8 @@ async def elsewhere(lw: Longwatch) -> None:
         pass
     async with lw.aedit("c.txt") as edit:
         edit.write_text("c.txt", "c\n")
-    task = await lw.aio.submit(crawl.bind("https://y"))
+    task = await lw.aio.submit(crawl.bind("https://y"), calls=2)
+    assert_type(await lw.aio.set_caps(task, calls=3), Caps)
     assert_type(task, longwatch.Task[int])
     await lw.aio.cancel(task.id)
     assert (await lw.aio.wait(task)).state == "cancelled"

@@ -56,14 +56,16 @@ class RedisTaskCaps(TaskCaps):
         self.flush()
         return super().all(task)
 
-    def move(self, task: str, amounts: Mapping[str, int]) -> dict[str, int]:
-        before = super().move(task, amounts)
+    def move(self, task: str, amounts: Mapping[str, int], *, by: str, agent: str | None = None) -> dict[str, int]:
+        before = super().move(task, amounts, by=by, agent=agent)
         self.memory.level(task)
         self.learn(task)
         return before
 
-    def _move(self, tx: Transaction, task: str, amounts: Mapping[str, int]) -> dict[str, int]:
-        before = super()._move(tx, task, amounts)
+    def _move(
+        self, tx: Transaction, task: str, amounts: Mapping[str, int], *, by: str, agent: str | None
+    ) -> dict[str, int]:
+        before = super()._move(tx, task, amounts, by=by, agent=agent)
         for dimension, amount in amounts.items():
             tx.count("task_cap.lower", purse=f"{TASK}{task}", dimension=dimension, amount=amount)
         return before

@@ -28,7 +28,7 @@ class TaskCaps:
         caps = task_caps(task, sorted(self.kept.get(task, {}).items()))
         return [self.limiter.standing(cap, self.limiter.calendar_ms) for cap in caps]
 
-    def move(self, task: str, amounts: Mapping[str, int]) -> dict[str, int]:
+    def move(self, task: str, amounts: Mapping[str, int], *, by: str, agent: str | None = None) -> dict[str, int]:
         before = dict(self.kept.get(task, {}))
         if not set(amounts) <= set(before):
             raise ConfigError(f"{task} has no such cap")

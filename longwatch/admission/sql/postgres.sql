@@ -89,7 +89,9 @@ with calendar_now as (
            as gauge (place bigint, name text, dimension text, per_us bigint, amount bigint, burst bigint)
     left join meter on meter.name = gauge.name
 ), rate as (
-  select gauged.*, free_us - div(cast(greatest(0, burst - weight) as numeric) * per_us, amount) as from_us from gauged
+  select place, name, per_us, amount, free_us, last_us, total, weight,
+         free_us - div(cast(greatest(0, burst - weight) as numeric) * per_us, amount) as from_us
+    from gauged
 ), slot as (
   select greatest(:now_ms * 1000, max(from_us)) as at_us from rate
 ), fits as (

@@ -199,7 +199,9 @@ def restore(world: World, plan: Plan) -> Restored:
     state = plan.state
     with _refused_by_system(state):
         state.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with workshop(state.parent, world.new_id("restore")) as room:
+        start = f".{state.name}.restore_"
+        clear_dead(state.parent, start)
+        with workshop(state.parent, start + world.new_id("restore").removeprefix("restore_")) as room:
             copy = room / state.name
             for from_, to in ((plan.source, copy), *([(beside(plan.source), beside(copy))] if plan.memory else [])):
                 shutil.copyfile(from_, to)

@@ -29,7 +29,7 @@ def workshop(folder: Path, name: str) -> Generator[Path]:
         os.close(descriptor)
 
 
-def clear_dead(folder: Path, start: str, *, half: Path) -> None:
+def clear_dead(folder: Path, start: str, *, half: Path | None = None) -> None:
     """Take away the workshops of the dead whose names start so, and `half` if one of them has given it its name."""
     for name in os.listdir(folder):
         if name.startswith(start):
@@ -37,12 +37,12 @@ def clear_dead(folder: Path, start: str, *, half: Path) -> None:
                 _clear(folder / name, half)
 
 
-def _clear(room: Path, half: Path) -> None:
+def _clear(room: Path, half: Path | None) -> None:
     """Errors: BlockingIOError when its maker lives."""
     descriptor = _opened(room)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        if is_of(room, half):
+        if half is not None and is_of(room, half):
             half.unlink()
         shutil.rmtree(room)
     finally:

@@ -64,9 +64,17 @@ class Aio:
         given = () if arguments is None else (arguments,)
         return await asyncio.to_thread(lambda: self._lw.submit(task, *given, **options))
 
-    async def submit_batch(self, name: str, items: "Sequence[Item]", *, lane: Lane = "batch") -> Batch[Any]:
+    async def submit_batch(
+        self,
+        name: str,
+        items: "Sequence[Item]",
+        *,
+        needs: Mapping[str, Mapping[str, Any]] | None = None,
+        schedule: bool = False,
+        lane: Lane = "batch",
+    ) -> Batch[Any]:
         """As `Longwatch.submit_batch`."""
-        return await asyncio.to_thread(self._lw.submit_batch, name, items, lane=lane)
+        return await asyncio.to_thread(self._lw.submit_batch, name, items, needs=needs, schedule=schedule, lane=lane)
 
     async def plan(self, items: "Sequence[Item]", *, needs: Mapping[str, Mapping[str, Any]] | None = None) -> Plan:
         """As `Longwatch.plan`."""

@@ -2,7 +2,6 @@
 
 import asyncio
 import getpass
-import inspect
 import subprocess
 import sys
 import threading
@@ -15,7 +14,6 @@ from engines_open import ENGINES, place_of
 
 import longwatch
 from longwatch import BudgetExceeded, Caps, ConfigError, Longwatch, Money, NotFound, OwnCap, Refused, Run
-from longwatch.surface.awaitable import Aio
 
 CONFIG: dict[str, Any] = {
     "fleet": {"currency": "GBP", "exchange": {"USD": "0.80 GBP"}},
@@ -200,9 +198,3 @@ def test_in_an_event_loop_they_are_awaited(lw: Longwatch) -> None:
         assert raised.tokens == OwnCap(60, 0, 0, 60, 0)
 
     asyncio.run(talk())
-
-
-@pytest.mark.parametrize("name", ["caps", "set_caps"])
-def test_the_awaitable_one_takes_the_same(name: str) -> None:
-    plain, awaited = (inspect.signature(getattr(each, name)) for each in (Longwatch, Aio))
-    assert list(plain.parameters.values()) == list(awaited.parameters.values())

@@ -8,11 +8,27 @@ import pytest
 import longwatch
 from longwatch.admission.calls import Admitted, CallRequest
 from longwatch.admission.limiter import Limiter
+from longwatch.db.postgres import dialect
 from longwatch.policy.admission import Later
 from longwatch.testing.postgres import Server
 
 LAZY = ("wal_writer_delay=10s", "autovacuum=off", "bgwriter_delay=10s", "checkpoint_timeout=1h")
 """Nobody writes to the disk but who waits for it."""
+
+
+@pytest.mark.parametrize(
+    ("statement", "writes"),
+    [
+        ("call.by_id", False),
+        ("tasks.ready_of_kind", False),  # it locks rows
+        ("spend.open", True),  # it answers with the row
+        ("call.settle_at_once", True),
+        ("line.leave", True),
+        ("meter.keep", True),
+    ],
+)
+def test_what_changes_anything_is_known(statement: str, writes: bool) -> None:
+    assert dialect.load(reading=False)[statement].writes is writes
 
 
 def unflushed(url: str) -> int:

@@ -358,6 +358,10 @@ backup.restore(world, plan)
 """
 
 
+def workshops(shell: Shell) -> list[Path]:
+    return [each for each in (shell.folder / ".longwatch").iterdir() if ".restore_" in each.name]
+
+
 @pytest.mark.parametrize(
     "mark",
     [
@@ -373,7 +377,9 @@ def test_a_restore_that_is_killed_leaves_a_whole_state_and_can_be_repeated(shell
     shell.write("killed.py", KILLED)
     assert shell.python("killed.py", mark).status == -signal.SIGKILL
     assert (state_of(shell, old), state_of(shell, new)) == ("ready", "ready"), "the present state is whole"
+    assert len(workshops(shell)) == 1
     restore(shell)
+    assert workshops(shell) == []
     assert state_of(shell, old) == "ready"
     assert shell("task", "show", new).status == 1
 

@@ -38,7 +38,7 @@ class PostgresTransaction:
         """hopes: what nearly always comes is taken for granted; see Database.hopefully."""
         self._begin, self._statements, self._hopes = begin, statements, hopes
         self.hoped = False  # something was
-        self.writes = False  # or may
+        self.writes = False
         self.begun: Begun | None = None
         self.queued: list[Queued] = []
 
@@ -75,7 +75,6 @@ class PostgresTransaction:
         return [answer.rows for answer in answers[-len(asked) :]]
 
     def count(self, statement: str, /, **values: Value) -> int:
-        self.writes = True
         if self._hopes and statement in dialect.EXPECTED:
             self._queue(statement, values, hoped=True)
             return 1
@@ -91,6 +90,7 @@ class PostgresTransaction:
     def _queue(self, statement: str, values: dict[str, Value], *, hoped: bool) -> None:
         self.queued.append(Queued(statement, values, hoped))
         self.hoped |= hoped
+        self.writes = True
 
     def take_queued(self) -> list[Request]:
         """What has not been sent yet, and shall be now."""
@@ -132,4 +132,5 @@ class PostgresTransaction:
 
     def _request(self, statement: str, values: Mapping[str, Value]) -> Request:
         found = self._statements[statement]
+        self.writes |= found.writes
         return Request(found.sql, [values[name] for name in found.names], found.nulls)

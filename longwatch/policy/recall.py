@@ -19,7 +19,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from longwatch.policy.kindred import KINDRED
-from longwatch.policy.words import STOP, WORD, forms_in, forms_of, stem, terms, terms_of
+from longwatch.policy.words import STOP, WORD, forget_words, forms_in, forms_of, stem, terms, terms_of
 
 K1, B = 0.8, 0.1
 BEFORE, AFTER = (0.4, 0.25, 0.1), (0.2, 0.1)  # of what the records before and after say
@@ -273,6 +273,7 @@ def forget() -> None:
     said_of.cache_clear()
     tells_when.cache_clear()
     trigrams.cache_clear()
+    forget_words()
 
 
 def _asks(body: str) -> bool:

@@ -127,6 +127,12 @@ def _terms_asked_for(word: str) -> tuple[str, ...]:
     return tuple(term for term in terms_of(word) if term not in STOP)
 
 
+def forget_words() -> None:
+    """No written word is kept any more."""
+    for kept in (stem, terms_of, _terms_asked_for):
+        kept.cache_clear()
+
+
 def _forms() -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     for form, base in IRREGULAR.items():

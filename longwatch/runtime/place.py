@@ -69,8 +69,8 @@ class Looks:
     def stand(self, line: str, request: CallRequest, most: int) -> int:
         """Take a place, with whoever of this process comes at the same time; how many of its lane are before it."""
         mine, coming = Newcomer(request), self._coming.setdefault((request.owner, line), deque())
-        coming.append(mine)
         try:
+            coming.append(mine)
             with self._standing:
                 while mine.ahead is None:
                     self._stand_all(line, coming, most)
@@ -80,22 +80,23 @@ class Looks:
             raise
 
     def _stand_all(self, line: str, coming: "deque[Newcomer]", most: int) -> None:
-        """For those who have come, or as many as fit into one transaction."""
-        here = [coming.popleft() for _ in range(min(AT_ONCE, len(coming)))]
-        requests = [each.request for each in here if not each.gone]
-        if not requests:
-            return
-        try:
+        """For those who have come, or as many as fit into one transaction.
+
+        Whoever is interrupted in this, at whatever instant, leaves the others where the next one finds them.
+        """
+        here = [coming[at] for at in range(min(AT_ONCE, len(coming)))]
+        newcomers = [each for each in here if each.ahead is None and not each.gone]
+        if newcomers:
+            requests = [each.request for each in newcomers]
             standing = persist(lambda: self.limiter.lines.stand(line, requests, most=most))
-        except BaseException:
-            coming.extendleft(reversed(here))  # the others try for themselves
-            raise
-        for each in here:
-            each.ahead = standing.ahead.get(each.request.id, 0)
-            if each.gone:  # meanwhile
-                self.owe(line, each.request, False)
-        with self._guard:
-            self._keep((requests[0].owner, line), standing.turns)
+            with self._guard:
+                self._keep((requests[0].owner, line), standing.turns)
+            for each in newcomers:
+                each.ahead = standing.ahead.get(each.request.id, 0)
+                if each.gone:  # meanwhile
+                    self.owe(line, each.request, False)
+        for _ in here:
+            coming.popleft()
 
     def forget(self, line: str, owner: str) -> None:
         """Somebody has left: look again."""

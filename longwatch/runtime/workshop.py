@@ -8,9 +8,12 @@ to get its own, is known by being the same file as in the folder.
 import contextlib
 import fcntl
 import os
+import re
 import shutil
 from collections.abc import Generator
 from pathlib import Path
+
+ID = re.compile(r"[0-9a-hjkmnp-tv-z]{26}")  # what follows in the name of a workshop
 
 
 @contextlib.contextmanager
@@ -30,9 +33,9 @@ def workshop(folder: Path, name: str) -> Generator[Path]:
 
 
 def clear_dead(folder: Path, start: str, *, half: Path | None = None) -> None:
-    """Take away the workshops of the dead whose names start so, and `half` if one of them has given it its name."""
+    """Take away the workshops of the dead whose names are `start` and an id; and `half`, if one of them gave it its name."""
     for name in os.listdir(folder):
-        if name.startswith(start):
+        if name.startswith(start) and ID.fullmatch(name, len(start)):
             with contextlib.suppress(OSError):  # its maker lives, or has just finished
                 _clear(folder / name, half)
 

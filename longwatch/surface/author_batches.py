@@ -5,7 +5,7 @@ not looked at while the fleet holds back calls of the service.
 """
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -70,21 +70,26 @@ class Sending(NamedTuple):
         """Errors: NotNow, InDoubt. The call ends with it, at the most that the answer can cost."""
         from anthropic import AnthropicError
 
+        made, sent = None, False  # may be
         try:
             with self.opened as call:
+                sent = True
                 try:
                     made = self.client().messages.batches.create(
                         requests=[{"custom_id": custom_id, "params": self.params}]
                     )
                 except AnthropicError as error:
+                    sent = not proves_unsent(error)
                     if self._declined(call, error):
                         raise NotNow(told(error)) from error
                     raise
         except LongwatchError as error:
-            raise NotNow(f"{error.code}: {error.message}"[:LONGEST]) from error
+            if made is None:
+                raise (InDoubt if sent else NotNow)(f"{error.code}: {error.message}"[:LONGEST]) from error
         except AnthropicError as error:
-            raise (NotNow if proves_unsent(error) else InDoubt)(told(error)) from error
-        return str(made.id)
+            raise (InDoubt if sent else NotNow)(told(error)) from error
+        assert made is not None
+        return str(made.id)  # also where its call's end could not be written: that is owed
 
     def _declined(self, call: Call, error: Exception) -> bool:
         """Whether the answer says that no batch was made."""
@@ -148,43 +153,53 @@ class ClaudeBatches:
             return Ended("lost")
         except AnthropicError as error:
             raise NotNow(told(error)) from error
-        if result is None or result.type != "succeeded":
-            return Ended("errored" if result is None else result.type)
+        if result is None:
+            return Ended("lost")
+        if result.type != "succeeded":
+            return Ended(result.type)
         return Ended("succeeded", answer_of(result.message), result.message.model, usage_of(result.message))
 
     def find(self, request: Open, *, since_ms: int, until_ms: int, known: set[str]) -> Found:
         """Errors: NotNow."""
         from anthropic import AnthropicError
 
-        sure, looked_into = True, 0
         try:
-            for batch in self._made_between(since_ms, until_ms):
-                if batch.id in known or _size(batch) != 1:
-                    continue
-                if batch.processing_status != "ended" or looked_into == LOOKED_INTO:
-                    sure = False
-                    continue
-                looked_into += 1
+            made, sure = self._made_between(since_ms, until_ms)
+            likely = [batch for batch in made if batch.id not in known and _size(batch) == 1]
+            ended = [batch for batch in likely if batch.processing_status == "ended"]
+            ended.sort(key=lambda batch: abs(_epoch_ms(batch.created_at) - request.asked_ms))
+            for batch in ended[:LOOKED_INTO]:
                 if self._result(batch.id, request.custom_id) is not None:
                     return Found(batch.id, True)
         except AnthropicError as error:
             raise NotNow(told(error)) from error
-        return Found(None, sure)
+        return Found(None, sure and len(likely) == len(ended) <= LOOKED_INTO)
 
-    def _made_between(self, since_ms: int, until_ms: int) -> Iterator[Any]:
-        """Newest first."""
+    def _made_between(self, since_ms: int, until_ms: int) -> tuple[list[Any], bool]:
+        """And whether these are all."""
+        made: list[Any] = []
         for number, batch in enumerate(self._looking().list(limit=100)):
             made_ms = _epoch_ms(batch.created_at)
-            if made_ms < since_ms or number == LISTED:
-                return
+            if made_ms < since_ms:
+                break
+            if number == LISTED:
+                return made, False
             if made_ms <= until_ms:
-                yield batch
+                made.append(batch)
+        return made, True
 
     def _result(self, batch: str, custom_id: str) -> Any:
-        """None: none of its requests has the id."""
-        lines = self._looking().results(batch)
-        with contextlib.closing(lines):
-            return next((line.result for line in lines if line.custom_id == custom_id), None)
+        """None: none of its requests has the id. Errors: AnthropicError, NotNow."""
+        from anthropic import AnthropicError
+
+        try:
+            lines = self._looking().results(batch)
+            with contextlib.closing(lines):
+                return next((line.result for line in lines if line.custom_id == custom_id), None)
+        except (AnthropicError, NotNow):
+            raise
+        except Exception as error:  # whatever its client lets through while the lines come
+            raise NotNow(told(error)) from error
 
     def _looking(self) -> Any:
         """Errors: NotNow."""
@@ -214,6 +229,7 @@ class ClaudeBatches:
 
     def _end(self, write: Callable[[], None]) -> None:
         with contextlib.suppress(NotFound):  # it was never admitted, or it is of another state
+            self._parts.calls.owed.pay()  # this comes after what is owed of it
             persist(write)
 
 

@@ -21,7 +21,7 @@ class Held:
     def __init__(self, lines: Lines) -> None:
         self.begun, self.go_on = threading.Event(), threading.Event()
         self.sizes: list[int] = []
-        self.fail_at = -1
+        self.fail_at = self.interrupt_at = -1
         self._stand = lines.stand
 
     def stand(self, line: str, requests: Sequence[CallRequest], *, most: int) -> Standing:
@@ -30,7 +30,21 @@ class Held:
         assert self.go_on.wait(20)
         if len(self.sizes) - 1 == self.fail_at:
             raise StoreUnavailable("the disk is full")
-        return self._stand(line, requests, most=most)
+        standing = self._stand(line, requests, most=most)
+        interrupted = len(self.sizes) - 1 == self.interrupt_at
+        return Standing(standing.turns, Interrupting(standing.ahead)) if interrupted else standing
+
+
+class Interrupting(dict[str, int]):
+    """Ctrl-C when the second one is told."""
+
+    told = 0
+
+    def get(self, call: str, otherwise: int = 0) -> int:  # type: ignore[override]
+        self.told += 1
+        if self.told == 2:
+            raise KeyboardInterrupt
+        return super().get(call, otherwise)
 
 
 @pytest.fixture
@@ -52,7 +66,7 @@ def come(looks: Looks, size: int, found: dict[int, int | None], first: int = 0) 
     def stand(number: int) -> None:
         try:
             found[number] = looks.stand("api", asked(number), most=3)
-        except StoreUnavailable:
+        except (StoreUnavailable, KeyboardInterrupt):
             found[number] = None
 
     threads = [threading.Thread(target=stand, args=(number,), daemon=True) for number in range(first, first + size)]
@@ -100,6 +114,21 @@ def test_one_that_fails_does_not_take_the_others_with_it(looks: Looks, held: Hel
     assert [found[number] for number in found].count(None) == 1
     assert sorted(before for before in found.values() if before is not None) == list(range(30))
     assert waiting(looks) == 30
+
+
+def test_one_that_is_interrupted_when_all_stand_leaves_the_others_their_places(looks: Looks, held: Held) -> None:
+    found: dict[int, int | None] = {}
+    held.interrupt_at = 1
+    first = come(looks, 1, found)
+    assert held.begun.wait(20)
+    others = come(looks, 30, found, first=1)
+    held.go_on.set()
+    joined([*first, *others])
+    assert [found[number] for number in found].count(None) == 1
+    places = [before for before in found.values() if before is not None]
+    assert len(set(places)) == 30
+    assert waiting(looks) == 31, "the one who was interrupted gives his up himself"
+    assert looks.stand("api", asked(31), most=3) == 31
 
 
 def test_nobody_stands_for_one_who_has_gone(looks: Looks, held: Held) -> None:

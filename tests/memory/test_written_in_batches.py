@@ -330,6 +330,32 @@ def test_a_batch_whose_making_was_not_answered_is_found(lw: Longwatch, memory: M
     assert charged(lw) == {"settled": billed(sandbox)}, "what is known replaces the hold"
 
 
+@pytest.mark.parametrize("kind", ["answered", "not answered"])
+def test_a_batch_is_not_forgotten_because_its_calls_end_could_not_be_written(
+    lw: Longwatch, memory: Memory, sandbox: Sandbox, kind: str
+) -> None:
+    fill(memory)
+    if kind == "not answered":
+        sandbox.faults([Fault(service="anthropic", kind="drop_reply")])
+    limiter = lw.opened.parts.calls.limiter
+    with pytest.MonkeyPatch.context() as patch:
+        for way in ("settle", "unknown"):
+            patch.setattr(limiter, way, away)
+        memory.compact()
+    sandbox.clear_faults()
+    assert (made(sandbox), open_batches(lw)) == (1, 1)
+    ended(sandbox)
+    later(lw)
+    memory.compact()
+    assert (memory.snapshots()[0].author, made(sandbox)) == (MODEL, 1)
+    assert len(lw.opened.parts.calls.owed) == 0
+    assert charged(lw) == {"settled": billed(sandbox)}
+
+
+def away(*_: object, **__: object) -> None:
+    raise longwatch.StoreUnavailable("the state is away")
+
+
 @pytest.mark.parametrize("status", [400, 529])
 def test_a_refusal_costs_nothing_and_leaves_nothing_behind(
     lw: Longwatch, memory: Memory, sandbox: Sandbox, status: int

@@ -64,3 +64,19 @@ def test_only_what_has_changed_something_waits_for_the_disk(
         assert unflushed(url) >= left
         limiter.settle(first.id, owner="owner")
         assert unflushed(url) == 0
+
+
+def test_who_tells_again_what_was_decided_waits_for_the_disk_too(own_server: Server, tmp_path: Path) -> None:
+    own_server.end()
+    own_server.launch(*LAZY)
+    url = own_server.new_database()
+    with longwatch.open(
+        url, config={"fleet": {"root": str(tmp_path)}, "service": {"narrow": {"concurrency": 1}}}
+    ) as lw:
+        limiter: Limiter = lw.opened.parts.calls.limiter
+        with pytest.MonkeyPatch.context() as patch:  # the connection is lost behind the commit
+            patch.setattr(limiter.database, "_flushes", lambda *_: False)
+            assert isinstance(limiter.admit(asked("narrow", 1)), Admitted)
+        assert unflushed(url) > 0
+        assert isinstance(limiter.admit(asked("narrow", 1)), Admitted)
+        assert unflushed(url) == 0

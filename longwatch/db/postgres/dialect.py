@@ -74,6 +74,9 @@ UNASKED = frozenset(
 EXPECTED = frozenset({"call.add", "tasks.finish", "tasks.start", "tasks.store_step"})
 """Statements that nearly always change their row: whoever hopes does not wait to be told."""
 
+RETOLD = frozenset({"call.by_id"})
+"""Reads of what was done before and perhaps is not on the disk yet: whoever tells of it again waits for that too."""
+
 ABSENT = {"tasks.dependants": "tasks.waited_for"}
 """Reads that nearly always find nothing, and how to ask whether they would find something."""
 

@@ -62,6 +62,7 @@ class PostgresTransaction:
 
     def one(self, statement: str, /, **values: Value) -> Row | None:
         rows = self._run(statement, values).rows
+        self.writes |= bool(rows) and statement in dialect.RETOLD
         return rows[0] if rows else None
 
     def all(self, statement: str, /, **values: Value) -> list[Row]:

@@ -75,8 +75,12 @@ def test_who_tells_again_what_was_decided_waits_for_the_disk_too(own_server: Ser
     ) as lw:
         limiter: Limiter = lw.opened.parts.calls.limiter
         with pytest.MonkeyPatch.context() as patch:  # the connection is lost behind the commit
-            patch.setattr(limiter.database, "_flushes", lambda *_: False)
+            patch.setattr(limiter.database, "_flushes", never)
             assert isinstance(limiter.admit(asked("narrow", 1)), Admitted)
         assert unflushed(url) > 0
         assert isinstance(limiter.admit(asked("narrow", 1)), Admitted)
         assert unflushed(url) == 0
+
+
+def never(*_: object) -> bool:
+    return False

@@ -68,12 +68,15 @@ class Looks:
 
     def stand(self, line: str, request: CallRequest, most: int) -> int:
         """Take a place, with whoever of this process comes at the same time; how many of its lane are before it."""
-        mine, coming = Newcomer(request), self._coming.setdefault((request.owner, line), deque())
+        key = request.owner, line
+        mine, coming = Newcomer(request), self._coming.setdefault(key, deque())
         try:
             coming.append(mine)
             with self._standing:
                 while mine.ahead is None:
                     self._stand_all(line, coming, most)
+                if not coming:
+                    self._coming.pop(key, None)  # who has it in hand already stands from there
             return mine.ahead
         except BaseException:
             mine.gone = True

@@ -101,6 +101,7 @@ def test_whoever_comes_meanwhile_stands_with_the_next_one(looks: Looks, held: He
     assert max(held.sizes) <= 100
     assert sorted(before for before in found.values() if before is not None) == list(range(151))
     assert looks.rank("api", asked(0), 3) == 0
+    assert vars(looks)["_coming"] == {}, "nothing is kept of owners that are gone"
 
 
 def test_one_that_fails_does_not_take_the_others_with_it(looks: Looks, held: Held) -> None:

@@ -120,7 +120,7 @@ def back_up(parts: Parts, target: Path) -> BackedUp:
         _refuse_names(target, start)
         database = parts.database
         assert isinstance(database, SqliteDatabase)
-        with workshop(target.parent, start + parts.world.new_id("backup").removeprefix("backup_")) as room:
+        with workshop(target.parent, start, parts.world.new_id("backup")) as room:
             copy = room / target.name
             memory = _copy_memory(parts, Path(database.path), copy)
             os.close(os.open(copy, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
@@ -201,7 +201,7 @@ def restore(world: World, plan: Plan) -> Restored:
         state.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         start = f".{state.name}.restore_"
         clear_dead(state.parent, start)
-        with workshop(state.parent, start + world.new_id("restore").removeprefix("restore_")) as room:
+        with workshop(state.parent, start, world.new_id("restore")) as room:
             copy = room / state.name
             for from_, to in ((plan.source, copy), *([(beside(plan.source), beside(copy))] if plan.memory else [])):
                 shutil.copyfile(from_, to)

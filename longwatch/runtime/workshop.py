@@ -17,8 +17,9 @@ ID = re.compile(r"[0-9a-hjkmnp-tv-z]{26}")  # what follows in the name of a work
 
 
 @contextlib.contextmanager
-def workshop(folder: Path, name: str) -> Generator[Path]:
-    """A private folder on the same disk; whatever happens in it, it is gone afterwards."""
+def workshop(folder: Path, start: str, id: str) -> Generator[Path]:
+    """A private folder on the same disk, named by start and the id; whatever happens in it, it is gone afterwards."""
+    name = start + id.rpartition("_")[2]
     room, unlocked = folder / name, folder / f".new-{name}"
     unlocked.mkdir(mode=0o700)
     descriptor = _opened(unlocked)

@@ -215,17 +215,18 @@ class ClaudeBatches:
         micros = None
         if usage is not None:
             micros = spent_micros(SERVICE, ended.model, usage, limiter.limits, at_ms=at_ms, percent=BATCHED)
-        tokens, used = None if usage is None else usage.total, {"input_tokens": 0, "output_tokens": 0}
-        call, owner = request.call, request.owner
-        self._end(lambda: limiter.settle(call, owner=owner, money=micros, tokens=tokens, used=used))
+        self._settled(request, money=micros, tokens=None if usage is None else usage.total)
         return micros or 0
 
     def excuse(self, request: Open) -> None:
-        limiter, nothing = self._parts.calls.limiter, {"input_tokens": 0, "output_tokens": 0}
-        self._end(lambda: limiter.settle(request.call, owner=request.owner, money=0, tokens=0, used=nothing))
+        self._settled(request, money=0, tokens=0)
 
     def lose(self, request: Open) -> None:
         self._end(lambda: self._parts.calls.limiter.unknown(request.call, owner=request.owner))
+
+    def _settled(self, request: Open, *, money: int | None, tokens: int | None) -> None:
+        limiter, used = self._parts.calls.limiter, {"input_tokens": 0, "output_tokens": 0}
+        self._end(lambda: limiter.settle(request.call, owner=request.owner, money=money, tokens=tokens, used=used))
 
     def _end(self, write: Callable[[], None]) -> None:
         with contextlib.suppress(NotFound):  # it was never admitted, or it is of another state

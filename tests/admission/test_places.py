@@ -89,13 +89,19 @@ def joined(threads: list[threading.Thread]) -> None:
         assert not thread.is_alive()
 
 
-def test_whoever_comes_meanwhile_stands_with_the_next_one(looks: Looks, held: Held) -> None:
+def stood(looks: Looks, held: Held, size: int) -> dict[int, int | None]:
+    """One call, and so many that come while it takes its place."""
     found: dict[int, int | None] = {}
     first = come(looks, 1, found)
     assert held.begun.wait(20)
-    others = come(looks, 150, found, first=1)
+    others = come(looks, size, found, first=1)
     held.go_on.set()
     joined([*first, *others])
+    return found
+
+
+def test_whoever_comes_meanwhile_stands_with_the_next_one(looks: Looks, held: Held) -> None:
+    found = stood(looks, held, 150)
     assert held.sizes[0] == 1
     assert len(held.sizes) < 10
     assert max(held.sizes) <= 100
@@ -105,26 +111,16 @@ def test_whoever_comes_meanwhile_stands_with_the_next_one(looks: Looks, held: He
 
 
 def test_one_that_fails_does_not_take_the_others_with_it(looks: Looks, held: Held) -> None:
-    found: dict[int, int | None] = {}
     held.fail_at = 1
-    first = come(looks, 1, found)
-    assert held.begun.wait(20)
-    others = come(looks, 30, found, first=1)
-    held.go_on.set()
-    joined([*first, *others])
+    found = stood(looks, held, 30)
     assert [found[number] for number in found].count(None) == 1
     assert sorted(before for before in found.values() if before is not None) == list(range(30))
     assert waiting(looks) == 30
 
 
 def test_one_that_is_interrupted_when_all_stand_leaves_the_others_their_places(looks: Looks, held: Held) -> None:
-    found: dict[int, int | None] = {}
     held.interrupt_at = 1
-    first = come(looks, 1, found)
-    assert held.begun.wait(20)
-    others = come(looks, 30, found, first=1)
-    held.go_on.set()
-    joined([*first, *others])
+    found = stood(looks, held, 30)
     assert [found[number] for number in found].count(None) == 1
     places = [before for before in found.values() if before is not None]
     assert len(set(places)) == 30

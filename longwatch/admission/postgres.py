@@ -6,7 +6,7 @@ changes nothing and says so, and the decision is made as on any other state. `po
 conformance programs hold them against it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 from longwatch.admission.calls import (
@@ -22,7 +22,7 @@ from longwatch.admission.in_force import InForce
 from longwatch.admission.limiter import Limiter
 from longwatch.admission.standing import Prepared, encode
 from longwatch.db.connection import Database, Part, Row, Unmet, Value
-from longwatch.policy.admission import HORIZONS_US, Later, Shut, too_far
+from longwatch.policy.admission import HORIZONS_US, Later, too_far
 from longwatch.policy.budget import marks_of
 from longwatch.policy.learning import Rates
 from longwatch.policy.limits import Limits
@@ -37,19 +37,19 @@ OPEN = 4_096  # calls of this process whose scope is kept until they are settled
 class AtOnce(Database, Protocol):
     """A Database whose server can be told a whole transaction."""
 
-    def at_once(self, statement: str, /, *, durable: bool, part: Part, **values: Value) -> Row | None:
-        """The first row of one statement that is a transaction of its own. Errors: Unmet, StoreUnavailable."""
+    def at_once(self, procedure: str, /, *, durable: bool, part: Part, **values: Value) -> Row | None:
+        """What the procedure answers; None where it cannot be made. Errors: Unmet, StoreUnavailable."""
         ...
 
 
 class Told(NamedTuple):
-    """A scope as the statements are told of it, in JSON: its caps, its rates, and the marks at which there is something to
+    """A scope as the procedures are told of it, in arrays: its caps, its rates, and the marks at which there is something to
     tell of what is spent."""
 
     prepared: Prepared
-    caps: str
-    gauges: str
-    marks: str
+    caps: Mapping[str, str]
+    gauges: Mapping[str, str]
+    marks: Mapping[str, str]
 
 
 class Kept(NamedTuple):
@@ -60,27 +60,39 @@ class Kept(NamedTuple):
 
 
 def told(prepared: Prepared) -> Told:
-    caps = [
-        {"purse": cap.purse, "dimension": cap.dimension, "per": cap.cap.window, "cap": cap.cap.amount}
-        for cap in prepared.scope.caps
-    ]
+    caps = [(cap.purse, cap.dimension, cap.cap.window, cap.cap.amount) for cap in prepared.scope.caps]
     gauges = [
-        {
-            "place": place,
-            "name": gauge.meter,
-            "dimension": gauge.dimension,
-            "per_us": gauge.rate.per_ms * 1000,
-            "amount": gauge.rate.amount,
-            "burst": usable_burst(gauge.rate),
-        }
-        for place, gauge in enumerate(prepared.scope.gauges)
+        (gauge.meter, gauge.rate.per_ms * 1000, gauge.rate.amount, usable_burst(gauge.rate))
+        for gauge in prepared.scope.gauges
     ]
     marks = [
-        {"purse": cap.purse, "dimension": cap.dimension, "per": cap.cap.window, "mark": mark, "amount": amount}
+        (cap.purse, cap.dimension, cap.cap.window, amount, mark)
         for cap in prepared.scope.caps
         for mark, amount in marks_of(cap.warn, cap.cap.amount)
     ]
-    return Told(prepared, *(encode(each).decode() for each in (caps, gauges, marks)))
+    return Told(
+        prepared,
+        columns(("purses", "dimensions", "pers", "caps"), caps),
+        columns(("meters", "pers_us", "amounts", "bursts"), gauges),
+        columns(("purses", "dimensions", "pers", "caps", "marks"), marks),
+    )
+
+
+def columns(names: Sequence[str], rows: Sequence[Sequence[int | str]]) -> dict[str, str]:
+    """Each column of the rows as an array, by its name."""
+    return {name: array([row[place] for row in rows]) for place, name in enumerate(names)}
+
+
+def array(values: Sequence[int | str | None]) -> str:
+    """As PostgreSQL reads it."""
+    return "{" + ",".join(map(element, values)) + "}"
+
+
+def element(value: int | str | None) -> str:
+    if isinstance(value, str):
+        quoted = value.replace("\\", "\\\\").replace('"', '\\"')
+        return f'"{quoted}"'
+    return "null" if value is None else str(value)
 
 
 def until_us(request: CallRequest) -> int | None:
@@ -121,24 +133,25 @@ class PostgresLimiter(Limiter):
         told = self._told_of(prepared)
         facts = self.journal.redactor.clean(encode(facts_of(request)).decode())
         row = self._admit_at_once(force, told, request, facts)
-        far = _too_far(row, request)
-        if row is None or isinstance(far, Shut):
+        if row is None or row.given_us is None:
             return super().admit(request)
-        if far is not None:
-            return far
+        if not row.changed:
+            far = HORIZONS_US[request.lane]
+            told_of = too_far(row.given_us, row.slowest, now_us=row.now_us, horizon_us=far, until_us=until_us(request))
+            return told_of if isinstance(told_of, Later) else super().admit(request)
         if len(self._open) >= OPEN:
             self._open = {}
         self._open[request.id] = Kept(told, facts)
-        return Admitted(request.id, request.key, whole_ms(row.slot_us), request.money, request.tokens)
+        return Admitted(request.id, request.key, whole_ms(row.given_us), request.money, request.tokens)
 
     def _admit_at_once(self, force: InForce, told: Told, request: CallRequest, facts: str) -> Row | None:
         return self._server.at_once(
             "call.admit_at_once",
             durable=request.once,
-            part="calls",
-            caps=told.caps,
-            gauges=told.gauges,
-            weights=encode(request.weights).decode(),
+            part="slots",
+            **told.caps,
+            **told.gauges,
+            weights=array([request.weights.get(gauge.dimension, 0) for gauge in told.prepared.scope.gauges]),
             most=told.prepared.scope.service.concurrency,
             until_us=until_us(request),
             horizon_us=HORIZONS_US[request.lane],
@@ -182,23 +195,24 @@ class PostgresLimiter(Limiter):
         self, kept: Kept, call: str, owner: str, money: int | None, tokens: int | None, used: Mapping[str, int]
     ) -> bool:
         """Whether it was: not where a threshold is reached, the call has ended before, or others have its key."""
+        gauges = kept.told.prepared.scope.gauges
         try:
             row = self._server.at_once(
                 "call.settle_at_once",
                 durable=False,
-                part="calls",
+                part="calls" if used else "ends",
                 id=call,
                 owner=owner,
                 money=money,
                 tokens=tokens,
-                used=encode(used).decode(),
-                gauges=kept.told.gauges,
-                marks=kept.told.marks,
+                used=array([used.get(gauge.dimension) for gauge in gauges]) if used else None,
+                **kept.told.gauges,
+                **kept.told.marks,
                 facts=kept.facts,
             )
         except Unmet:
             return False
-        return row is not None
+        return row is not None and row.changed
 
     def release(self, call: str, *, owner: str) -> None:
         self._open.pop(call, None)
@@ -217,11 +231,3 @@ class PostgresLimiter(Limiter):
                 self._told = {}
             found = self._told[id(prepared)] = told(prepared)
         return found
-
-
-def _too_far(row: Row | None, request: CallRequest) -> Later | Shut | None:
-    """What the policy says where the server found that nothing but the meters is against the call."""
-    if row is None or row.now_us is None:
-        return None
-    far = HORIZONS_US[request.lane]
-    return too_far(row.slot_us, row.slowest, now_us=row.now_us, horizon_us=far, until_us=until_us(request))

@@ -14,12 +14,13 @@ from typing import Any, Literal, Protocol, TypeVar
 
 T = TypeVar("T")
 
-Part = Literal["all", "tasks", "calls", "lines", "memory"]
+Part = Literal["all", "tasks", "calls", "slots", "ends", "lines", "memory"]
 """What a transaction writes, and so, where an engine lets several write at once, whom it keeps out.
 
 all: everybody else. tasks: nobody else who says so; it locks the tasks it decides from, and moves only those. calls: other
-transactions of calls. memory: other transactions of memory, and nothing else is written. An engine with one writer at a time
-has no use for it.
+transactions of calls. slots: the same, but for ends; it gives a slot, and decides from one view of all calls. ends: the same,
+but for slots; it ends a call and moves no meter. memory: other transactions of memory, and nothing else is written. An engine
+with one writer at a time has no use for it.
 """
 
 Value = str | int | float | bytes | None

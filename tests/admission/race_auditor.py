@@ -1,6 +1,6 @@
 """Looks at a state from outside, over and over, by plain SQL: what all calls are charged or hold. Run: race_auditor.py STATE.
 
-Ends with its standard input, and writes the greatest sum ever seen and the most calls that were open at once.
+Writes "ready", ends with its standard input, and writes the greatest sum ever seen and the most calls that were open at once.
 """
 
 import select
@@ -8,6 +8,7 @@ import sys
 from typing import Any
 
 import apsw
+import psycopg
 
 SUM = """
 select coalesce(sum(money), 0), count(*) filter (where state = 'open'),
@@ -17,9 +18,18 @@ select coalesce(sum(money), 0), count(*) filter (where state = 'open'),
 """
 
 
-def main() -> None:
-    connection: Any = apsw.Connection(sys.argv[1], flags=apsw.SQLITE_OPEN_READONLY)
+def connected(state: str) -> Any:
+    if state.startswith("postgresql:"):
+        return psycopg.connect(state, autocommit=True)
+    connection: Any = apsw.Connection(state, flags=apsw.SQLITE_OPEN_READONLY)
     connection.set_busy_timeout(10_000)
+    return connection
+
+
+def main() -> None:
+    connection = connected(sys.argv[1])
+    sys.stdout.write("ready\n")
+    sys.stdout.flush()
     most = places = 0
     while not select.select([sys.stdin], [], [], 0)[0]:
         total, opened, settled, counted = connection.execute(SUM).fetchall()[0]

@@ -6,11 +6,12 @@ Writes "ready", waits for a line, and in the end writes how many calls it made.
 import random
 import sys
 import time
-from pathlib import Path
 
 from longwatch.admission.calls import Admitted, CallRequest
 from longwatch.admission.limiter import Limiter
+from longwatch.admission.postgres import PostgresLimiter
 from longwatch.db.migrate import migrate
+from longwatch.db.postgres import PostgresDatabase
 from longwatch.db.sqlite import SqliteDatabase
 from longwatch.errors import BudgetExceeded
 from longwatch.policy.limits import Budget, Cap, Limits, Service
@@ -27,11 +28,15 @@ LIMITS = Limits(
 )
 
 
-def open_limiter(path: Path, world: Machine) -> Limiter:
-    database = SqliteDatabase(str(path), world)
+def open_limiter(state: str, world: Machine) -> Limiter:
+    """state: a path, or the address of a PostgreSQL."""
+    database = PostgresDatabase(state, world) if state.startswith("postgresql:") else SqliteDatabase(state, world)
     migrate(database)
     fleet.enter(database, world, name="race", redaction_key="00")
-    return Limiter(database, Journal(database, Redactor(b"race")), LIMITS)
+    journal = Journal(database, Redactor(b"race"))
+    if isinstance(database, PostgresDatabase):
+        return PostgresLimiter(database, journal, LIMITS)
+    return Limiter(database, journal, LIMITS)
 
 
 def request(world: Machine, owner: str, money: int) -> CallRequest:
@@ -40,9 +45,9 @@ def request(world: Machine, owner: str, money: int) -> CallRequest:
 
 
 def main() -> None:
-    path, seed = Path(sys.argv[1]), int(sys.argv[2])
+    state, seed = sys.argv[1], int(sys.argv[2])
     world, chance = Machine(), random.Random(seed)
-    limiter, owner = open_limiter(path, world), f"owner-{seed}"
+    limiter, owner = open_limiter(state, world), f"owner-{seed}"
     sys.stdout.write("ready\n")
     sys.stdout.flush()
     sys.stdin.readline()

@@ -12,6 +12,7 @@ from race_worker import CAP, LIMITS, MOST, open_limiter, request
 from longwatch.admission.calls import HOLD_MS, Admitted
 from longwatch.errors import BudgetExceeded
 from longwatch.runtime.world import Machine
+from longwatch.testing.postgres import shared
 
 HERE = Path(__file__).parent
 PROCESSES = 15
@@ -49,13 +50,15 @@ def answer(process: "subprocess.Popen[str]") -> list[int]:
     return [int(word) for word in output.split()]
 
 
-def test_fifteen_processes_never_hold_and_spend_more_than_the_cap(tmp_path: Path) -> None:
-    path = tmp_path / "s.db"
-    limiter = open_limiter(path, Machine())
-    workers = [start("race_worker.py", path, seed) for seed in range(PROCESSES)]
+@pytest.mark.parametrize("engine", ["sqlite", "postgres"])
+def test_fifteen_processes_never_hold_and_spend_more_than_the_cap(engine: str, tmp_path: Path) -> None:
+    state = shared().new_database() if engine == "postgres" else str(tmp_path / "s.db")
+    limiter = open_limiter(state, Machine())
+    workers = [start("race_worker.py", state, seed) for seed in range(PROCESSES)]
     for worker in workers:
         ready(worker)
-    auditor = start("race_auditor.py", path)
+    auditor = start("race_auditor.py", state)
+    ready(auditor)
     for worker in workers:
         go(worker)
     made = [answer(worker)[0] for worker in workers]
@@ -70,15 +73,15 @@ def test_fifteen_processes_never_hold_and_spend_more_than_the_cap(tmp_path: Path
 
 
 def test_money_in_the_hands_of_a_killed_process_is_charged_and_never_lost(tmp_path: Path) -> None:
-    path = tmp_path / "s.db"
+    path = str(tmp_path / "s.db")
     program = (
-        "import sys; from pathlib import Path; import race_worker as race; from longwatch.runtime.world import Machine\n"
-        "world = Machine(); limiter = race.open_limiter(Path(sys.argv[1]), world)\n"
+        "import sys; import race_worker as race; from longwatch.runtime.world import Machine\n"
+        "world = Machine(); limiter = race.open_limiter(sys.argv[1], world)\n"
         "for _ in range(3): limiter.admit(race.request(world, 'doomed', 1_500_000))\n"
         "print('held', flush=True); sys.stdin.read()"
     )
     child = subprocess.Popen(
-        [sys.executable, "-c", program, str(path)],
+        [sys.executable, "-c", program, path],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         env={**os.environ, "PYTHONPATH": f"{HERE}:{os.getcwd()}"},

@@ -13,7 +13,7 @@ from longwatch.admission.limiter import Limiter
 from longwatch.admission.postgres import PostgresLimiter
 from longwatch.db import statements
 from longwatch.db.connection import Database
-from longwatch.db.postgres import dialect
+from longwatch.db.postgres import dialect, procedures
 from longwatch.errors import LongwatchError
 from longwatch.policy.aside import Want
 from longwatch.policy.limits import Budget, Cap, Limits, Rate, Service
@@ -35,12 +35,12 @@ LIMITS = Limits(
     agents={"seo": Budget("seo", {"tokens": (Cap(20_000, "hour"),)}, (0.9,))},
 )
 FAULTS = [
-    ("what is held is forgotten", ADMIT, "settled + held + need > cap", "settled + need > cap"),
-    ("one call too many", ADMIT, "< cast(:most as bigint))", "<= cast(:most as bigint))"),
-    ("a reservation is rounded down", ADMIT, "rate.per_us + rate.amount - 1", "rate.per_us"),
+    ("what is held is forgotten", ADMIT, "'budget:' || budget)", "'budgets:' || budget)"),
+    ("one call too many", ADMIT, ">= cast(:most as bigint)", "> cast(:most as bigint)"),
+    ("a reservation is rounded down", ADMIT, "* per_us + amount - 1", "* per_us"),
     ("no horizon", ADMIT, ":now_ms * 1000 + :horizon_us", ":now_ms * 1000 + 1000 * :horizon_us"),
-    ("a call gets a slot it cannot use", ADMIT, "at_us <= greatest(:until_us", "at_us > greatest(:until_us"),
-    ("another limit is in the way", ADMIT, "from_us = fits.at_us", "from_us <= fits.at_us"),
+    ("a call gets a slot it cannot use", ADMIT, "at_us > greatest(:until_us", "at_us < greatest(:until_us"),
+    ("another limit is in the way", ADMIT, "where at_us = coalesce", "where at_us >= coalesce"),
     ("a repetition waits for its own slot", ADMIT, "from call where id = :id)", "from call where 1 = 0)"),
     ("the burst is no burst", ADMIT, "greatest(0, burst - weight)", "greatest(0, 0 * burst - weight)"),
     ("what was not used is not given back", SETTLE, "free_us - cast(div", "free_us - 0 * cast(div"),
@@ -48,17 +48,17 @@ FAULTS = [
     ("what was used beyond is not counted", SETTLE, "total + greatest(0, used - reserved)", "total + 0 * used"),
     ("what was used beyond is no debt", SETTLE, "cast(used - reserved as numeric)", "cast(0 * used as numeric)"),
     ("what is set aside is anybody's", ADMIT, "from aside where ended_ms is null", "from aside where 1 = 0"),
-    ("more is drawn than is left", ADMIT, "least(need.need,", "least(need.need, 1000000 *"),
+    ("more is drawn than is left", ADMIT, "least(given.need,", "least(given.need, 1000000 *"),
     ("a call draws nothing", ADMIT, "used_money = used_money + :money", "used_money = used_money + 0 * :money"),
-    ("a call draws on another account", ADMIT, "apart.agent = :agent and", "cast(:agent as text) is not null and"),
-    ("what is left over never comes back", SETTLE, "+ found.money - found.held_money", "+ 0 * found.money"),
+    ("a call draws on another account", ADMIT, "agent = :agent and", "cast(:agent as text) is not null and"),
+    ("what is left over never comes back", SETTLE, "+ it.money - it.held_money", "+ 0 * it.money"),
     ("nobody is warned", SETTLE, "charged.settled >= mark.amount", "charged.settled < 0"),
     ("another one settles it", SETTLE, "owner = :owner and", "cast(:owner as text) is not null and"),
     (
         "a settled call is charged elsewhere",
         SETTLE,
-        "ends_ms > found.calendar_ms",
-        "ends_ms > found.calendar_ms + 1e14",
+        "ends_ms > it.calendar_ms",
+        "ends_ms > it.calendar_ms + 1e14",
     ),
 ]
 
@@ -153,18 +153,24 @@ def first_difference(seed: int, acts: int) -> str:
         on_server.close()
 
 
+def forget() -> None:
+    """What was made of the texts."""
+    dialect.load.cache_clear()
+    procedures.text.cache_clear()
+
+
 @contextmanager
 def planted(statement: str, right: str, wrong: str) -> Generator[None]:
     texts = statements.load("postgres")
     before = texts[statement]
     assert right in before, f"{statement} does not say {right!r}"
     texts[statement] = before.replace(right, wrong)
-    dialect.load.cache_clear()
+    forget()
     try:
         yield
     finally:
         texts[statement] = before
-        dialect.load.cache_clear()
+        forget()
 
 
 @pytest.mark.parametrize("seed", range(8))

@@ -2,8 +2,12 @@
 
 import pytest
 
+from longwatch.admission.calls import Admitted, CallRequest
+from longwatch.admission.postgres import PostgresLimiter
 from longwatch.db.migrate import migrate
 from longwatch.db.postgres import PostgresDatabase
+from longwatch.policy.admission import Later
+from longwatch.policy.limits import Limits, Service
 from longwatch.policy.redact import Redactor
 from longwatch.policy.task import Finished, LastStep
 from longwatch.runtime.world import Machine
@@ -44,6 +48,18 @@ def work(database: PostgresDatabase) -> list[str]:
     return [f"{entry.kind} {entry.task}" for entry in Journal(database, Redactor(b"key")).after(0, limit=100)]
 
 
+def call(database: PostgresDatabase) -> list[str]:
+    """Two calls, admitted and settled, and in between one that finds no place; what the journal says of calls."""
+    journal = Journal(database, Redactor(b"key"))
+    limiter = PostgresLimiter(database, journal, Limits(services={"api": Service("api", concurrency=1)}))
+    for name in ("call_a", "call_b"):  # the first one turns the calendar
+        assert isinstance(limiter.admit(CallRequest(name, name, "api", "seo", "owner")), Admitted)
+        assert isinstance(limiter.admit(CallRequest("call_c", "call_c", "api", "seo", "owner")), Later)
+        limiter.settle(name, owner="owner", money=0)
+    assert limiter.open_calls() == []
+    return [entry.kind for entry in journal.after(0, limit=100) if entry.kind.startswith("call.")]
+
+
 EXPECTED = ["step.stored a", "task.done a", "run.started b", "task.done b"]
 
 
@@ -51,6 +67,8 @@ def test_an_end_is_a_function_of_the_connection(url: str) -> None:
     database = opened(url)
     assert work(database)[-4:] == EXPECTED
     assert functions(database) == 2
+    assert call(database) == ["call.admitted", "call.settled"] * 2
+    assert functions(database) == 4
     database.close()
 
 
@@ -68,5 +86,6 @@ def test_who_may_not_make_one_sends_statements(server: Server, url: str, right: 
     server.execute("alter default privileges grant all on tables to plain", database=name)
     database = opened(url.replace("postgres@", "plain@"))
     assert work(database)[-4:] == EXPECTED
+    assert call(database) == ["call.admitted", "call.settled"] * 2
     assert functions(database) == 0
     database.close()

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import psycopg
 import pytest
 
+from longwatch.db.connection import Part
 from longwatch.db.postgres import PostgresDatabase
 from longwatch.policy.redact import Redactor
 from longwatch.policy.task import Finished
@@ -96,6 +97,37 @@ def test_who_is_alone_waits_for_all_and_keeps_all_out(url: str, part: str) -> No
         order.append("shared")
     waits.join(10)
     assert order == ["shared", "alone"]
+    one.database.close()
+    other.database.close()
+
+
+@pytest.mark.parametrize(
+    ("held", "asked", "waits"),
+    [
+        ("slots", "ends", False),
+        ("ends", "slots", False),
+        ("slots", "slots", True),
+        ("ends", "ends", True),
+        ("calls", "slots", True),
+        ("calls", "ends", True),
+        ("slots", "calls", True),
+        ("ends", "calls", True),
+        ("tasks", "ends", False),
+    ],
+)
+def test_a_call_ends_while_another_one_is_given_its_slot(url: str, held: Part, asked: Part, waits: bool) -> None:
+    one, other = Stores(url), Stores(url)
+
+    def begin() -> None:
+        with other.database.transaction(part=asked) as tx:
+            assert tx.now_ms
+
+    with one.database.transaction(part=held) as tx:
+        assert tx.now_ms
+        asking = beside(begin)
+        asking.join(0.3 if waits else 10)
+        assert asking.is_alive() is waits
+    asking.join(10)
     one.database.close()
     other.database.close()
 

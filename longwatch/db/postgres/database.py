@@ -3,8 +3,9 @@
 Locks, always in this order, so that nobody waits in a circle:
 
 1. The state's advisory lock: alone, or shared by transactions of one part ("tasks", "calls", "lines").
-2. The advisory lock of calls: one transaction of calls at a time, because each decides from the sum over all of them. Or that
-   of lines, with which calls that wait for their turn do not keep those up that have it.
+2. The advisory locks of calls, of those that give slots and of those that end calls, in this order: one transaction of calls at
+   a time, because each decides from the sum over all of them; but a call may end while another one, that reads all of them at
+   once, is given its slot. Or that of lines, with which calls that wait for their turn do not keep those up that have it.
 3. The advisory lock of what comes due, for a claim that finds tasks whose instant has come: one claim at a time makes them
    ready. Who waits for their rows instead has them locked to his end, as PostgreSQL does it, and others skip what he leaves.
 4. Tasks, in the order submitted (`for update` in the overrides); rows to choose from are skipped when somebody has them.
@@ -31,10 +32,11 @@ from collections.abc import Callable, Generator, Sequence
 from typing import TypeVar
 
 from longwatch.db.connection import Clock, Part, Row, Transaction, Unmet, Value
-from longwatch.db.postgres import dialect, functions
+from longwatch.db.postgres import dialect, functions, procedures
 from longwatch.db.postgres.bells import ListenBells
 from longwatch.db.postgres.clock import GivenInstants, Instants, ServerInstants
 from longwatch.db.postgres.fate import Given, landed
+from longwatch.db.postgres.functions import Opening
 from longwatch.db.postgres.link import SYNC, WAIT_MS, WAIT_WRITING_MS, Answer, Link, Lost, Request, ServerError
 from longwatch.db.postgres.opening import NO_NUMBER, NUMBER, Locks, locks_of, opening_text
 from longwatch.db.postgres.pool import Pool
@@ -53,9 +55,7 @@ BEGIN_READING = Request(b"begin isolation level repeatable read read only")
 BEGIN_READING_NEWEST = Request(b"begin isolation level read committed read only")
 COMMIT = Request(b"commit")
 FLUSH = Request(b"select pg_logical_emit_message(true, 'longwatch', '')")  # waits for the disk, with all before it
-FLUSH_CHANGED = Request(FLUSH.sql + b" where current_setting('longwatch.changed', true) = 'yes'")
-TELLING = frozenset({"call.admit_at_once"})
-"""Transactions that say whether they have changed anything, behind which nobody waits for the disk in vain."""
+OF_CALLS = ("calls", "slots", "ends")
 SET_FORWARDS = b"update fleet set offset_ms = offset_ms + $1"
 
 
@@ -231,57 +231,57 @@ class PostgresDatabase:
         finally:
             self._pool.give(link)
 
-    def at_once(self, statement: str, /, *, durable: bool, part: Part, **values: Value) -> Row | None:
-        """The first row of one statement that is a transaction of its own, sent in one go.
+    def at_once(self, procedure: str, /, *, durable: bool, part: Part, **values: Value) -> Row | None:
+        """What a procedure answers that is a transaction of its own; None where this user may not make any.
 
         Errors: Unmet where it divides by zero; StoreUnavailable, of which it has to be able to be made again.
         """
         self._usable()
-        said = dialect.load(reading=False)[statement]
-        work = Request(said.sql, [values[name] for name in said.names], said.nulls)
+        opening, first = self._said_opening(durable=durable, part=part)
         try:
-            with self._translated():
-                flush = FLUSH_CHANGED if statement in TELLING else FLUSH
-                answer = self._at_once(work, durable=durable, part=part, flush=flush)
+            with self._translated(), self._pool.link() as link:
+                flushes = self._flushes(durable, part)
+                said = procedures.request_of(link, procedure, values, opening, first, flushes=flushes)
+                if said is None:
+                    return None
+                answer, *_ = self._sent(link, said)
         except ServerError as error:
             if error.state == dialect.UNMET:
                 raise Unmet from error
             raise
-        return answer.rows[0] if answer.rows else None
+        row = answer.rows[0]
+        self._heed(row.told_server_ms, row.told_offset_ms)
+        return row
 
     def _flushes(self, durable: bool, part: Part) -> bool:
         """Whether it is committed without its locks waiting for the disk, and then waits for it."""
-        return self._syncs and not durable and part == "calls"
-
-    def _at_once(self, work: Request, *, durable: bool, part: Part, flush: Request) -> Answer:
-        """A whole transaction in one go; the answer to its work."""
-        opening = self._opening(NO_NUMBER, locks_of(part), synced=durable and self._syncs)
-        with self._pool.link() as link:
-            first, answer, *_ = self._sent(link, opening, work, durable=durable, part=part, flush=flush)
-        self._heed(first.rows[0].server_ms, first.rows[0].offset_ms)
-        return answer
+        return self._syncs and not durable and part in OF_CALLS
 
     def _say_at_once(self, tx: PostgresTransaction, *, durable: bool, part: Part) -> None:
-        """The same of all that was queued: by a function, where there can be one."""
-        locks, synced = locks_of(part), durable and self._syncs
-        asks = self._instants.asks
-        opening = functions.Opening(asks, asks and self._entered, locks, synced)
+        """All that was queued in one go: by a function, where there can be one."""
+        opening, first = self._said_opening(durable=durable, part=part)
+        flush = (SYNC, FLUSH) if self._flushes(durable, part) else ()
         with self._pool.link() as link:
-            said = functions.request_of(link, tx.queued, opening, self._opening_values(locks))
+            said = functions.request_of(link, tx.queued, opening, first)
             if said is not None:
-                answer, *_ = self._sent(link, said, durable=durable, part=part)
+                answer, *_ = self._sent(link, said, *flush)
                 instants = functions.told(answer)
             else:
-                statements = self._opening(NO_NUMBER, locks, synced=synced), *tx.take_queued()
-                answer, *_ = self._sent(link, *statements, durable=durable, part=part)
+                statement = self._opening(NO_NUMBER, opening.locks, synced=opening.synced)
+                answer, *_ = self._sent(link, statement, *tx.take_queued(), *flush)
                 instants = answer.rows[0].server_ms, answer.rows[0].offset_ms
         self._heed(*instants)
 
-    def _sent(self, link: Link, *requests: Request, durable: bool, part: Part, flush: Request = FLUSH) -> list[Answer]:
+    def _said_opening(self, *, durable: bool, part: Part) -> tuple[Opening, list[Value]]:
+        """How a transaction opens that the server is told whole, and the values of it."""
+        locks, asks = locks_of(part), self._instants.asks
+        return Opening(asks, asks and self._entered, locks, durable and self._syncs), self._opening_values(locks)
+
+    def _sent(self, link: Link, *requests: Request) -> list[Answer]:
         """What begins by itself, and is committed by its end. Who gets no reply has to look for what it wrote."""
         link.wait_ms = WAIT_WRITING_MS
         try:
-            return link.ask(*requests, *((SYNC, flush) if self._flushes(durable, part) else ()))
+            return link.ask(*requests)
         except Lost as error:
             self._pool.forget_idle()
             reason = f"the connection was lost in a transaction ({error})"

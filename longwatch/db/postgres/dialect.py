@@ -36,7 +36,7 @@ WORDS = (
 )
 
 UNMET = "22012"  # state of a division by zero, of which there is none but where something was hoped for
-INT, TEXT = 20, 25  # oids of bigint and text
+BOOLEAN, INT, TEXT = 16, 20, 25  # oids of boolean, bigint and text
 NUMBERS = re.compile(
     r".*_(ms|us|total)|before|after|told_money|told_tokens"
 )  # parameters whose null is one of a number

@@ -21,26 +21,28 @@ from longwatch.db.postgres.link import Answer, Link, Request, ServerError, bound
 from longwatch.db.postgres.opening import OFFSET_MS, SERVER_MS, Locks
 
 ARGUMENTS_MOST = 100  # of a function, as PostgreSQL is built
-NAMES = {dialect.INT: b"bigint", dialect.TEXT: b"text"}
+NAMES = {dialect.INT: b"bigint", dialect.TEXT: b"text", dialect.BOOLEAN: b"boolean"}
 READ_AT = b"cast(current_setting('longwatch.%b') as bigint)"
 MAY_NOT = (
     "42501",
     "42704",
 )  # states of a user without the right to temporary objects, of a server without the language
 UNMET = b"raise division_by_zero;"
+NAME = b"{name}"  # where a text has the name of what it makes or calls
 TEXT = b"""
-create function pg_temp.%(name)b(%(types)b) returns text language plpgsql as $longwatch$
-declare
-  at_server_ms bigint;
-  at_offset_ms bigint := 0;
-  at_now_ms bigint;
-  at_wall_ms bigint;
-  locked boolean;
+create function pg_temp.{name}(%(types)b) returns text language plpgsql as $longwatch$
+declare%(declared)b
 begin
 %(body)b
   return at_server_ms || ' ' || at_offset_ms;
 end
 $longwatch$"""
+DECLARED = b"""
+  at_server_ms bigint;
+  at_offset_ms bigint := 0;
+  at_now_ms bigint;
+  at_wall_ms bigint;
+  locked boolean;"""
 ASKED = b"""
   at_server_ms := %b;
   at_offset_ms := %b;
@@ -83,7 +85,7 @@ def request_of(link: Link, queued: Sequence[Queued], opening: Opening, first: Se
         given = queued[place].values
         values += [given[name] for name in names]
     known = (body.text, tuple(map(type, values)))
-    statement = link.functions.get(known) or _made(link, body, values, known)
+    statement = link.functions.get(known) or made(link, known, *_texts(body, values))
     return None if statement is None else Request(statement, values, body.nulls)
 
 
@@ -93,19 +95,33 @@ def told(answer: Answer) -> tuple[int, int]:
     return int(server_ms), int(offset_ms)
 
 
-def _made(link: Link, body: Body, values: Sequence[Value], known: object) -> bytes | None:
-    """The statement that calls the function, once it is there. None: this user may not make any."""
-    _, types = bound(values, body.nulls)
-    name, typed = b"longwatch_%d" % len(link.functions), b", ".join(NAMES[each] for each in types)
+def _texts(body: Body, values: Sequence[Value]) -> tuple[bytes, bytes]:
+    """What makes the function, and what calls it."""
+    parts = {b"types": typed(values, body.nulls), b"declared": DECLARED, b"body": body.text}
+    return TEXT % parts, b"select pg_temp.{name}(%b) as told" % places(len(values))
+
+
+def typed(values: Sequence[Value], nulls: Sequence[int]) -> bytes:
+    """The types of the parameters that take these."""
+    _, types = bound(values, nulls)
+    return b", ".join([NAMES[each] for each in types])
+
+
+def places(amount: int) -> bytes:
+    return b", ".join([b"$%d" % (place + 1) for place in range(amount)])
+
+
+def made(link: Link, known: object, text: bytes, call: bytes) -> bytes | None:
+    """The statement that calls it, once it is there. known: what it is kept by. None: this user may not make any."""
+    name = b"longwatch_%d" % len(link.functions)
     try:
-        link.ask(Request(TEXT % {b"name": name, b"types": typed, b"body": body.text}))
+        link.ask(Request(text.replace(NAME, name)))
     except ServerError as error:
         if error.state not in MAY_NOT:
             raise
         link.may_make = False
         return None
-    places = b", ".join(b"$%d" % (place + 1) for place in range(len(values)))
-    return link.functions.setdefault(known, b"select pg_temp.%b(%b) as told" % (name, places))
+    return link.functions.setdefault(known, call.replace(NAME, name))
 
 
 @cache
@@ -114,7 +130,7 @@ def _body(said: tuple[tuple[str, bool], ...], opening: Opening) -> Body | None:
     group = parts_of([Queued(name, {"place": place}, hoped) for place, (name, hoped) in enumerate(said)])
     if group is None:
         return None
-    texts, number = _opened(opening)
+    texts, number = opened(opening)
     names: list[tuple[int, Sequence[str]]] = []
     nulls = [dialect.INT] * number
     for name, alike in group.items():
@@ -126,17 +142,21 @@ def _body(said: tuple[tuple[str, bool], ...], opening: Opening) -> Body | None:
         texts.append(_done(name, b", ".join((rows[0], *(VALUES.split(row, 1)[1] for row in rows[1:]))), alike[0].hoped))
     if number > ARGUMENTS_MOST:
         return None
-    text = b"".join(texts)
+    return Body(with_instants(b"".join(texts)), names, nulls)
+
+
+def with_instants(text: bytes) -> bytes:
+    """Read from variables, where a statement reads them from the transaction's settings."""
     for instant in (b"now_ms", b"wall_ms"):
         text = text.replace(READ_AT % instant, b"at_" + instant)
-    return Body(text, names, nulls)
+    return text
 
 
 def _stated(name: str) -> dialect.Statement:
     return dialect.load(reading=False)[dialect.ABSENT.get(name, name)]
 
 
-def _opened(opening: Opening) -> tuple[list[bytes], int]:
+def opened(opening: Opening) -> tuple[list[bytes], int]:
     """Its texts, and how many parameters they have."""
     texts = [] if opening.synced else [NOT_DURABLE]
     number = 1 if opening.asks else 2

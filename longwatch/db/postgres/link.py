@@ -15,14 +15,13 @@ from psycopg import pq
 from psycopg.pq.abc import PGconn, PGresult
 
 from longwatch.db.connection import Row, Value
-from longwatch.db.postgres.dialect import INT, TEXT
+from longwatch.db.postgres.dialect import BOOLEAN, INT, TEXT
 
 WAIT_MS = 30_000  # for one answer; a server that is silent for longer is taken for lost
 WAIT_WRITING_MS = 12_000  # and by whoever writes, because others wait for him: more than a lock may take
 KEPT = 512  # prepared statements of one connection
 GOOD = (pq.ExecStatus.TUPLES_OK, pq.ExecStatus.COMMAND_OK)
 WHOLE = (20, 21, 23, 1700)  # oids of integers; every numeric here is a sum of integers
-BOOLEAN = 16
 
 
 class ServerError(Exception):

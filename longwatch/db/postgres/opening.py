@@ -1,10 +1,26 @@
 """How a transaction opens: it takes its locks, and behind them the instants that all its statements go by, in one statement."""
 
+from collections.abc import Mapping
 from functools import cache
 
 from longwatch.db.connection import Part
 
-STATE, CALLS, LINES, MEMORY, DUE = 1, 3, 4, 5, 6  # advisory locks; the first of their two numbers is the schema's
+STATE, CALLS, LINES, MEMORY, DUE, ENDS = (
+    1,
+    3,
+    4,
+    5,
+    6,
+    7,
+)  # advisory locks; the first of their two numbers is the schema's
+BESIDE: Mapping[Part, tuple[int, ...]] = {
+    "tasks": (),
+    "calls": (CALLS, ENDS),
+    "slots": (CALLS,),
+    "ends": (ENDS,),
+    "lines": (LINES,),
+}
+"""What transactions of each part keep each other out by."""
 Locks = tuple[tuple[bytes, int], ...]  # how each is taken, and the second of its numbers
 
 NOT_DURABLE = b", set_config('synchronous_commit', 'off', true) as unsynced"
@@ -34,8 +50,7 @@ def locks_of(part: Part) -> Locks:
         return ((ALONE, STATE),)
     if part == "memory":
         return ((ALONE, MEMORY),)
-    alone = {"calls": CALLS, "lines": LINES}.get(part)
-    return ((SHARED, STATE),) if alone is None else ((SHARED, STATE), (ALONE, alone))
+    return ((SHARED, STATE), *((ALONE, lock) for lock in BESIDE[part]))
 
 
 @cache

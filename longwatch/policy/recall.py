@@ -39,6 +39,7 @@ LIKE = 0.45  # likeness of letters from which on a word stands in for one that n
 TIMED = 0.1  # of the best score, to records that tell a time, where one is asked for
 ASKING = 0.08  # of the best score, off records that ask
 FRESH, HALF_MS = 0.04, 90 * 86_400_000  # of the best score, to the newest; half of it to one that is so much older
+FIRST, SHORTER = 10, 0.25  # which fit by their rank alone, and how much shorter ones are preferred behind them
 KINDS = {"decision": 0.06, "commitment": 0.05, "lesson": 0.06, "goal": 0.05, "fact": 0.03, "failure": 0.02}
 """Of the best score, to what somebody took the trouble to say in so many words."""
 
@@ -284,6 +285,21 @@ def _asks(body: str) -> bool:
         if opening > 0:
             said = said[:opening].rstrip()
     return said.endswith("?")
+
+
+def fitting(scored: Sequence[Scored], sizes: Mapping[int, int], tokens: int) -> list[Scored]:
+    """As much of what was found as has so many tokens, best first. sizes: tokens by place.
+
+    The first ten as they stand; of the others a short one goes before a long one that is a little better, because several
+    short ones answer more. What is longer than what is left is passed over.
+    """
+    by_worth = sorted(scored[FIRST:], key=lambda each: -each.score / sizes[each.place] ** SHORTER)
+    chosen: set[int] = set()
+    for each in (*scored[:FIRST], *by_worth):
+        if sizes[each.place] <= tokens:
+            tokens -= sizes[each.place]
+            chosen.add(each.place)
+    return [each for each in scored if each.place in chosen]
 
 
 def snippet(body: str, question: str, *, most: int = 160) -> str:

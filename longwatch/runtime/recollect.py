@@ -16,7 +16,8 @@ from datetime import UTC, datetime
 from typing import NamedTuple
 
 from longwatch.policy.memory import Record
-from longwatch.policy.recall import AFTER, BEFORE, Corpus, Query, Scored, Text, forget, fuse, query_of, rank, said_of
+from longwatch.policy.recall import AFTER, BEFORE, Corpus, Query, Scored, Text, fitting, forget, fuse, query_of, rank, said_of
+from longwatch.policy.tokens import most_tokens
 from longwatch.runtime.archived import NOTHING, Away
 from longwatch.runtime.memory import Memories
 from longwatch.store.search import LAST_MS, Search, Wanted
@@ -27,6 +28,8 @@ CANDIDATES = 60
 POOL = 60  # of the best by words, which an embedding may rank anew
 MOST = 1_000  # hits
 CONTEXT = 2  # records on each side that a hit is shown with
+SHORT = 16  # tokens of a record, of which many are longer
+NAMED = 4  # tokens of who says it and when, beside the text
 KEPT = 5_000  # embeddings that this process keeps
 WEIGHTS = (1.0, 0.7)  # of words, and of an embedding
 
@@ -61,15 +64,20 @@ class Recollection:
         question: str,
         *,
         limit: int = 10,
+        tokens: int | None = None,
+        count: Callable[[str], int] | None = None,
         kinds: Sequence[str] | None = None,
         since_ms: int = 0,
         until_ms: int = LAST_MS,
         embed: Embed | None = None,
         archive: bool = False,
     ) -> list[Hit]:
-        """The best first. archive: also of what is there. Errors: StoreUnavailable when it is out of reach."""
+        """The best first. tokens: as many as fit, and not `limit`. count: the tokens of a text. archive: also of what is there.
+
+        Errors: StoreUnavailable when it is out of reach.
+        """
         self.memories.catch_up()
-        limit = min(limit, MOST)
+        limit = min(limit if tokens is None else max(POOL, tokens // SHORT), MOST)
         query, now_ms = query_of(question), self.memories.world.wall_ms()
         places = self.memories.store.agent(agent).places
         wanted = Wanted(agent, query.forms, kinds, since_ms, until_ms)
@@ -78,6 +86,9 @@ class Recollection:
         scored, texts = ranked(wanted, query, now_ms, max(limit, POOL) if embed else limit, places, away)
         if embed is not None and scored:
             scored = self._fused(question, scored, texts, embed, limit)
+        if tokens is not None:
+            size = count or _most_tokens
+            scored = fitting(scored, {each.place: NAMED + size(texts[each.place]) for each in scored}, tokens)
         return self._hits(agent, scored[:limit], away.records)
 
     def forget(self) -> None:
@@ -173,6 +184,10 @@ def text_of(record: Record) -> Text:
     return Text(
         record.place, thread, record.author or "", record.body, record.kind, record.at_ms, (at.year, at.month, at.day)
     )
+
+
+def _most_tokens(text: str) -> int:
+    return most_tokens(text.encode())
 
 
 def _is_wanted(text: Text, wanted: Wanted) -> bool:

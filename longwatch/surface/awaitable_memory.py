@@ -103,15 +103,19 @@ class AsyncMemory:
         question: str,
         *,
         limit: int = 10,
+        tokens: int | None = None,
+        count: Callable[[str], int] | None = None,
         kinds: Iterable[str] | None = None,
         since: datetime | str | None = None,
         until: datetime | str | None = None,
         embed: Embed | None = None,
         archive: bool = False,
     ) -> Hits:
-        """As `Memory.recall`; `embed` is called in the thread."""
-        wanted: dict[str, Any] = {"limit": limit, "kinds": kinds, "since": since, "until": until, "embed": embed}
-        return await asyncio.to_thread(self._memory.recall, question, archive=archive, **wanted)
+        """As `Memory.recall`; `embed` and `count` are called in the thread."""
+        wanted: dict[str, Any] = {"kinds": kinds, "since": since, "until": until, "embed": embed, "archive": archive}
+        return await asyncio.to_thread(
+            self._memory.recall, question, limit=limit, tokens=tokens, count=count, **wanted
+        )
 
     async def compact(self, *, everything: bool = False, told: Callable[[str], None] = silent) -> int:
         """As `Memory.compact`."""

@@ -153,6 +153,7 @@ def brief(session: Session, agent: str | None, tokens: int | None) -> None:
 @click.argument("question")
 @agent_option
 @click.option("--limit", type=click.IntRange(1, 1000), default=10, show_default=True)
+@click.option("--tokens", type=click.IntRange(1), help="As many as fit, and not --limit.")
 @click.option("--kind", "kinds", multiple=True, help="Of records; may be given several times.")
 @click.option("--since", metavar="DAY", help="2026-01-01")
 @click.option("--until", metavar="DAY", help="2026-01-31")
@@ -163,6 +164,7 @@ def recall(
     question: str,
     agent: str | None,
     limit: int,
+    tokens: int | None,
     kinds: tuple[str, ...],
     since: str | None,
     until: str | None,
@@ -170,7 +172,7 @@ def recall(
 ) -> None:
     """Records that answer a question, best first."""
     found = memory_of(session, agent).recall(
-        question, limit=limit, kinds=kinds or None, since=since, until=until, archive=archive
+        question, limit=limit, tokens=tokens, kinds=kinds or None, since=since, until=until, archive=archive
     )
     rows = [(each.ref, f"{each.at:%Y-%m-%d}", each.kind, each.snippet) for each in found]
     empty = "Nothing is remembered that says any of it."

@@ -295,6 +295,8 @@ class Memory:
         question: str,
         *,
         limit: int = 10,
+        tokens: int | None = None,
+        count: Callable[[str], int] | None = None,
         kinds: Iterable[str] | None = None,
         since: datetime | str | None = None,
         until: datetime | str | None = None,
@@ -303,7 +305,8 @@ class Memory:
     ) -> Hits:
         """Records that answer the question, best first, with what stands beside them.
 
-        kinds: of records; left out, all but calls. since, until: instants, or days such as "2026-01-01" (UTC). embed: texts
+        tokens: as many as fit into so many, by `count` or a bound that errs towards too many, and not `limit`; a record that is
+        longer than what is left is passed over. kinds: of records; left out, all but calls. since, until: instants, or days such as "2026-01-01" (UTC). embed: texts
         to vectors, by any model; its ranking is fused with the words'. archive: also of what has gone into the archive, which
         takes up to ten times as long. Errors: ConfigError; StoreUnavailable when the archive is out of reach.
         """
@@ -312,6 +315,8 @@ class Memory:
             self.agent,
             question,
             limit=limit,
+            tokens=tokens,
+            count=count,
             kinds=named,
             since_ms=0 if since is None else _instant_ms(since, end=False),
             until_ms=LAST_MS if until is None else _instant_ms(until, end=True),

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from longwatch import ConfigError, Longwatch, Memory
+from longwatch.policy.tokens import most_tokens
 from longwatch.runtime import recollect
 
 TALK = (
@@ -110,6 +111,30 @@ def test_in_a_large_memory_who_says_most_is_found_however_many_say_a_part(
             memory.record("fact", answer)
     assert memory.recall("harbour lantern", **asked)[0].text == answer
     assert memory.recall("day 110", limit=1, **asked)[0].text.endswith(" day 110")
+
+
+def words(text: str) -> int:
+    return len(text.split())
+
+
+@pytest.mark.parametrize("records", [60, 2 * recollect.SMALL])
+def test_as_many_as_fit_into_so_many_tokens(memory: Memory, records: int) -> None:
+    for number in range(records):
+        memory.record("fact", f"the lantern {number} " + "was lit again " * (1 if number % 2 else 40))
+    found = memory.recall("lantern", tokens=400, count=words)
+    assert sum(words(hit.text) + recollect.NAMED for hit in found) <= 400
+    assert len(found) > 10
+    assert [hit.score for hit in found] == sorted((hit.score for hit in found), reverse=True)
+    by_the_bound = memory.recall("lantern", tokens=400)
+    assert 0 < len(by_the_bound) < len(found)
+    assert sum(most_tokens(hit.text.encode()) + recollect.NAMED for hit in by_the_bound) <= 400
+
+
+def test_what_is_longer_than_what_is_left_is_passed_over(memory: Memory) -> None:
+    memory.record("fact", "lantern " * 500)
+    memory.record("fact", "the lantern is at the harbour")
+    assert [hit.ref for hit in memory.recall("lantern", tokens=100)] == ["r2"]
+    assert memory.recall("lantern", tokens=1) == []
 
 
 def test_an_agents_memory_is_its_own(lw: Longwatch, memory: Memory) -> None:

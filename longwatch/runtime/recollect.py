@@ -16,7 +16,20 @@ from datetime import UTC, datetime
 from typing import NamedTuple
 
 from longwatch.policy.memory import Record
-from longwatch.policy.recall import AFTER, BEFORE, Corpus, Query, Scored, Text, fitting, forget, fuse, query_of, rank, said_of
+from longwatch.policy.recall import (
+    AFTER,
+    BEFORE,
+    Corpus,
+    Query,
+    Scored,
+    Text,
+    fitting,
+    forget,
+    fuse,
+    query_of,
+    rank,
+    said_of,
+)
 from longwatch.policy.tokens import most_tokens
 from longwatch.runtime.archived import NOTHING, Away
 from longwatch.runtime.memory import Memories

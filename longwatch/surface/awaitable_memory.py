@@ -113,9 +113,7 @@ class AsyncMemory:
     ) -> Hits:
         """As `Memory.recall`; `embed` and `count` are called in the thread."""
         wanted: dict[str, Any] = {"kinds": kinds, "since": since, "until": until, "embed": embed, "archive": archive}
-        return await asyncio.to_thread(
-            self._memory.recall, question, limit=limit, tokens=tokens, count=count, **wanted
-        )
+        return await asyncio.to_thread(self._memory.recall, question, limit=limit, tokens=tokens, count=count, **wanted)
 
     async def compact(self, *, everything: bool = False, told: Callable[[str], None] = silent) -> int:
         """As `Memory.compact`."""

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import pytest
 
 from longwatch.policy.kindred import ALIKE_TEXT, KINDRED, KINDS_TEXT
-from longwatch.policy.recall import SHORT, Corpus, Text, query_of, rank, said_of, tells_when
+from longwatch.policy.recall import SHORT, Corpus, Scored, Text, fitting, query_of, rank, said_of, tells_when
 from longwatch.policy.words import STOP, stem, terms
 
 DAY = (2026, 3, 1)
@@ -155,3 +155,10 @@ def test_the_list_of_kindred_words_is_in_order() -> None:
     assert all(terms(word) == [stem(word)] for word in written), "words that are found by their stems"
     assert all(term not in others for term, others in KINDRED.items())
     assert max(map(len, KINDRED.values())) <= 16, "the cost of a question is bounded"
+
+
+def test_behind_the_first_ten_several_short_ones_go_before_a_long_one() -> None:
+    scored = [Scored(place, 100.0 - place) for place in range(20)]
+    sizes = dict.fromkeys(range(20), 1) | {3: 20, 10: 80, 12: 80}
+    assert [each.place for each in fitting(scored, sizes, 114)] == [*range(10), 11, *range(13, 20)]
+    assert [each.place for each in fitting(scored, sizes, 21)] == [0, 1, 2, *range(4, 10), 11, *range(13, 20)]

@@ -1,6 +1,6 @@
 """The archive: how much logs of agents shrink, and what finding something in 26 segments costs.
 
-    python -m bench archive [--weeks N] [--megabytes N]
+    python -m bench archive [--weeks N] [--megabytes N] [--runs FILE]
 
 Writes generated logs of 20 agents, a segment for each week. A search through all of it costs in proportion to its size; a
 task's entries and the sums by agent and day do not. Every question is asked of an archive that was just opened, and processor
@@ -8,10 +8,11 @@ time is counted, with nothing kept from before.
 """
 
 import argparse
+import json
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from longwatch.store.archive import Archive, Entry, Folder
 
 FROM_MS = 1_780_272_000_000
 WHOLE = 2_400  # MB of lines that the bars are about
-TASK_MS, COSTS_MS, TEXT_MS, FACTOR = 50.0, 10.0, 4_000.0, 5.0
+TASK_MS, COSTS_MS, TEXT_MS, FACTOR, RUNS_FACTOR = 50.0, 10.0, 4_000.0, 5.0, 7.0
 NEEDLE = "zqx-rare-4711"
 ASKED = 20
 
@@ -56,6 +57,25 @@ def fill(folder: Path, weeks: int, megabytes: float) -> tuple[list[str], dict[st
         "factor_with_index": round(raw / (size + index), 2),
         "write_mb_per_cpu_s": round(raw / 1e6 / took, 1),
     }
+
+
+def runs_of(path: Path) -> Iterator[Entry]:
+    """What is said in runs of an agent: a list of {"traj": [message, ...]}, each message an entry."""
+    at_ms = FROM_MS
+    for number, run in enumerate(json.loads(path.read_bytes())):
+        for message in run["traj"]:
+            at_ms += 1_000
+            yield Entry("log", "message", at_ms, "agent", f"task_{number:04}", json.dumps(message).encode())
+
+
+def shrunk(folder: Path, entries: Iterable[Entry]) -> dict[str, float]:
+    archive = Archive(Folder(folder), Machine())
+    archive.write(list(entries), source="runs")
+    segments = archive.segments()
+    archive.close()
+    raw, size = sum(each.raw_bytes for each in segments), sum(each.bytes for each in segments)
+    index = sum(path.stat().st_size for path in folder.glob("index.db*"))
+    return {"runs_factor": round(raw / size, 2), "runs_factor_with_index": round(raw / (size + index), 2)}
 
 
 def asked(folder: Path, ask: Callable[[Archive], object]) -> float:
@@ -105,11 +125,15 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m bench archive", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--weeks", type=int, default=26)
     parser.add_argument("--megabytes", type=float, default=240, help="of all weeks; 2400 takes half an hour")
+    parser.add_argument(
+        "--runs", type=Path, help="a file of tool-using runs, [{traj: [message, ...]}, ...], to shrink too"
+    )
     given = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory(prefix="longwatch-bench-") as name:
         folder = Path(name) / "archive"
         tasks, wrote = fill(folder, given.weeks, given.megabytes)
         found = measure(folder, tasks, wrote)
+        runs = shrunk(Path(name) / "runs", runs_of(given.runs)) if given.runs else {}
     rows = [
         ("segments, entries", f"{wrote['segments']}, {wrote['entries']:,}", ""),
         ("MB of lines, of files, of the index", f"{wrote['raw_mb']:,} / {wrote['files_mb']} / {wrote['index_mb']}", ""),
@@ -123,13 +147,17 @@ def main(arguments: list[str] | None = None) -> int:
         (f"  of {WHOLE:,} MB, in proportion", found["text_ms_of_2400_mb"], f"<= {TEXT_MS}"),
         (f"verify, cpu s of {WHOLE:,} MB, in proportion", found["verify_s_of_2400_mb"], ""),
     ]
+    if runs:
+        told = f"{runs['runs_factor']} / {runs['runs_factor_with_index']}"
+        rows.insert(3, ("the given runs shrink by, with the index", told, f">= {RUNS_FACTOR}"))
     table("archive", ("", "measured", "bar"), rows)
-    keep("archive", {**wrote, **found}, "zstandard")
+    keep("archive", {**wrote, **found, **runs}, "zstandard")
     met = (
         max(found["task_first_ms"], found["task_worst_ms"]) <= TASK_MS
         and found["costs_ms"] <= COSTS_MS
         and found["text_ms_of_2400_mb"] <= TEXT_MS
         and wrote["factor"] >= FACTOR
+        and runs.get("runs_factor", RUNS_FACTOR) >= RUNS_FACTOR
     )
     return 0 if met else 1
 

@@ -37,13 +37,28 @@ TRIES = 8
 QUOTED = ("tool", "untrusted")
 
 
+class Said(NamedTuple):
+    """One line, and the records that it is made of."""
+
+    text: str
+    ids: tuple[str, ...]
+
+
+class Told(NamedTuple):
+    """What of a snapshot never changes. numbers: a line. items: by the place of the first record that each names, in the
+    order of what a brief has room for."""
+
+    numbers: Said
+    items: tuple[tuple[int, Said], ...]
+
+
 class Top(NamedTuple):
     """A snapshot as a brief tells it. days: from and to, as written."""
 
     first_place: int
     last_place: int
     days: str
-    shape: Shape
+    told: Told
 
 
 class Kept(NamedTuple):
@@ -73,13 +88,6 @@ class Material(NamedTuple):
     counts: dict[str, int]
     gone: frozenset[int]
     files: Sequence[Kept] = ()
-
-
-class Said(NamedTuple):
-    """One line, and the records that it is made of."""
-
-    text: str
-    ids: tuple[str, ...]
 
 
 class Composed(NamedTuple):
@@ -279,12 +287,12 @@ def _snapshots(page: Page, tops: Sequence[Top], gone: frozenset[int], left: dict
     slots = next((each for each in SLOTS if each >= len(tops)), len(tops))
     room = page.room * SHARES["snapshots"] // 100 // slots
     for top in tops:
-        heading = [Said(line, ()) for line in ("", _title(top), "")]
-        numbers = Said(_numbers(top.shape.numbers), ())
-        items = _by_turns(top.shape, gone)
-        fits = _fitting(items, room - sum(cost(each.text) for each in (*heading, numbers)))
-        if room >= sum(cost(each.text) for each in (*heading, numbers)):
-            for each in (*heading, numbers, *fits):
+        opening = [Said(line, ()) for line in ("", _title(top), "")] + [top.told.numbers]
+        items = [said for place, said in top.told.items if place not in gone]
+        left_of_it = room - sum(cost(each.text) for each in opening)
+        fits = _fitting(items, left_of_it)
+        if left_of_it >= 0:
+            for each in (*opening, *fits):
                 page.write(each)
         left["snapshot items"] += len(items) - len(fits)
 
@@ -301,8 +309,9 @@ def shown_first(shape: Shape, most: int = 24) -> list[Item]:
     return found[:most]
 
 
-def _by_turns(shape: Shape, gone: frozenset[int]) -> list[Said]:
-    return [_item(item) for item in shown_first(shape) if item.places[0] not in gone]
+def told_of(shape: Shape) -> Told:
+    items = tuple([(item.places[0], _item(item)) for item in shown_first(shape)])
+    return Told(Said(_numbers(shape.numbers), ()), items)
 
 
 def _title(top: Top) -> str:

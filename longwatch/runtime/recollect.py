@@ -43,8 +43,8 @@ MOST = 1_000  # hits
 CONTEXT = 2  # records on each side that a hit is shown with
 SHORT = 16  # tokens of a record, of which many are longer
 NAMED = 4  # tokens of who says it and when, beside the text
-KEPT = 5_000  # embeddings that this process keeps
-WEIGHTS = (1.0, 0.7)  # of words, and of an embedding
+KEPT = 10_000  # embeddings that this process keeps
+WEIGHTS = (1.0, 0.3)  # of words, and of an embedding
 
 Embed = Callable[[Sequence[str]], Sequence[Sequence[float]]]
 
@@ -101,7 +101,7 @@ class Recollection:
             scored = self._fused(question, scored, texts, embed, limit)
         if tokens is not None:
             size = count or _most_tokens
-            scored = fitting(scored, {each.place: NAMED + size(texts[each.place]) for each in scored}, tokens)
+            scored = fitting(scored, {each.place: NAMED + size(texts[each.place].body) for each in scored}, tokens)
         return self._hits(agent, scored[:limit], away.records)
 
     def forget(self) -> None:
@@ -115,13 +115,12 @@ class Recollection:
 
     def _small(
         self, wanted: Wanted, query: Query, now_ms: int, limit: int, places: int, _: Away
-    ) -> tuple[list[Scored], dict[int, str]]:
+    ) -> tuple[list[Scored], dict[int, Text]]:
         known = self._all_of(wanted.agent, places)
         chosen = {text.place for text in known.texts if _is_wanted(text, wanted)}
         corpus = Corpus(len(known.texts), known.having)
         scored = rank(query, known.texts, chosen, corpus, now_ms=now_ms, limit=limit)
-        bodies = {text.place: text.body for text in known.texts} if len(scored) else {}
-        return scored, bodies
+        return scored, {text.place: text for text in known.texts} if scored else {}
 
     def _all_of(self, agent: str, places: int) -> Known:
         """As it was kept, and what was added since."""
@@ -136,7 +135,7 @@ class Recollection:
 
     def _large(
         self, wanted: Wanted, query: Query, now_ms: int, limit: int, places: int, away: Away
-    ) -> tuple[list[Scored], dict[int, str]]:
+    ) -> tuple[list[Scored], dict[int, Text]]:
         search = Search(self.memories.store.database)
         found = search.candidates(wanted, limit=max(CANDIDATES, limit))
         chosen = {record.place for record in found.records}
@@ -146,15 +145,20 @@ class Recollection:
         candidates = {text.place for text in texts if _is_wanted(text, wanted)}
         corpus = Corpus(places, {term: count + away.having.get(term, 0) for term, count in found.having.items()})
         scored = rank(query, texts, candidates, corpus, now_ms=now_ms, limit=limit)
-        return scored, {text.place: text.body for text in texts}
+        return scored, {text.place: text for text in texts}
 
     def _fused(
-        self, question: str, scored: Sequence[Scored], texts: dict[int, str], embed: Embed, limit: int
+        self, question: str, scored: Sequence[Scored], texts: Mapping[int, Text], embed: Embed, limit: int
     ) -> list[Scored]:
-        """The same candidates, by words and by likeness of meaning."""
-        asked, *vectors = self._embedded([question, *(texts[each.place] for each in scored)], embed)
-        alike = {each.place: _cosine(asked, vector) for each, vector in zip(scored, vectors, strict=True)}
+        """The same candidates, by words and by likeness of meaning: of what each says, alone and after what was said before."""
         by_words = [each.place for each in scored]
+        said = [texts[place].body for place in by_words] + [_in_context(texts, place) for place in by_words]
+        asked, *vectors = self._embedded([question, *said], embed)
+        alone, behind = vectors[: len(scored)], vectors[len(scored) :]
+        alike = {
+            place: _cosine(asked, one) + _cosine(asked, other)
+            for place, one, other in zip(by_words, alone, behind, strict=True)
+        }
         by_meaning = sorted(by_words, key=lambda place: -alike[place])
         return fuse([by_words, by_meaning], WEIGHTS, limit=limit)
 
@@ -197,6 +201,13 @@ def text_of(record: Record) -> Text:
     return Text(
         record.place, thread, record.author or "", record.body, record.kind, record.at_ms, (at.year, at.month, at.day)
     )
+
+
+def _in_context(texts: Mapping[int, Text], place: int) -> str:
+    """What a record says behind what was said before it, and by whom."""
+    text, before = texts[place], texts.get(place - 1)
+    told = [text] if before is None or before.thread != text.thread else [before, text]
+    return " ".join(f"{each.author}: {each.body}" if each.author else each.body for each in told)
 
 
 def _most_tokens(text: str) -> int:

@@ -13,7 +13,7 @@ import msgspec
 
 from longwatch.db.connection import Database, Transaction
 from longwatch.errors import LeaseLost, NotFound
-from longwatch.policy.brief import FILES_READ, READ, Kept, Material, Top, shown_first
+from longwatch.policy.brief import FILES_READ, READ, Kept, Material, Told, Top, told_of
 from longwatch.policy.memory import Record
 from longwatch.policy.memory_files import sized
 from longwatch.policy.memory_paths import shown
@@ -141,7 +141,7 @@ class Snapshots:
             counts = {(row.kind, row.state): int(row.records) for row in tx.all("memory.counts", agent=agent)}
             charter, places = tx.one("memory.charter", agent=agent), tx.one("memory.agent", agent=agent)
             tops = [_top(Snapshot(*row)) for row in tx.all("memory.tops", agent=agent)]
-            told = {item.places[0] for top in tops for item in shown_first(top.shape)}
+            told = {place for top in tops for place, _ in top.told.items}
             listed = encode(sorted(told)).decode()
             gone = [row.place for row in tx.all("memory.gone", agent=agent, listed=listed)] if told else []
             files = newest_files(tx, agent, FILES_READ)
@@ -220,7 +220,7 @@ def _kept(file: File) -> Kept:
 def _top(snapshot: Snapshot) -> Top:
     starts, ends = (_day(at_ms) for at_ms in (snapshot.starts_ms, snapshot.ends_ms))
     days = starts if starts == ends else f"{starts} to {ends}"
-    return Top(snapshot.first_place, snapshot.last_place, days, _shape(snapshot.id, snapshot.body))
+    return Top(snapshot.first_place, snapshot.last_place, days, _told(snapshot.id, snapshot.body))
 
 
 def _day(at_ms: int) -> str:
@@ -231,6 +231,11 @@ def _day(at_ms: int) -> str:
 def _shape(_id: str, body: str) -> Shape:
     """Read once: a snapshot never changes, unless something in it is redacted."""
     return msgspec.json.decode(body, type=Shape)
+
+
+@lru_cache(200)
+def _told(_id: str, body: str) -> Told:
+    return told_of(msgspec.json.decode(body, type=Shape))
 
 
 def _hold(tx: Transaction, fence: int, lease_ms: int) -> None:

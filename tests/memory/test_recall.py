@@ -230,6 +230,21 @@ def test_an_embedding_has_its_say(memory: Memory) -> None:
     assert len(asked) == before, "what was embedded is kept"
 
 
+def test_an_embedding_is_asked_what_a_record_means_after_what_was_said_before(memory: Memory) -> None:
+    memory.record("message", "Which pet do you want?", author="Ann", thread="one")
+    memory.record("message", "A pet that is green.", author="Ben", thread="one")
+    memory.record("message", "Another pet thread.", thread="two")
+    asked: list[str] = []
+
+    def embed(texts: Sequence[str]) -> list[list[float]]:
+        asked.extend(texts)
+        return [[float(text == "Ann: Which pet do you want? Ben: A pet that is green."), 1.0] for text in texts]
+
+    (_, *others) = memory.recall("pet", embed=embed)
+    assert len(others) == 2
+    assert {"Ann: Which pet do you want? Ben: A pet that is green.", "Another pet thread."} < set(asked)
+
+
 def test_any_text_at_all_is_a_question_to_an_index(memory: Memory) -> None:
     noise(memory, 2 * recollect.SMALL)
     dice = random.Random(11)

@@ -2,13 +2,14 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from bench import recall
 from bench._labelled import conversations, runs
 
-TALK = [
+TALK: list[dict[str, Any]] = [
     {
         "conversation": {
             "session_1_date_time": "1:56 pm on 8 May, 2023",
@@ -43,6 +44,10 @@ RUN = [
 ]
 
 
+def nothing(*_: object, **__: object) -> list[object]:
+    return []
+
+
 @pytest.fixture
 def files(tmp_path: Path) -> dict[str, Path]:
     made = {"conversations": tmp_path / "talk.json", "runs": tmp_path / "runs.json"}
@@ -72,6 +77,6 @@ def test_the_figures_are_those_of_what_was_found(
 ) -> None:
     figures = recall.summed(conversations(files["conversations"]), tmp_path, None)["all"]
     assert (figures["recall@10"], figures["FTS5 @10"], figures["in 2,000 tokens"]) == (1.0, 1.0, 1.0)
-    monkeypatch.setattr("longwatch.Memory.recall", lambda *_, **__: [])
+    monkeypatch.setattr("longwatch.Memory.recall", nothing)
     figures = recall.summed(conversations(files["conversations"]), tmp_path / "again", None)["all"]
     assert (figures["recall@10"], figures["FTS5 @10"], figures["in 2,000 tokens"]) == (0.0, 1.0, 0.0)

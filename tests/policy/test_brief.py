@@ -8,7 +8,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from longwatch.policy.bound import bound
-from longwatch.policy.brief import Material, Top, compose, least, line, statement
+from longwatch.policy.brief import Material, Top, compose, least, line, statement, told_of
 from longwatch.policy.memory import Record
 from longwatch.policy.snapshot import summarise
 
@@ -40,7 +40,7 @@ def material(
         agent="seo",
         charter=charter,
         lessons=lesson,
-        tops=[Top(1, tasks + 1, "2026-01-01", shape)] if tasks else [],
+        tops=[Top(1, tasks + 1, "2026-01-01", told_of(shape))] if tasks else [],
         goals=[],
         commitments=commitment,
         decisions=decision,

@@ -211,7 +211,7 @@ def test_an_embedding_has_its_say(memory: Memory) -> None:
     """One that knows that a tadpole is an amphibian, which no word says."""
     memory.record("fact", "a shop sells food for tadpoles")
     for number in range(5):
-        memory.record("fact", f"the corner shop number {number} sells things of all sorts and bread")
+        memory.record("fact", f"the corner shop number {number} sells things of all sorts and bread", thread="shops")
     asked: list[str] = []
 
     def embed(texts: Sequence[str]) -> list[list[float]]:

@@ -10,7 +10,7 @@ for it; a text cannot leave its line, so that it cannot pass for a heading or fo
 """
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from longwatch.policy.bound import bound, line_bound
@@ -28,10 +28,15 @@ FILES_LEFT = ", 999999999 files"
 SLOTS = (4, 8, 16, 32, 64)
 """Snapshots between which their share is divided; in steps, so that one more changes no other."""
 
-READ = {"lessons": 100, "goals": 40, "commitments": 150, "decisions": 120, "result": 40, "failure": 15, "fact": 20}
-FILES_READ = 8
-"""Records that are read at most for each part: a brief costs the same however long the history is."""
+READ = {"lessons": 150, "goals": 75, "commitments": 195, "decisions": 120, "latest": 120}
+"""In thousandths of the tokens, what is read of each part: a brief costs the same however long the history is."""
 
+USUAL = 25  # tokens of a statement
+COUNTED = 4  # times as much as the bound lets in, where a real tokenizer counts
+FEWEST = 8  # records of a part that are read at least
+FILES_READ = 8
+
+LATEST = "latest"
 TITLES = {"lessons": "Lessons", "goals": "Goals", "commitments": "Open commitments", "decisions": "Decisions in force"}
 TRIES = 8
 QUOTED = ("tool", "untrusted")
@@ -138,6 +143,26 @@ def least(charter: str | None) -> int:
     return bound(charter) if charter else 0
 
 
+def reads(tokens: int, times: Mapping[str, int]) -> dict[str, int]:
+    """How many records of each part to read for so many tokens: as many as have room where every part has as many as usual
+    and statements are as long as usual. times: by part, as many again."""
+    return {part: max(FEWEST, tokens * share // 1000 // USUAL) * times.get(part, 1) for part, share in READ.items()}
+
+
+def extent(material: Material) -> dict[str, int]:
+    """How many records were read of each part."""
+    read = (material.lessons, material.goals, material.commitments, material.decisions, material.latest)
+    return dict(zip(READ, map(len, read), strict=True))
+
+
+def ran_out(material: Material, composed: Composed) -> list[str]:
+    """Parts that there was room for more of than was read."""
+    read = extent(material)
+    there = {part: material.counts.get(part, 0) for part in read}
+    shown = {part: max(there[part], read[part]) - composed.left_out.get(part, 0) for part in read}
+    return [part for part in read if shown[part] == read[part] < there[part]]
+
+
 def compose(material: Material, tokens: int) -> Composed | None:
     """A brief of at most so many tokens, by the bound; None when not even the charter fits."""
     charter = material.charter or ""
@@ -162,7 +187,7 @@ def compose(material: Material, tokens: int) -> Composed | None:
     _statements(page, "commitments", material.commitments, material, left, newest=False)
     _statements(page, "decisions", material.decisions, material, left, newest=True)
     _files(page, material, left)
-    _latest(page, material.latest, left)
+    _latest(page, material, left)
     tail = page.take() + "".join(f"{line}\n" for line in (*ending, _told(left)))
     used = tokens - page.room
     return Composed((head, middle, tail), used, tuple(page.ids), left)
@@ -222,7 +247,7 @@ def _told(left: dict[str, int]) -> str:
 def _everything(material: Material) -> dict[str, int]:
     left = {name: material.counts.get(name, 0) for name in TITLES}
     left |= {"files": material.counts.get("files", 0)} if material.files else {}
-    return {**left, "snapshots": len(material.tops), "latest": len(material.latest)}
+    return {**left, "snapshots": len(material.tops), LATEST: max(material.counts.get(LATEST, 0), len(material.latest))}
 
 
 # -- parts -----------------------------------------------------------------------------------------------------------------
@@ -239,12 +264,13 @@ def _statements(
     left[part] = max(material.counts.get(part, 0), len(records)) - len(chosen)
 
 
-def _latest(page: Page, records: Sequence[Record], left: dict[str, int]) -> None:
+def _latest(page: Page, material: Material, left: dict[str, int]) -> None:
+    records = material.latest
     heading = ["", "## Latest", ""]
     room = page.room - sum(cost(line) for line in heading)
     chosen = _fitting(map(statement, reversed(records)), room)
     _write(page, heading, chosen[::-1])
-    left["latest"] = len(records) - len(chosen)
+    left[LATEST] = max(material.counts.get(LATEST, 0), len(records)) - len(chosen)
 
 
 def _files(page: Page, material: Material, left: dict[str, int]) -> None:

@@ -6,7 +6,7 @@ Memory is opened when it is first used; a fleet that never asks for it has no su
 """
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +15,7 @@ import msgspec
 from longwatch.db.connection import Database, Row
 from longwatch.errors import BudgetTooSmall, ConfigError, KeyConflict, NotStorable, Refused
 from longwatch.policy.bound import bound
-from longwatch.policy.brief import Composed, compose, counted, least
+from longwatch.policy.brief import COUNTED, Composed, Material, compose, counted, extent, least, ran_out, reads
 from longwatch.policy.memory import Record, check_kind, check_trust, plain
 from longwatch.policy.naming import check_name
 from longwatch.policy.remembered import Told, tell_call, tell_end, tell_note
@@ -62,6 +62,8 @@ class Memories:
         self.holder = self.world.new_id("compactor")
         self._guard = threading.Lock()
         self._told: set[str] = set()
+        # by agent and part, how many times as many records as are usual have room in a brief
+        self._reading: dict[str, dict[str, int]] = {}
         self._store: MemoryStore | None = None
 
     @property
@@ -205,8 +207,14 @@ class Memories:
         self.catch_up()
         self.charter(agent)
         tokens = self.brief_tokens if tokens is None else tokens
-        material = Snapshots(self.store.database).material(agent)
-        composed = compose(material, tokens) if count is None else counted(material, tokens, count)
+        times = self._reading.get(agent, {})
+        material, composed = self._composed(agent, tokens, count, times)
+        while composed is not None and (short := ran_out(material, composed)):
+            times = times | {part: 2 * times.get(part, 1) for part in short}
+            known, (material, composed) = extent(material), self._composed(agent, tokens, count, times)
+            if extent(material) == known:
+                break  # what there is more of has gone into the archive
+            self._reading[agent] = times
         if composed is None:
             needed = least(material.charter) if count is None else count(material.charter or "")
             raise BudgetTooSmall(
@@ -216,6 +224,13 @@ class Memories:
                 hint=f"Ask for {2 * needed:,} or more.",
             )
         return composed
+
+    def _composed(
+        self, agent: str, tokens: int, count: Callable[[str], int] | None, times: Mapping[str, int]
+    ) -> tuple[Material, Composed | None]:
+        read = reads(tokens if count is None else COUNTED * tokens, times)
+        material = Snapshots(self.store.database).material(agent, read)
+        return material, compose(material, tokens) if count is None else counted(material, tokens, count)
 
     # -- what the journal tells ------------------------------------------------------------------------------------------------
 

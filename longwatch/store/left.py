@@ -14,7 +14,6 @@ from typing import NamedTuple
 import msgspec
 
 from longwatch.db.connection import Database, Row, Transaction
-from longwatch.policy.brief import READ
 from longwatch.policy.memory import Record
 from longwatch.policy.snapshot import range_digest
 from longwatch.policy.window import DAY_MS
@@ -24,9 +23,7 @@ from longwatch.store.memory import encode, tag_of
 from longwatch.store.retire import Kept, digest_of
 from longwatch.store.snapshots import Snapshot, Snapshots
 
-NEWEST = max(
-    READ["result"], READ["failure"], READ["fact"]
-)  # of each kind stay, so that a brief reads what it read before
+NEWEST = 40  # of each kind stay, of which a brief tells the latest
 CHECKED = 50  # snapshots that are looked up in one go
 decode_record = msgspec.json.Decoder(Record).decode
 

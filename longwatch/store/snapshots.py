@@ -3,7 +3,7 @@
 Whoever makes them reads records in pages, without keeping any writer out, and thinks about them outside of any transaction.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -13,7 +13,7 @@ import msgspec
 
 from longwatch.db.connection import Database, Transaction
 from longwatch.errors import LeaseLost, NotFound
-from longwatch.policy.brief import FILES_READ, READ, Kept, Material, Told, Top, told_of
+from longwatch.policy.brief import FILES_READ, LATEST, Kept, Material, Told, Top, told_of
 from longwatch.policy.memory import Record
 from longwatch.policy.memory_files import sized
 from longwatch.policy.memory_paths import shown
@@ -135,8 +135,8 @@ class Snapshots:
                 return
             after = rows[-1].first_place
 
-    def material(self, agent: str) -> Material:
-        """What a brief is made of, as of one instant: a bounded number of rows, whatever the history."""
+    def material(self, agent: str, most: Mapping[str, int]) -> Material:
+        """What a brief is made of, as of one instant. most: records that are read of each part."""
         with self.database.read() as tx:
             counts = {(row.kind, row.state): int(row.records) for row in tx.all("memory.counts", agent=agent)}
             charter, places = tx.one("memory.charter", agent=agent), tx.one("memory.agent", agent=agent)
@@ -145,18 +145,23 @@ class Snapshots:
             listed = encode(sorted(told)).decode()
             gone = [row.place for row in tx.all("memory.gone", agent=agent, listed=listed)] if told else []
             files = newest_files(tx, agent, FILES_READ)
-            latest = [each for kind in ("result", "failure", "fact") for each in _newest(tx, agent, kind, READ[kind])]
+            latest = [
+                each
+                for kind, share in DONE.items()
+                for each in _newest(tx, agent, kind, most[LATEST] * share // 10 + 1)
+            ]
             return Material(
                 agent=agent,
                 charter=None if charter is None else charter.body,
-                lessons=_newest(tx, agent, "lesson", READ["lessons"]),
+                lessons=_newest(tx, agent, "lesson", most["lessons"]),
                 tops=tops,
-                goals=_oldest(tx, agent, "goal", READ["goals"]),
-                commitments=_oldest(tx, agent, "commitment", READ["commitments"]),
-                decisions=_newest(tx, agent, "decision", READ["decisions"]),
+                goals=_oldest(tx, agent, "goal", most["goals"]),
+                commitments=_oldest(tx, agent, "commitment", most["commitments"]),
+                decisions=_newest(tx, agent, "decision", most["decisions"]),
                 latest=sorted(latest, key=attrgetter("place")),
                 counts={part: counts.get((kind, "live"), 0) for part, kind in PARTS.items()}
                 | {
+                    LATEST: sum(counts.get((kind, "live"), 0) for kind in DONE),
                     "records": 0 if places is None else int(places.places),
                     "files": extent(tx, agent)[0] if files else 0,
                 },
@@ -199,6 +204,7 @@ def author_of(children: Iterable[Snapshot]) -> str:
     return authors.pop() if len(authors) == 1 else MIXED
 
 
+DONE = {"result": 5, "failure": 2, "fact": 3}  # in tenths of what is read of the latest
 PARTS = {"lessons": "lesson", "goals": "goal", "commitments": "commitment", "decisions": "decision"}
 
 

@@ -158,3 +158,12 @@ def test_a_brief_reads_the_same_number_of_rows_however_much_there_is(lw: Longwat
         connection.set_progress_handler(None)
         steps.append(counted[0])
     assert steps[1] <= 1.5 * steps[0], steps
+
+
+def test_where_statements_are_short_a_brief_holds_more_of_them(lw: Longwatch) -> None:
+    memory = lw.memory("terse")
+    memory.record_many({"kind": "decision", "text": f"d{number}"} for number in range(2_000))
+    brief = memory.brief(6_000)
+    assert brief.text.count("\n- d") == 2_000 - brief.left_out["decisions"] > 150
+    assert brief == memory.brief(6_000), "what was read in several rounds is read at once"
+    assert 2_000 - memory.brief(60_000).left_out["decisions"] == 2_000

@@ -8,7 +8,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from longwatch.policy.bound import bound
-from longwatch.policy.brief import Material, Top, compose, least, line, statement, told_of
+from longwatch.policy.brief import FEWEST, Material, Top, compose, least, line, ran_out, reads, statement, told_of
 from longwatch.policy.memory import Record
 from longwatch.policy.snapshot import summarise
 
@@ -162,3 +162,21 @@ def test_a_snapshots_fact_that_was_superseded_is_not_told() -> None:
 @pytest.mark.parametrize("trust", ["own", "tool"])
 def test_a_statement_is_cut_at_a_bound(trust: str) -> None:
     assert len(line("x" * 10_000, ("r1",), trust)) < 330
+
+
+def test_more_is_read_where_there_is_room_for_more() -> None:
+    usual, twice = reads(6_000, {}), reads(6_000, {"decisions": 2})
+    assert {part for part in usual if usual[part] != twice[part]} == {"decisions"}
+    assert reads(10, {}) == dict.fromkeys(usual, FEWEST)
+    few = material(decisions=5)
+    composed = compose(few, 4_000)
+    assert composed is not None
+    assert ran_out(few, composed) == [], "all that there is was read"
+    more = few._replace(counts={**few.counts, "decisions": 6})
+    composed = compose(more, 4_000)
+    assert composed is not None
+    assert ran_out(more, composed) == ["decisions"]
+    composed = compose(more, least(more.charter) + 150)
+    assert composed is not None
+    assert composed.left_out["decisions"] > 1
+    assert ran_out(more, composed) == [], "there was no room for what was read"

@@ -35,7 +35,7 @@ SCRIPT = files("longwatch.admission.redis").joinpath("script.lua").read_bytes()
 IDLE = 64  # connections kept
 GONE = (exceptions.ConnectionError, exceptions.TimeoutError, OSError)
 ELSEWHERE = (exceptions.MovedError, exceptions.AskError, exceptions.TryAgainError, exceptions.ClusterDownError)
-RECEIVED, LINE = 256, b"\r\n"
+RECEIVED, WORDS, LINE = 256, 4_096, b"\r\n"  # bytes that are read at once of numbers, of an answer in words
 ONE = struct.Struct(">5xddxd2x")  # the answer of a call that weighs on one meter, as nearly all do
 ONE_BEGINS = b"$25\r\n"
 MOVES = 4  # how often one is sent on before it is told that nobody knows
@@ -237,22 +237,27 @@ class Link:
         return facts["run_id"]
 
     def _ask(self, connection: Any, words: bytes) -> bytes:
+        """On its bare socket: no driver sends the words or reads the answer."""
         try:
-            connection.send_packed_command([words], check_health=False)
+            connection._sock.sendall(words)
             try:
                 return self._answer(connection)
             except exceptions.NoScriptError:
                 connection.send_command("SCRIPT", "LOAD", self.script)
                 connection.read_response()
-                connection.send_packed_command([words], check_health=False)
+                connection._sock.sendall(words)
                 return self._answer(connection)
         except BaseException:
             connection.disconnect()
             raise
 
     def _answer(self, connection: Any) -> bytes:
-        answer: bytes = connection.read_response(disable_decoding=True)
-        return answer
+        """The one word of an answer. Errors: what the server refuses, as the driver raises it."""
+        wire = connection._sock
+        answer = _more(wire, WORDS)
+        while (found := _word(answer, connection._parser.parse_error)) is None:
+            answer += _more(wire, WORDS)
+        return found
 
     def _drop_all(self) -> None:
         idle, self._idle = self._idle, []
@@ -335,9 +340,22 @@ def _read(answer: bytes) -> Sequence[float] | None:
     return [int(head[1:])] if head.startswith(b":") else []
 
 
-def _more(wire: socket.socket) -> bytes:
+def _word(answer: bytes, refused: Callable[[str], Exception]) -> bytes | None:
+    """None: it is not whole yet."""
+    head, line, word = answer.partition(LINE)
+    if not line:
+        return None
+    if head.startswith(b"-"):
+        raise refused(head[1:].decode(errors="replace"))
+    if not head.startswith(b"$"):
+        raise exceptions.InvalidResponse(f"it answered {head[:40]!r}")
+    size = int(head[1:])
+    return word[:size] if len(word) >= size + len(LINE) else None
+
+
+def _more(wire: socket.socket, most: int = RECEIVED) -> bytes:
     """Errors: ConnectionError at its end."""
-    if said := wire.recv(RECEIVED):
+    if said := wire.recv(most):
         return said
     raise ConnectionError("the connection was closed")
 

@@ -1,8 +1,9 @@
-"""Processes that race for a small cap, a third of them killed (-9) between hold and settle: what was held, spent and billed.
+"""Processes that race for a small cap, most of them to be killed (-9) between hold and settle: what was held, spent and billed.
 
-A call holds 0.30, costs 0.20 at the sandbox's Stripe, and is settled at 0.20. Who is to die dies at its first or second call,
-before it has sent anything or right after the answer. An auditor reads the state from outside by plain SQL all the while;
-in the end the clock is put past every deadline, what is overdue expires, and the state is compared with the sandbox's bill.
+A call holds 0.30, costs 0.20 at the sandbox's Stripe, and is settled at 0.20. Who is to die dies at its first or second call, if
+the money lasts that long, before it has sent anything or right after the answer. An auditor reads the state from outside by
+plain SQL all the while; in the end the clock is put past every deadline, what is overdue expires, and the state is compared
+with the sandbox's bill.
 The state is SQLite: only there has an outside auditor the same clock.
 """
 
@@ -70,6 +71,8 @@ def watched(state: str) -> Generator[list[int]]:
     auditor = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     found: list[int] = []
     try:
+        assert auditor.stdout is not None
+        assert auditor.stdout.readline() == "ready\n"
         yield found
         said, _ = auditor.communicate(timeout=END_S)
         found += [int(word) for word in said.split()]
@@ -118,7 +121,7 @@ def measure(sandbox: Sandbox, *, processes: int, seed: int) -> Round:
     with tempfile.TemporaryDirectory(prefix="lw-limits-") as folder:
         longwatch.open(f"{folder}/s.db", config=config(folder)).close()
         api = sandbox.base_urls["stripe"]
-        mortals = max(1, processes // 3)
+        mortals = max(1, 2 * processes // 3)
         given = [(folder, api, seed * 1000 + place, place < mortals) for place in range(processes)]
         with Crew(work, given) as crew, watched(f"{folder}/s.db") as seen:
             crew.begin()

@@ -1,7 +1,7 @@
-"""Processes that race for a small cap, most of them to be killed (-9) between hold and settle: what was held, spent and billed.
+"""Processes that race for a small cap, most of them to be killed (-9) between hold and settle: what was held, spent, billed.
 
-A call holds 0.30, costs 0.20 at the sandbox's Stripe, and is settled at 0.20. Who is to die dies at its first or second call, if
-the money lasts that long, before it has sent anything or right after the answer. An auditor reads the state from outside by
+A call holds 0.30, costs 0.20 at the sandbox's Stripe, and is settled at 0.20. Who is to die dies at its first or second call,
+if the money lasts that long, before it has sent anything or right after the answer. An auditor reads the state from outside by
 plain SQL all the while; in the end the clock is put past every deadline, what is overdue expires, and the state is compared
 with the sandbox's bill.
 The state is SQLite: only there has an outside auditor the same clock.

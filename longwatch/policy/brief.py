@@ -78,7 +78,8 @@ class Kept(NamedTuple):
 class Material(NamedTuple):
     """What a brief is made of. goals and commitments are the oldest ones, the others the newest, each oldest first.
 
-    counts: how many there are of each part in all. gone: places of records in snapshots that are not live any more.
+    counts: how many there are of each part in all. cut: parts, and kinds of the latest, of which there may be more.
+    gone: places of records in snapshots that are not live any more.
     files: those of the memory tool, the last changed first.
     """
 
@@ -93,6 +94,7 @@ class Material(NamedTuple):
     counts: dict[str, int]
     gone: frozenset[int]
     files: Sequence[Kept] = ()
+    cut: frozenset[str] = frozenset()
 
 
 class Composed(NamedTuple):
@@ -149,18 +151,25 @@ def reads(tokens: int, times: Mapping[str, int]) -> dict[str, int]:
     return {part: max(FEWEST, tokens * share // 1000 // USUAL) * times.get(part, 1) for part, share in READ.items()}
 
 
-def extent(material: Material) -> dict[str, int]:
-    """How many records were read of each part."""
-    read = (material.lessons, material.goals, material.commitments, material.decisions, material.latest)
-    return dict(zip(READ, map(len, read), strict=True))
-
-
 def ran_out(material: Material, composed: Composed) -> list[str]:
     """Parts that there was room for more of than was read."""
-    read = extent(material)
-    there = {part: material.counts.get(part, 0) for part in read}
-    shown = {part: max(there[part], read[part]) - composed.left_out.get(part, 0) for part in read}
-    return [part for part in read if shown[part] == read[part] < there[part]]
+    read = {"lessons": material.lessons, "goals": material.goals, "commitments": material.commitments}
+    read |= {"decisions": material.decisions, LATEST: material.latest}
+    left = {part: composed.left_out.get(part, 0) for part in read}
+    shown = {part: max(material.counts.get(part, 0), len(records)) - left[part] for part, records in read.items()}
+    short = [part for part in read if part in material.cut and shown[part] == len(read[part])]
+    return short + ([LATEST] if _misses(material, shown[LATEST]) else [])
+
+
+def _misses(material: Material, shown: int) -> bool:
+    """Whether of a kind all that was read is among the latest that are shown: the next one of it may be newer than some."""
+    if not shown:
+        return False
+    since = material.latest[-shown].place
+    oldest: dict[str, int] = {}
+    for record in material.latest:
+        oldest.setdefault(record.kind, record.place)
+    return any(oldest.get(kind, 0) >= since for kind in material.cut.intersection(oldest))
 
 
 def compose(material: Material, tokens: int) -> Composed | None:

@@ -15,7 +15,7 @@ import msgspec
 from longwatch.db.connection import Database, Row
 from longwatch.errors import BudgetTooSmall, ConfigError, KeyConflict, NotStorable, Refused
 from longwatch.policy.bound import bound
-from longwatch.policy.brief import COUNTED, Composed, Material, compose, counted, extent, least, ran_out, reads
+from longwatch.policy.brief import COUNTED, Composed, Material, compose, counted, least, ran_out, reads
 from longwatch.policy.memory import Record, check_kind, check_trust, plain
 from longwatch.policy.naming import check_name
 from longwatch.policy.remembered import Told, tell_call, tell_end, tell_note
@@ -210,11 +210,8 @@ class Memories:
         times = self._reading.get(agent, {})
         material, composed = self._composed(agent, tokens, count, times)
         while composed is not None and (short := ran_out(material, composed)):
-            times = times | {part: 2 * times.get(part, 1) for part in short}
-            known, (material, composed) = extent(material), self._composed(agent, tokens, count, times)
-            if extent(material) == known:
-                break  # what there is more of has gone into the archive
-            self._reading[agent] = times
+            times = self._reading[agent] = {**times, **{part: 2 * times.get(part, 1) for part in short}}
+            material, composed = self._composed(agent, tokens, count, times)
         if composed is None:
             needed = least(material.charter) if count is None else count(material.charter or "")
             raise BudgetTooSmall(

@@ -98,7 +98,7 @@ class Recollection:
         ranked = self._small if places <= SMALL and not away.records else self._large
         scored, texts = ranked(wanted, query, now_ms, max(limit, POOL) if embed else limit, places, away)
         if embed is not None and scored:
-            scored = self._fused(question, scored, texts, embed, limit)
+            scored = self._fused(question, scored, texts, embed)
         if tokens is not None:
             size = count or _most_tokens
             scored = fitting(scored, {each.place: NAMED + size(texts[each.place].body) for each in scored}, tokens)
@@ -147,31 +147,30 @@ class Recollection:
         scored = rank(query, texts, candidates, corpus, now_ms=now_ms, limit=limit)
         return scored, {text.place: text for text in texts}
 
-    def _fused(
-        self, question: str, scored: Sequence[Scored], texts: Mapping[int, Text], embed: Embed, limit: int
-    ) -> list[Scored]:
+    def _fused(self, question: str, scored: Sequence[Scored], texts: Mapping[int, Text], embed: Embed) -> list[Scored]:
         """The same candidates, by words and by likeness of meaning: of what each says, alone and after what was said before."""
         by_words = [each.place for each in scored]
-        said = [texts[place].body for place in by_words] + [_in_context(texts, place) for place in by_words]
+        best = by_words[:POOL]
+        said = [texts[place].body for place in best] + [_in_context(texts, place) for place in best]
         asked, *vectors = self._embedded([question, *said], embed)
-        alone, behind = vectors[: len(scored)], vectors[len(scored) :]
         alike = {
-            place: _cosine(asked, one) + _cosine(asked, other)
-            for place, one, other in zip(by_words, alone, behind, strict=True)
+            place: _cosine(asked, alone) + _cosine(asked, behind)
+            for place, alone, behind in zip(best, vectors[: len(best)], vectors[len(best) :], strict=True)
         }
-        by_meaning = sorted(by_words, key=lambda place: -alike[place])
-        return fuse([by_words, by_meaning], WEIGHTS, limit=limit)
+        by_meaning = sorted(best, key=lambda place: -alike[place])
+        return fuse([by_words, by_meaning], WEIGHTS, limit=len(by_words))
 
     def _embedded(self, texts: Sequence[str], embed: Embed) -> list[Sequence[float]]:
         with self._guard:
-            missing = [text for text in dict.fromkeys(texts) if text not in self._vectors]
+            known = {text: self._vectors[text] for text in texts if text in self._vectors}
+        missing = [text for text in dict.fromkeys(texts) if text not in known]
         made = dict(zip(missing, embed(missing), strict=True)) if missing else {}
         with self._guard:
-            found = [made[text] if text in made else self._vectors[text] for text in texts]
             self._vectors |= made
             while len(self._vectors) > KEPT:
                 self._vectors.popitem(last=False)
-        return found
+        known |= made
+        return [known[text] for text in texts]
 
     def _hits(self, agent: str, scored: Sequence[Scored], away: Mapping[int, Record]) -> list[Hit]:
         near = {each.place + step for each in scored for step in range(-CONTEXT, CONTEXT + 1)}

@@ -145,19 +145,21 @@ class Snapshots:
             listed = encode(sorted(told)).decode()
             gone = [row.place for row in tx.all("memory.gone", agent=agent, listed=listed)] if told else []
             files = newest_files(tx, agent, FILES_READ)
-            latest = [
-                each
-                for kind, share in DONE.items()
-                for each in _newest(tx, agent, kind, most[LATEST] * share // 10 + 1)
-            ]
+            limits = {part: most[part] for part in PARTS}
+            limits |= {kind: most[LATEST] * share // 10 + 1 for kind, share in DONE.items()}
+            read = {
+                part: (_oldest if part in OLDEST else _newest)(tx, agent, PARTS.get(part, part), limit)
+                for part, limit in limits.items()
+            }
+            latest = [record for kind in DONE for record in read[kind]]
             return Material(
                 agent=agent,
                 charter=None if charter is None else charter.body,
-                lessons=_newest(tx, agent, "lesson", most["lessons"]),
+                lessons=read["lessons"],
                 tops=tops,
-                goals=_oldest(tx, agent, "goal", most["goals"]),
-                commitments=_oldest(tx, agent, "commitment", most["commitments"]),
-                decisions=_newest(tx, agent, "decision", most["decisions"]),
+                goals=read["goals"],
+                commitments=read["commitments"],
+                decisions=read["decisions"],
                 latest=sorted(latest, key=attrgetter("place")),
                 counts={part: counts.get((kind, "live"), 0) for part, kind in PARTS.items()}
                 | {
@@ -167,6 +169,7 @@ class Snapshots:
                 },
                 gone=frozenset(gone),
                 files=[_kept(file) for file in files],
+                cut=frozenset([part for part, limit in limits.items() if len(read[part]) == limit]),
             )
 
     def levels(self, agent: str) -> int:
@@ -205,6 +208,7 @@ def author_of(children: Iterable[Snapshot]) -> str:
 
 
 DONE = {"result": 5, "failure": 2, "fact": 3}  # in tenths of what is read of the latest
+OLDEST = ("goals", "commitments")  # of which the oldest are read; of all others the newest
 PARTS = {"lessons": "lesson", "goals": "goal", "commitments": "commitment", "decisions": "decision"}
 
 

@@ -305,11 +305,11 @@ class Memory:
     ) -> Hits:
         """Records that answer the question, best first, with what stands beside them.
 
-        tokens: as many as fit into so many, by `count` or a bound that errs towards too many, and not `limit`; a record that is
-        longer than what is left is passed over. kinds: of records; left out, all but calls. since, until: instants, or days
-        such as "2026-01-01" (UTC). embed: texts to vectors, by any model; its ranking is fused with the words'. archive: also
-        of what has gone into the archive, which takes up to ten times as long. Errors: ConfigError; StoreUnavailable when the
-        archive is out of reach.
+        tokens: as many as fit with their texts into so many, by `count` or a bound that errs towards too many, and not `limit`;
+        a record that is longer than what is left is passed over. kinds: of records; left out, all but calls. since, until:
+        instants, or days such as "2026-01-01" (UTC). embed: texts to vectors, by any model; its ranking is fused with the
+        words'. archive: also of what has gone into the archive, which takes up to ten times as long. Errors: ConfigError;
+        StoreUnavailable when the archive is out of reach.
         """
         named = None if kinds is None else [policy.check_kind(kind) for kind in kinds]
         found = recollection_of(self._memories()).recall(

@@ -13,7 +13,7 @@ from longwatch.admission.limiter import Limiter
 from longwatch.admission.postgres import PostgresLimiter
 from longwatch.db import statements
 from longwatch.db.connection import Database
-from longwatch.db.postgres import dialect, procedures
+from longwatch.db.postgres import dialect
 from longwatch.errors import LongwatchError
 from longwatch.policy.aside import Want
 from longwatch.policy.limits import Budget, Cap, Limits, Rate, Service
@@ -153,24 +153,18 @@ def first_difference(seed: int, acts: int) -> str:
         on_server.close()
 
 
-def forget() -> None:
-    """What was made of the texts."""
-    dialect.load.cache_clear()
-    procedures.text.cache_clear()
-
-
 @contextmanager
 def planted(statement: str, right: str, wrong: str) -> Generator[None]:
     texts = statements.load("postgres")
     before = texts[statement]
     assert right in before, f"{statement} does not say {right!r}"
     texts[statement] = before.replace(right, wrong)
-    forget()
+    dialect.load.cache_clear()
     try:
         yield
     finally:
         texts[statement] = before
-        forget()
+        dialect.load.cache_clear()
 
 
 @pytest.mark.parametrize("seed", range(8))

@@ -172,7 +172,7 @@ def test_more_is_read_where_there_is_room_for_more() -> None:
     composed = compose(few, 4_000)
     assert composed is not None
     assert ran_out(few, composed) == [], "all that there is was read"
-    more = few._replace(counts={**few.counts, "decisions": 6})
+    more = few._replace(counts={**few.counts, "decisions": 6}, cut=frozenset(("decisions",)))
     composed = compose(more, 4_000)
     assert composed is not None
     assert ran_out(more, composed) == ["decisions"]
@@ -180,3 +180,17 @@ def test_more_is_read_where_there_is_room_for_more() -> None:
     assert composed is not None
     assert composed.left_out["decisions"] > 1
     assert ran_out(more, composed) == [], "there was no room for what was read"
+
+
+def test_more_of_a_kind_is_read_where_its_next_one_may_be_newer_than_what_is_shown() -> None:
+    failures = [record(n, "failure", f"failed {n}") for n in (61, 62)]
+    there = material(decisions=0)._replace(latest=[*material().latest[:10], *failures], cut=frozenset(("failure",)))
+    composed = compose(there, 4_000)
+    assert composed is not None
+    assert ran_out(there, composed) == ["latest"]
+    older = [record(n, "failure", f"failed {n}") for n in (1, 2)]
+    there = there._replace(latest=[*older, *material().latest])
+    short = next(
+        made for tokens in range(300, 4_000, 10) if (made := compose(there, tokens)) and "failed" not in made.text
+    )
+    assert ran_out(there, short) == [], "what is shown is newer than all that was read of the kind"

@@ -34,6 +34,7 @@ KEYS = ("book", "calls", "due", "loose", "asides")
 SCRIPT = files("longwatch.admission.redis").joinpath("script.lua").read_bytes()
 IDLE = 64  # connections kept
 GONE = (exceptions.ConnectionError, exceptions.TimeoutError, OSError)
+UNWRITABLE = (exceptions.ReadOnlyError, exceptions.NoPermissionError)
 ELSEWHERE = (exceptions.MovedError, exceptions.AskError, exceptions.TryAgainError, exceptions.ClusterDownError)
 RECEIVED, WORDS, LINE = 256, 4_096, b"\r\n"  # bytes that are read at once of numbers, of an answer in words
 ONE = struct.Struct(">5xddxd2x")  # the answer of a call that weighs on one meter, as nearly all do
@@ -145,7 +146,7 @@ class Link:
     # -- connections -----------------------------------------------------------------------------------------------------
 
     def _used(self, connection: Any, answer: dict[str, Any]) -> dict[str, Any]:
-        if len(self._idle) < IDLE:
+        if connection._sock is not None and len(self._idle) < IDLE:
             self._idle.append(connection)
         else:
             connection.disconnect()
@@ -238,6 +239,8 @@ class Link:
 
     def _ask(self, connection: Any, words: bytes) -> bytes:
         """On its bare socket: no driver sends the words or reads the answer."""
+        if connection._sock is None:
+            raise exceptions.ConnectionError("the connection was closed")  # in the same block, by what failed before
         try:
             connection._sock.sendall(words)
             try:
@@ -254,10 +257,18 @@ class Link:
     def _answer(self, connection: Any) -> bytes:
         """The one word of an answer. Errors: what the server refuses, as the driver raises it."""
         wire = connection._sock
-        answer = _more(wire, WORDS)
-        while (found := _word(answer, connection._parser.parse_error)) is None:
+        answer = bytearray(_more(wire, WORDS))
+        while LINE not in answer:
             answer += _more(wire, WORDS)
-        return found
+        head, _, word = answer.partition(LINE)
+        if head.startswith(b"-"):
+            raise connection._parser.parse_error(head[1:].decode(errors="replace"))
+        if not head.startswith(b"$"):
+            raise exceptions.InvalidResponse(f"it answered {bytes(head[:40])!r}")
+        size = int(head[1:])
+        while len(word) < size + len(LINE):
+            word += _more(wire, WORDS)
+        return bytes(word[:size])
 
     def _drop_all(self) -> None:
         idle, self._idle = self._idle, []
@@ -295,7 +306,7 @@ class Link:
         if isinstance(error, exceptions.AuthenticationError) or said.startswith(("NOAUTH", "WRONGPASS")):
             hint = 'Check user and password in [fleet] admission; better { env = "REDIS_URL" }.'
             return self.unfit(f"it refuses this user or password ({said})", hint)
-        if isinstance(error, exceptions.ReadOnlyError) or said.startswith(("NOPERM", "NOREPLICAS")):
+        if isinstance(error, UNWRITABLE) or said.startswith(("NOPERM", "NOREPLICAS")):
             return self.unfit(
                 f"it may not be written to ({said})", "Give the address of its primary, as a user who may."
             )
@@ -338,19 +349,6 @@ def _read(answer: bytes) -> Sequence[float] | None:
         size = int(head[1:])
         return struct.unpack_from(f">dd{(size - 16) // 9 * 'xd'}", word) if len(word) == size + 2 else None
     return [int(head[1:])] if head.startswith(b":") else []
-
-
-def _word(answer: bytes, refused: Callable[[str], Exception]) -> bytes | None:
-    """None: it is not whole yet."""
-    head, line, word = answer.partition(LINE)
-    if not line:
-        return None
-    if head.startswith(b"-"):
-        raise refused(head[1:].decode(errors="replace"))
-    if not head.startswith(b"$"):
-        raise exceptions.InvalidResponse(f"it answered {head[:40]!r}")
-    size = int(head[1:])
-    return word[:size] if len(word) >= size + len(LINE) else None
 
 
 def _more(wire: socket.socket, most: int = RECEIVED) -> bytes:

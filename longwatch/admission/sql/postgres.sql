@@ -152,6 +152,7 @@ end;
 declare
   it record;
   corrections jsonb := '{}';
+  unmet bigint;
 begin
   select id, agent, task, service, budget, slot_us, calendar_ms, held_money, held_tokens, aside,
          cast(weights as jsonb) as weights, coalesce(cast(:money as bigint), held_money) as money, held_calls as calls,
@@ -207,7 +208,7 @@ begin
        and ends_ms > it.calendar_ms and starts_ms <= it.calendar_ms
     returning purse, dimension, per, settled, warned
   )
-  select 1 / (1 - least(count(*), 1)) into met
+  select 1 / (1 - least(count(*), 1)) into unmet
     from charged
     join unnest(cast(:purses as text[]), cast(:dimensions as text[]), cast(:pers as text[]), cast(:caps as bigint[]),
                 cast(:marks as bigint[])) as mark (purse, dimension, per, amount, mark)

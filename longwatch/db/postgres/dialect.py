@@ -38,7 +38,7 @@ WORDS = (
 UNMET = "22012"  # state of a division by zero, of which there is none but where something was hoped for
 BOOLEAN, INT, TEXT = 16, 20, 25  # oids of boolean, bigint and text
 NUMBERS = re.compile(
-    r".*_(ms|us|total)|before|after|told_money|told_tokens"
+    r".*_(ms|us|total)|before|after|most|(told_)?(money|tokens)"
 )  # parameters whose null is one of a number
 UNASKED = frozenset(
     {

@@ -17,7 +17,7 @@ from typing import NamedTuple, cast
 from longwatch.db.connection import Value
 from longwatch.db.postgres import dialect
 from longwatch.db.postgres.fused import VALUES, Queued, moved, parts_of
-from longwatch.db.postgres.link import Answer, Link, Request, ServerError, bound
+from longwatch.db.postgres.link import Answer, Link, Request, ServerError
 from longwatch.db.postgres.opening import OFFSET_MS, SERVER_MS, Locks
 
 ARGUMENTS_MOST = 100  # of a function, as PostgreSQL is built
@@ -84,8 +84,8 @@ def request_of(link: Link, queued: Sequence[Queued], opening: Opening, first: Se
     for place, names in body.names:
         given = queued[place].values
         values += [given[name] for name in names]
-    known = (body.text, tuple(map(type, values)))
-    statement = link.functions.get(known) or made(link, known, *_texts(body, values))
+    types = types_of(values, body.nulls)
+    statement = link.functions.get(known := (body.text, types)) or made(link, known, *_texts(body, types))
     return None if statement is None else Request(statement, values, body.nulls)
 
 
@@ -95,15 +95,21 @@ def told(answer: Answer) -> tuple[int, int]:
     return int(server_ms), int(offset_ms)
 
 
-def _texts(body: Body, values: Sequence[Value]) -> tuple[bytes, bytes]:
+def _texts(body: Body, types: Sequence[int]) -> tuple[bytes, bytes]:
     """What makes the function, and what calls it."""
-    parts = {b"types": typed(values, body.nulls), b"declared": DECLARED, b"body": body.text}
-    return TEXT % parts, b"select pg_temp.{name}(%b) as told" % places(len(values))
+    parts = {b"types": named(types), b"declared": DECLARED, b"body": body.text}
+    return TEXT % parts, b"select pg_temp.{name}(%b) as told" % places(len(types))
 
 
-def typed(values: Sequence[Value], nulls: Sequence[int]) -> bytes:
-    """The types of the parameters that take these."""
-    _, types = bound(values, nulls)
+def types_of(values: Sequence[Value], nulls: Sequence[int]) -> tuple[int, ...]:
+    """Of the parameters that take these, as `bound` gives them."""
+    given = zip(values, nulls, strict=True)
+    return tuple(
+        [null if value is None else dialect.TEXT if type(value) is str else dialect.INT for value, null in given]
+    )
+
+
+def named(types: Sequence[int]) -> bytes:
     return b", ".join([NAMES[each] for each in types])
 
 

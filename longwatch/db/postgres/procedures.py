@@ -10,17 +10,26 @@ its end has changed nothing, and nobody waits for the disk.
 """
 
 from collections.abc import Mapping, Sequence
-from functools import cache
 
 from longwatch.db.connection import Value
 from longwatch.db.postgres import dialect
-from longwatch.db.postgres.functions import DECLARED, NAMES, Opening, made, opened, places, typed, with_instants
+from longwatch.db.postgres.functions import (
+    DECLARED,
+    NAMES,
+    Opening,
+    made,
+    named,
+    opened,
+    places,
+    types_of,
+    with_instants,
+)
 from longwatch.db.postgres.fused import moved
 from longwatch.db.postgres.link import Link, Request
 
 ANSWERS: Mapping[str, tuple[tuple[str, int], ...]] = {
     "call.admit_at_once": (("given_us", dialect.INT), ("now_us", dialect.INT), ("slowest", dialect.TEXT)),
-    "call.settle_at_once": (("met", dialect.INT),),
+    "call.settle_at_once": (),
 }
 """The procedures, and what each answers behind what all of them do."""
 
@@ -53,20 +62,20 @@ def request_of(
     stated = dialect.load(reading=False)[name]
     values = [*first, *(given[each] for each in stated.names)]
     nulls = [*(dialect.INT for _ in first), *stated.nulls]
-    known = (name, opening, flushes, tuple(map(type, values)))
-    statement = link.functions.get(known)
+    types = types_of(values, nulls)
+    statement = link.functions.get(known := (name, opening, flushes, types))
     if statement is None:
-        made_by = text(name, opening, typed(values, nulls), flushes=flushes)
         answers = b", null" * len(ALWAYS + ANSWERS[name])
-        statement = made(link, known, made_by, b"call pg_temp.{name}(%b%b)" % (places(len(values)), answers))
+        call = b"call pg_temp.{name}(%b%b)" % (places(len(values)), answers)
+        statement = made(link, known, text(name, opening, types, flushes=flushes), call)
     return None if statement is None else Request(statement, values, nulls)
 
 
-@cache
-def text(name: str, opening: Opening, types: bytes, *, flushes: bool) -> bytes:
+def text(name: str, opening: Opening, types: Sequence[int], *, flushes: bool) -> bytes:
+    """What makes it."""
     texts, number = opened(opening)
     parts = {
-        b"types": types,
+        b"types": named(types),
         b"answers": b", ".join(
             [b"out %b %b" % (each.encode(), NAMES[type_]) for each, type_ in ALWAYS + ANSWERS[name]]
         ),

@@ -33,6 +33,7 @@ READ = {"lessons": 150, "goals": 75, "commitments": 195, "decisions": 120, "late
 
 USUAL = 25  # tokens of a statement
 COUNTED = 4  # times as much as the bound lets in, where a real tokenizer counts
+LATER = 40  # of each kind of the latest that are never read beyond: so many stay when others leave for the archive
 FEWEST = 8  # records of a part that are read at least
 FILES_READ = 8
 

@@ -14,6 +14,7 @@ from typing import NamedTuple
 import msgspec
 
 from longwatch.db.connection import Database, Row, Transaction
+from longwatch.policy.brief import LATER
 from longwatch.policy.memory import Record
 from longwatch.policy.snapshot import range_digest
 from longwatch.policy.window import DAY_MS
@@ -23,7 +24,6 @@ from longwatch.store.memory import encode, tag_of
 from longwatch.store.retire import Kept, digest_of
 from longwatch.store.snapshots import Snapshot, Snapshots
 
-NEWEST = 40  # of each kind stay, of which a brief tells the latest
 CHECKED = 50  # snapshots that are looked up in one go
 decode_record = msgspec.json.Decoder(Record).decode
 
@@ -76,7 +76,7 @@ class Leaving:
                 return
 
     def _page(self, tx: Transaction, *, after: int, upto: int, age_ms: int) -> Sequence[Row]:
-        about = {"age_ms": age_ms, "newest": NEWEST - 1, "limit": retire.PAGE}
+        about = {"age_ms": age_ms, "newest": LATER - 1, "limit": retire.PAGE}
         return tx.all("left.records", after=after, upto=upto, **about)
 
     def drop(self, kept: Kept, *, source: str, dropped: Callable[[int], None] = lambda _: None) -> int:

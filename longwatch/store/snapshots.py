@@ -13,7 +13,7 @@ import msgspec
 
 from longwatch.db.connection import Database, Transaction
 from longwatch.errors import LeaseLost, NotFound
-from longwatch.policy.brief import FILES_READ, LATEST, Kept, Material, Told, Top, told_of
+from longwatch.policy.brief import FILES_READ, LATER, LATEST, Kept, Material, Told, Top, told_of
 from longwatch.policy.memory import Record
 from longwatch.policy.memory_files import sized
 from longwatch.policy.memory_paths import shown
@@ -146,7 +146,7 @@ class Snapshots:
             gone = [row.place for row in tx.all("memory.gone", agent=agent, listed=listed)] if told else []
             files = newest_files(tx, agent, FILES_READ)
             limits = {part: most[part] for part in PARTS}
-            limits |= {kind: most[LATEST] * share // 10 + 1 for kind, share in DONE.items()}
+            limits |= {kind: min(LATER, most[LATEST] * share // 10 + 1) for kind, share in DONE.items()}
             read = {
                 part: (_oldest if part in OLDEST else _newest)(tx, agent, PARTS.get(part, part), limit)
                 for part, limit in limits.items()
@@ -163,13 +163,15 @@ class Snapshots:
                 latest=sorted(latest, key=attrgetter("place")),
                 counts={part: counts.get((kind, "live"), 0) for part, kind in PARTS.items()}
                 | {
-                    LATEST: sum(counts.get((kind, "live"), 0) for kind in DONE),
+                    LATEST: sum(min(LATER, counts.get((kind, "live"), 0)) for kind in DONE),
                     "records": 0 if places is None else int(places.places),
                     "files": extent(tx, agent)[0] if files else 0,
                 },
                 gone=frozenset(gone),
                 files=[_kept(file) for file in files],
-                cut=frozenset([part for part, limit in limits.items() if len(read[part]) == limit]),
+                cut=frozenset(
+                    [name for name, limit in limits.items() if len(read[name]) == limit and _may_grow(name, limit)]
+                ),
             )
 
     def levels(self, agent: str) -> int:
@@ -210,6 +212,10 @@ def author_of(children: Iterable[Snapshot]) -> str:
 DONE = {"result": 5, "failure": 2, "fact": 3}  # in tenths of what is read of the latest
 OLDEST = ("goals", "commitments")  # of which the oldest are read; of all others the newest
 PARTS = {"lessons": "lesson", "goals": "goal", "commitments": "commitment", "decisions": "decision"}
+
+
+def _may_grow(name: str, limit: int) -> bool:
+    return name in PARTS or limit < LATER
 
 
 def _newest(tx: Transaction, agent: str, kind: str, limit: int) -> list[Record]:

@@ -10,10 +10,11 @@ import zstandard
 
 import longwatch
 from longwatch import KeyConflict, Longwatch, Memory, Run
+from longwatch.policy.brief import LATER
 from longwatch.policy.retention import Close
 from longwatch.runtime.archive import Archives
 from longwatch.store import retire
-from longwatch.store.left import NEWEST, Leaving
+from longwatch.store.left import Leaving
 from longwatch.store.redaction import Redaction
 
 NOW = Close(0)
@@ -79,7 +80,7 @@ def test_what_is_covered_and_does_not_stand_leaves_and_all_else_stays(
     standing = [each for each in every if each.kind in ("lesson", "commitment") and each.state == "live"]
     assert {each.id for each in standing} <= set(here)
     facts = [each.id for each in every if each.kind == "fact" and each.state == "live"]
-    assert set(facts[:NEWEST]) <= set(here), "what a brief reads"
+    assert set(facts[:LATER]) <= set(here), "what a brief reads"
     assert len(gone) > TOLD // 3
     assert memory.brief(3000).text == brief
     assert memory.verify() == memory.verify(whole=True) == ()
@@ -98,7 +99,7 @@ def test_what_is_young_and_what_no_snapshot_covers_stays(lw: Longwatch, archives
     archives.round(Close(3_600_000))
     assert archived(archives) == []
     archives.round(NOW)
-    assert len(archived(archives)) == 100 - NEWEST
+    assert len(archived(archives)) == 100 - LATER
 
 
 def test_a_snapshot_that_is_not_what_it_covers_keeps_its_records(memory: Memory, archives: Archives) -> None:
@@ -180,12 +181,12 @@ def test_what_the_journal_tells_again_is_not_remembered_again(lw: Longwatch, arc
     object.__setattr__(archives.retirement, "drop", kept_all)  # the journal stays
     archives.round(NOW)
     gone = len(archived(archives))
-    assert gone == 120 - NEWEST
+    assert gone == 120 - LATER
     with memories.store.database.transaction(part="memory") as tx:
         tx.count("memory.keep_feed", epoch=0, seq=0)  # another history begins
     memories.catch_up()
     assert memories.store.agent("seo").places == 120
-    assert len(hot(archives)) == NEWEST
+    assert len(hot(archives)) == LATER
 
 
 def test_damage_in_the_archive_is_told(memory: Memory, archives: Archives) -> None:
@@ -215,7 +216,7 @@ def test_recall_reaches_the_archive_where_it_is_asked_to(lw: Longwatch, archives
         for who, text in (("ada", "My sister bought a violin."), ("bob", "Does she play well?"), ("ada", "Not yet."))
     )
     fill(memory)
-    memory.record_many({"kind": "message", "text": f"hello {n}"} for n in range(2 * NEWEST))
+    memory.record_many({"kind": "message", "text": f"hello {n}"} for n in range(2 * LATER))
     memory.compact(everything=True)
     before = memory.recall("whose sister has a violin?", limit=3)
     archives.round(NOW)
@@ -286,7 +287,7 @@ def leak(lw: Longwatch) -> None:
     memory = lw.memory("seo")
     memory.close(memory.record("fact", f"forget {SECRET}", key=f"k-{SECRET}", author=SECRET), f"forgot {SECRET}")
     for kind in ("result", "failure", "fact"):
-        memory.record_many({"kind": kind, "text": f"{kind} {n}", "task": f"t{n}"} for n in range(NEWEST))
+        memory.record_many({"kind": kind, "text": f"{kind} {n}", "task": f"t{n}"} for n in range(LATER))
     memory.compact(everything=True)
     memory.record("lesson", "the newest stays")
 

@@ -36,7 +36,7 @@ select value ->> 0, cast(value ->> 1 as bigint), cast(value ->> 2 as bigint), ca
 on conflict (name) do update set free_us = excluded.free_us, last_us = excluded.last_us, total = excluded.total
  where excluded.total >= meter.total;
 
--- call.admit_at_once: a procedure: the usual admission as policy.admission decides it, or which slot is too far away, or nothing
+-- call.admit_at_once: a procedure: the usual admission as policy.admission decides it, or which slot is too far, or nothing
 declare
   minute_ms constant bigint := case when abs(:wall_ms - :now_ms) < :parted_ms then :wall_ms - :wall_ms % 60000 else 0 end;
   turned_ms bigint;
@@ -96,7 +96,8 @@ begin
          coalesce(cast(jsonb_object_agg(name, jsonb_build_array(weight, total + weight)) filter (where weight > 0)
                        as text), '{}')
     into at_us, reserved
-    from (select gauge.*, coalesce(meter.free_us, 0) as free_us, coalesce(meter.total, 0) as total
+    from (select gauge.name, per_us, amount, burst, weight, coalesce(meter.free_us, 0) as free_us,
+                 coalesce(meter.total, 0) as total
             from unnest(cast(:meters as text[]), cast(:pers_us as bigint[]), cast(:amounts as bigint[]),
                         cast(:bursts as bigint[]), cast(:weights as bigint[]))
                    as gauge (name, per_us, amount, burst, weight)
@@ -163,7 +164,7 @@ begin
 
   if :used is not null then
     with corrected as (
-      select gauge.*, coalesce(meter.free_us, 0) as free_us, coalesce(meter.last_us, 0) as last_us,
+      select gauge.name, per_us, amount, used, coalesce(meter.free_us, 0) as free_us, coalesce(meter.last_us, 0) as last_us,
              coalesce(meter.total, 0) as total, coalesce(cast(it.weights -> gauge.name ->> 0 as bigint), 0) as reserved,
              coalesce(cast(it.weights -> gauge.name ->> 1 as bigint), meter.total, 0) as total_then,
              it.weights -> gauge.name is not null as weighed

@@ -137,8 +137,8 @@ class PostgresLimiter(Limiter):
             return super().admit(request)
         if not row.changed:
             far = HORIZONS_US[request.lane]
-            told_of = too_far(row.given_us, row.slowest, now_us=row.now_us, horizon_us=far, until_us=until_us(request))
-            return told_of if isinstance(told_of, Later) else super().admit(request)
+            answer = too_far(row.given_us, row.slowest, now_us=row.now_us, horizon_us=far, until_us=until_us(request))
+            return answer if isinstance(answer, Later) else super().admit(request)
         if len(self._open) >= OPEN:
             self._open = {}
         self._open[request.id] = Kept(told, facts)

@@ -251,7 +251,7 @@ def _shape(_id: str, body: str) -> Shape:
 
 @lru_cache(200)
 def _told(_id: str, body: str) -> Told:
-    return told_of(msgspec.json.decode(body, type=Shape))
+    return told_of(_shape(_id, body))
 
 
 def _hold(tx: Transaction, fence: int, lease_ms: int) -> None:

@@ -5,14 +5,8 @@ from functools import cache
 
 from longwatch.db.connection import Part
 
-STATE, CALLS, LINES, MEMORY, DUE, ENDS = (
-    1,
-    3,
-    4,
-    5,
-    6,
-    7,
-)  # advisory locks; the first of their two numbers is the schema's
+# Advisory locks; the first of their two numbers is the schema's.
+STATE, CALLS, LINES, MEMORY, DUE, ENDS = 1, 3, 4, 5, 6, 7
 BESIDE: Mapping[Part, tuple[int, ...]] = {
     "tasks": (),
     "calls": (CALLS, ENDS),

@@ -13,6 +13,7 @@ from longwatch.policy.degrade import Way, helps
 from longwatch.policy.lane import look_at_turn_ms
 from longwatch.policy.meter import span_us
 from longwatch.policy.scope import Scope, gate_of_meter
+from longwatch.runtime.fair import Turn
 from longwatch.runtime.passage import Passage
 from longwatch.runtime.place import Place
 
@@ -30,6 +31,8 @@ class Asking:
         self.passage = Passage(calls.world, calls.limiter, calls.seen, request, calls.lessons)
         self.place = Place(calls.looks)
         self._ask_ms = 0  # from when there may be a slot; steady
+        self._fair = False  # it has let others go first, or need not
+        self._lets: Turn | None = None
 
     def again(self) -> CallRequest:
         """What is asked for once more, under another id."""
@@ -64,14 +67,22 @@ class Asking:
         self.passage.request = self.request
         self._calls.world.reach("call.degraded")
 
-    def not_yet(self) -> int | None:
-        """When to look again, steady. None: it may ask: it stands in no line, or it is its turn and there may be a slot."""
+    def not_yet(self, until_ms: int) -> int | None:
+        """When to look again, steady. None: it may ask: it stands in no line, or it is its turn and there may be a slot.
+
+        until_ms: the latest slot of use to it, steady.
+        """
+        if not self._fair:
+            self._fair = True
+            self._lets = self._calls.fair.later(self._calls.scope(self.request), self.request, until_ms=until_ms)
+        now_ms = self._calls.world.steady_ms()
+        if self._lets is not None and now_ms < self._lets.ask_ms:
+            return self._lets.ask_ms
         if self.place.taken and self.place.line != self._calls.scope(self.request).line:
             self.place.leave(self.request, served=False)  # others decide now, and it waits among those who ask them
             self._ask_ms = 0
         if not self.place.is_turn(self.request):
             return self._look_ms()
-        now_ms = self._calls.world.steady_ms()
         return look_at_turn_ms(now_ms, self._ask_ms) if self.place.taken and now_ms < self._ask_ms else None
 
     def _look_ms(self) -> int:
@@ -100,6 +111,9 @@ class Asking:
 
     def expected_ms(self) -> int | None:
         """When it will have its slot if nobody else comes, by the calendar; None: it is not in line, or for no rate."""
+        now_ms = self._calls.world.steady_ms()
+        if self._lets is not None and now_ms < self._lets.ask_ms:
+            return self._calls.world.wall_ms() + self._lets.slot_ms - now_ms
         slots = self._calls.limiter.lines.before(self.request.id) if self.place.taken else None
         scope = self._calls.scope(self.request)
         if slots is None or not scope.rates:
@@ -111,9 +125,10 @@ class Asking:
         weights = self.request.weights
         return max((span_us(gauge.rate, weights.get(gauge.dimension, 0)) for gauge in scope.rates), default=0)
 
-    def admitted(self) -> None:
-        """It has its slot."""
+    def admitted(self, slot_ms: int) -> None:
+        """It has its slot; steady."""
         self.place.leave(self.request, served=True)
+        self._calls.fair.given(self._calls.scope(self.request), self.request, slot_ms=slot_ms)
 
     def give_up(self) -> None:
         """It will not be asked for any more."""

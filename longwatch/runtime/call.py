@@ -107,8 +107,9 @@ class Call:
         if self._begun_ms is None:
             self._begun_ms = self._calls.world.steady_ms()
         if self._admitted is None:
-            if self._calls.world.steady_ms() < self._until_ms() and (look_ms := self._asking.not_yet()) is not None:
-                return Retry(min(look_ms, self._until_ms()))
+            until_ms = self._until_ms()
+            if self._calls.world.steady_ms() < until_ms and (look_ms := self._asking.not_yet(until_ms)) is not None:
+                return Retry(min(look_ms, until_ms))
             answer = self._ask()
             if isinstance(answer, Later):
                 return self._in_line(answer)
@@ -133,7 +134,7 @@ class Call:
 
     def _take(self, admitted: Admitted) -> None:
         self._admitted = admitted
-        self._asking.admitted()
+        self._asking.admitted(admitted.slot_ms - self._offset_ms())
         self._calls.beats.opened(self.id, self.owner)
         self._dropped = weakref.finalize(
             self, self._calls.owed.later, self.id, partial(self._calls.drop, self.id, self.owner)

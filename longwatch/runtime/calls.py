@@ -17,6 +17,7 @@ from longwatch.policy.price import Caching
 from longwatch.policy.scope import Scope
 from longwatch.runtime.beats import Beats
 from longwatch.runtime.call import Call
+from longwatch.runtime.fair import Fair
 from longwatch.runtime.lessons import Lessons
 from longwatch.runtime.loop import Sleeper
 from longwatch.runtime.owed import Owed
@@ -48,6 +49,7 @@ class Calls:
         self.beats = Beats(world, sleeper, limiter)
         self.owed = Owed(lambda: limiter.away)
         self.seen, self.looks, self.lessons = Seen(world, limiter), Looks(world, limiter), Lessons(world, limiter)
+        self.fair = Fair(world)
         self.wrapper: Callable[..., Any] | None = None  # of clients; the surface brings it
         self.limiter.pending = Writing(world, sleeper, limiter, self.owed).wake
 

@@ -1,0 +1,57 @@
+"""Whoever takes more than its share out of a burst lets the others go first, until they have had as much.
+
+Slots are given to whoever asks first. Once processes wait for them they take turns, because each asks again when it has had
+one; but a burst is gone before anybody waits, and most of it goes to whom the machine happens to run. How much that was above
+its share a process can tell by itself. Its wait tells how many stand before it, hence its share; and a meter has given its
+burst and all that refilled since. It asks later by what it is ahead. The others wait meanwhile, so that no slot is lost.
+
+Amounts are of the meter's time: a call of weight w takes as long as w units need to refill.
+"""
+
+from typing import NamedTuple
+
+SOON_US = 250_000  # what was taken without waiting, so short before others began to wait, was taken from the same burst
+NEAR_US = 2_000  # a slot so near was not waited for
+MEMORY_US = 4_000_000  # others come and go, and nobody is held to what it once took
+MOST_US = 1_500_000  # that a process lets others go first, in all of that time
+
+
+class Had(NamedTuple):
+    """What one process has had of a meter. free: slots and amounts without a wait, while nobody waits. begun_us: of the burst;
+    None: nobody waits. taken_us: since then. wait_us: of the last. slots: given to it, and still to come. let_us: for how
+    long it has let others go first."""
+
+    free: tuple[tuple[int, int], ...] = ()
+    begun_us: int | None = None
+    taken_us: int = 0
+    wait_us: int = 0
+    slots: tuple[int, ...] = ()
+    let_us: int = 0
+
+
+NOTHING = Had()
+
+
+def given(had: Had, *, slot_us: int, amount_us: int, now_us: int) -> Had:
+    """Once it has been given one more slot."""
+    wait_us = slot_us - now_us
+    slots = (*(slot for slot in had.slots if slot > now_us), slot_us)
+    if wait_us <= NEAR_US:
+        free = tuple(one for one in had.free if one[0] > now_us - SOON_US)
+        return Had((*free, (slot_us, amount_us)), slots=slots)
+    if had.begun_us is not None and now_us - had.begun_us <= MEMORY_US:
+        return had._replace(taken_us=had.taken_us + amount_us, wait_us=wait_us, slots=slots)
+    free = tuple(one for one in had.free if one[0] > now_us - SOON_US)
+    begun_us = free[0][0] if free else slot_us
+    return Had((), begun_us, sum(one[1] for one in free) + amount_us, wait_us, slots)
+
+
+def ahead_us(had: Had, *, burst_us: int, amount_us: int, now_us: int) -> int:
+    """For how long it lets others go first before it asks for one more; 0: it may ask. burst_us: of the meter, in its time."""
+    if had.begun_us is None or now_us - had.begun_us > MEMORY_US:
+        return 0
+    own_us = amount_us * (1 + sum(slot > now_us for slot in had.slots))
+    all_us = max(own_us, had.wait_us + amount_us)
+    due_us = burst_us + now_us + had.wait_us - had.begun_us
+    late_us = (10 * had.taken_us + amount_us) * all_us // (10 * own_us) - due_us
+    return max(0, min(late_us, MOST_US - had.let_us))

@@ -1,0 +1,122 @@
+"""Whoever took more out of a burst lets the others go first: all are done together, and no slot is lost for it."""
+
+import heapq
+import random
+from itertools import pairwise
+
+import pytest
+
+from longwatch.policy.fair import MOST_US, NEAR_US, NOTHING, Had, ahead_us, given
+from longwatch.policy.limits import Rate
+from longwatch.policy.meter import NEW, earliest_us, reserve, span_us, usable_burst
+
+RATE = Rate(50, 1_000, 50)
+UNIT_US = span_us(RATE, 1)
+BURST_US = span_us(RATE, usable_burst(RATE))
+EACH = 14
+
+
+class Crowd:
+    """Processes that make calls one after another, out of one meter; how long each takes over one, while nobody waits, is
+    chance. fair: as they do."""
+
+    def __init__(self, seed: int, *, processes: int = 15, fair: bool = True) -> None:
+        self.draw, self.fair = random.Random(seed), fair
+        self.had: list[Had] = [NOTHING] * processes
+        self.slots: list[list[int]] = [[] for _ in range(processes)]
+        self.asked = [(self.draw.randrange(30_000), process, False) for process in range(processes)]
+        self.let_us = [0] * processes
+        self.meter = NEW
+
+    def run(self) -> None:
+        heapq.heapify(self.asked)
+        while self.asked:
+            now_us, process, has_let = heapq.heappop(self.asked)
+            late_us = self.late_us(process, now_us) if self.fair and not has_let else 0
+            if late_us:
+                self.let_us[process] += late_us
+                self.had[process] = self.had[process]._replace(let_us=self.had[process].let_us + late_us)
+                heapq.heappush(self.asked, (now_us + late_us, process, True))
+            else:
+                self.take(process, now_us)
+
+    def late_us(self, process: int, now_us: int) -> int:
+        return ahead_us(self.had[process], burst_us=BURST_US, amount_us=UNIT_US, now_us=now_us)
+
+    def take(self, process: int, now_us: int) -> None:
+        slot_us = earliest_us(self.meter, RATE, weight=1, now_us=now_us)
+        self.meter = reserve(self.meter, RATE, weight=1, slot_us=slot_us)
+        self.had[process] = given(self.had[process], slot_us=slot_us, amount_us=UNIT_US, now_us=now_us)
+        self.slots[process].append(slot_us)
+        if len(self.slots[process]) < EACH:
+            busy_us = 2_000 if slot_us - now_us > NEAR_US else self.draw.choice([4_000, 10_000, 20_000, 60_000])
+            heapq.heappush(self.asked, (slot_us + busy_us, process, False))
+
+    def spread(self) -> float:
+        done = [slots[-1] for slots in self.slots]
+        return max(done) / min(done)
+
+
+def median(found: list[float]) -> float:
+    return sorted(found)[len(found) // 2]
+
+
+def test_after_an_uneven_burst_all_are_done_as_if_they_had_taken_turns_from_the_start() -> None:
+    spreads: dict[bool, list[float]] = {True: [], False: []}
+    for seed in range(100):
+        for fair, found in spreads.items():
+            crowd = Crowd(seed, fair=fair)
+            crowd.run()
+            found.append(crowd.spread())
+    in_turn = (EACH * 15 - usable_burst(RATE)) / (EACH * 15 - 14 - usable_burst(RATE))
+    assert median(spreads[False]) > 1.3
+    assert median(spreads[True]) <= in_turn + 0.01
+    assert sorted(spreads[True])[90] < 1.2
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_no_slot_is_lost_for_it(seed: int) -> None:
+    ends: list[int] = []
+    for fair in (True, False):
+        crowd = Crowd(seed, fair=fair)
+        crowd.run()
+        slots = sorted(slot for each in crowd.slots for slot in each)
+        assert max(after - before for before, after in pairwise(slots[usable_burst(RATE) :])) <= UNIT_US
+        ends.append(slots[-1])
+    assert ends[0] - ends[1] <= UNIT_US
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_nobody_lets_others_go_first_for_long(seed: int) -> None:
+    crowd = Crowd(seed)
+    crowd.run()
+    assert max(crowd.let_us) <= MOST_US
+
+
+def test_a_process_alone_never_waits_for_others() -> None:
+    crowd = Crowd(0, processes=1)
+    crowd.run()
+    assert crowd.let_us == [0]
+
+
+def test_threads_of_one_process_have_a_share_each() -> None:
+    """Four calls of it wait, of eight in all: half of the slots are its own."""
+    had = Had(begun_us=0, taken_us=BURST_US // 2, wait_us=7 * UNIT_US, slots=(1_000, 2_000, 3_000))
+    alone = had._replace(slots=())
+    assert ahead_us(had, burst_us=BURST_US, amount_us=UNIT_US, now_us=100) == 0
+    assert ahead_us(alone, burst_us=BURST_US, amount_us=UNIT_US, now_us=100) > 0
+
+
+def test_what_was_taken_long_ago_is_forgotten() -> None:
+    had = Had(begun_us=0, taken_us=BURST_US, wait_us=14 * UNIT_US)
+    assert ahead_us(had, burst_us=BURST_US, amount_us=UNIT_US, now_us=1_000) == MOST_US
+    assert ahead_us(had, burst_us=BURST_US, amount_us=UNIT_US, now_us=4_000_001) == 0
+    later = given(had, slot_us=5_200_000, amount_us=UNIT_US, now_us=5_000_000)
+    assert later == Had(begun_us=5_200_000, taken_us=UNIT_US, wait_us=200_000, slots=(5_200_000,))
+
+
+def test_whoever_comes_when_others_wait_already_has_had_nothing() -> None:
+    had = NOTHING
+    for turn in range(1, 10):
+        had = given(had, slot_us=turn * 300_000, amount_us=UNIT_US, now_us=turn * 300_000 - 280_000)
+        assert ahead_us(had, burst_us=BURST_US, amount_us=UNIT_US, now_us=turn * 300_000) == 0

@@ -18,6 +18,7 @@ State = Literal["closed", "cooling", "open", "parked", "paused"]
 Kind = Literal["ok", "limited", "overloaded", "failed", "spent"]
 
 STATES: tuple[State, ...] = ("closed", "cooling", "open", "parked", "paused")
+SHUT: tuple[State, ...] = ("parked", "paused")  # calls are refused
 FIRST_MS = 1_000
 COOL_MS = (FIRST_MS, 3_000, 8_000)  # how long one failure after the other cools it; the last wait is repeated
 ASK_MS = (FIRST_MS, 6_000, 10_000)  # until the next probe: each one of an outage is a call wasted

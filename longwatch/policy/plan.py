@@ -56,13 +56,15 @@ class Purse(NamedTuple):
 
 
 class Stream(NamedTuple):
-    """The calls of one service. draws: what all of them take of each purse, in the order of the purses."""
+    """The calls of one service. draws: what all of them take of each purse, in the order of the purses. from_us: before which
+    the service takes none; None: it refuses them."""
 
     name: str
     calls: int
     paces: tuple[Pace, ...]
     draws: tuple[int, ...]
     takes_us: int = 0
+    from_us: int | None = 0
 
 
 class PaceFound(NamedTuple):
@@ -102,7 +104,7 @@ def plan(now_us: int, streams: Sequence[Stream], purses: Sequence[Purse], zone: 
     light = all(pace.fits for each in paces for pace in each)
     starts_us = min((flow.slot(0) for flow in flows), default=now_us)
     ends_us = max((flow.slot(flow.left - 1) + flow.stream.takes_us for flow in flows), default=now_us)
-    fits = light and ends_us <= now_us + FAR_US
+    fits = light and ends_us <= now_us + FAR_US and all(stream.from_us is not None for stream in streams)
     if fits and all(purse.fits for purse in found):
         return Found(True, starts_us, ends_us, paces, found, tuple(0 for _ in purses))
     possible = fits and all(purse.heaviest <= purse.cap.amount for purse in purses)
@@ -125,7 +127,7 @@ class Flow:
     @classmethod
     def begin(cls, stream: Stream, now_us: int) -> "Flow":
         flow = cls(stream, [pace.full_us for pace in stream.paces], now_us)
-        flow.resume(now_us)
+        flow.resume(max(now_us, stream.from_us or 0))
         return flow
 
     @property

@@ -13,7 +13,7 @@ from longwatch.admission.gates import shut
 from longwatch.errors import ServicePaused, StoreUnavailable
 from longwatch.policy.admission import Later
 from longwatch.policy.answer import Verdict, answer_of, judge
-from longwatch.policy.breaker import FIRST_MS, Gate, Kind, Report, keeps_back
+from longwatch.policy.breaker import FIRST_MS, SHUT, Gate, Kind, Report, keeps_back
 from longwatch.policy.scope import gates_of
 from longwatch.policy.told import Told, of_a_rate, told_by
 from longwatch.policy.unsent import proves_unsent
@@ -94,7 +94,7 @@ class Passage:
         for gate in self._seen.of(self.request):
             if gate.name == self.probe or not keeps_back(gate, now_ms=now_ms):
                 continue
-            if gate.state in ("paused", "parked"):
+            if gate.state in SHUT:
                 raise shut(gate, now_ms=now_ms)
             if gate.state == "cooling" and gate.until_ms is not None:
                 return Retry(gate.until_ms - self._limiter.database.offset_ms)

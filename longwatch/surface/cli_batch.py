@@ -205,6 +205,10 @@ def plan_json(plan: Plan) -> Json:
         "change": plan.change or None,
         "limits": [_limit_json(limit) for limit in plan.limits],
         "undeclared": list(plan.undeclared),
+        "held_back": [
+            {"gate": each.name, "state": each.state, "until_at": _at(each.until_at), "reason": each.reason}
+            for each in plan.held_back
+        ],
     }
 
 

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 from longwatch.admission.listing import CapState, Standings
 from longwatch.policy.aside import Want
+from longwatch.policy.breaker import SHUT, Gate, keeps_back
 from longwatch.policy.learning import quota_meter, rates_of
 from longwatch.policy.limits import Cap, Limits, Service
 from longwatch.policy.money import Money
@@ -12,11 +13,12 @@ from longwatch.policy.needs import Demand, Needs, demand_of
 from longwatch.policy.paces import Met, Origin, Shares, rates_met
 from longwatch.policy.plan import Found, Pace, Purse, Stream, plan
 from longwatch.policy.rate import format_rate, format_window
+from longwatch.policy.scope import gate_of_meter
 from longwatch.policy.window import LAST_MS, describe, zone_of
 from longwatch.runtime.parts import Parts
 from longwatch.store.look import Look
 from longwatch.surface.handles import instant
-from longwatch.surface.plans import Plan, PlannedLimit
+from longwatch.surface.plans import HeldBack, Plan, PlannedLimit
 
 
 class Wanted(NamedTuple):
@@ -37,6 +39,7 @@ class Told(NamedTuple):
     streams: Sequence[Stream]
     purses: Sequence[Purse]
     found: Found
+    held_back: Sequence[HeldBack]
 
 
 def plan_of(parts: Parts, wanted: Sequence[Wanted], total: Needs | None, *, agent: str, budget: str | None) -> Plan:
@@ -65,13 +68,20 @@ def plan_of(parts: Parts, wanted: Sequence[Wanted], total: Needs | None, *, agen
     full_us = {rate.meter: rate.full_us for rate in stand.rates}
     now_us, ahead_us = vitals.steady_ms * 1000, (at_ms - vitals.steady_ms) * 1000
     met = rates_met(shares, full_us, now_us=now_us, ahead_us=ahead_us, away=limits.away)
-    streams = _streams(shares, met, purses, took_ms=look.lately())
+    gates = {gate.name: gate for gate in parts.calls.limiter.gates.all() if keeps_back(gate, now_ms=vitals.steady_ms)}
+    streams = [
+        stream._replace(from_us=_from_us(stream, shares, gates, ahead_us=ahead_us))
+        for stream in _streams(shares, met, purses, took_ms=look.lately())
+    ]
     found = plan(at_ms * 1000, streams, purses, zone_of(limits.timezone))
     cost = Money(sum(demand.money * times for demand, times in shares), limits.currency)
     undeclared = () if total is not None else tuple(each.kind for each in wanted if not each.needs)
     rates = {each.meter: each for each in met}
     return _answer(
-        Told(limits, at_ms, stand, rates, streams, purses, found), tasks=tasks, cost=cost, undeclared=undeclared
+        Told(limits, at_ms, stand, rates, streams, purses, found, _held_back(shares, gates, ahead_us=ahead_us)),
+        tasks=tasks,
+        cost=cost,
+        undeclared=undeclared,
     )
 
 
@@ -134,6 +144,34 @@ def _places(service: Service, most: int, calls: int, took_us: int) -> Pace:
     return Pace(f"{service.name}/concurrency", most, took_us, most, most, 0, calls, 1)
 
 
+def _met_by(demand: Demand, gates: Mapping[str, Gate]) -> list[Gate]:
+    """The gates that keep its calls back."""
+    named = (gate_of_meter(gauge.meter) for gauge in demand.scope.gauges)
+    return [gates[name] for name in named if name is not None and name in gates]
+
+
+def _from_us(stream: Stream, shares: Shares, gates: Mapping[str, Gate], *, ahead_us: int) -> int | None:
+    """Before when none of its calls leaves, by the wall clock: where one model is kept back, all of them wait for it."""
+    own = [demand for demand, _ in shares if demand.scope.service.name == stream.name]
+    met = [gate for demand in own for gate in _met_by(demand, gates)]
+    if any(gate.state in SHUT for gate in met):
+        return None
+    return max(((gate.until_ms or 0) * 1000 + ahead_us for gate in met), default=0)
+
+
+def _held_back(shares: Shares, gates: Mapping[str, Gate], *, ahead_us: int) -> list[HeldBack]:
+    met = {gate.name: gate for demand, _ in shares for gate in _met_by(demand, gates)}
+    return [
+        HeldBack(
+            gate.name,
+            gate.state,
+            None if gate.until_ms is None else instant(gate.until_ms + ahead_us // 1000),
+            gate.reason,
+        )
+        for gate in met.values()
+    ]
+
+
 # -- the answer ----------------------------------------------------------------------------------------------------------
 
 
@@ -152,6 +190,7 @@ def _answer(told: Told, *, tasks: int, cost: Money, undeclared: tuple[str, ...])
         limits=tuple(limits),
         undeclared=undeclared,
         origin=None if binds is None else binds[1],
+        held_back=tuple(told.held_back),
     )
 
 
@@ -233,6 +272,11 @@ def _pace_origin(told: Told, pace: Pace) -> Origin:
     return "configured" if met is None else met.origin
 
 
+def _shut(told: Told) -> HeldBack | None:
+    """A service that refuses calls."""
+    return next((each for each in told.held_back if each.state in SHUT), None)
+
+
 def _too_heavy(told: Told) -> Pace | None:
     paces = (pace for stream in told.streams for pace in stream.paces)
     fates = (fate for each in told.found.paces for fate in each)
@@ -259,6 +303,8 @@ def _urgency(purse: Purse) -> tuple[bool, int]:
 
 def _binds(told: Told) -> tuple[str, Origin] | None:
     """The limit that decides, and where it is from."""
+    if (shut := _shut(told)) is not None:
+        return f"[service.{shut.name}] {shut.state}", "configured"
     if (heavy := _too_heavy(told)) is not None:
         return _pace_text(told, heavy), _pace_origin(told, heavy)
     if short := _short(told):
@@ -266,12 +312,17 @@ def _binds(told: Told) -> tuple[str, Origin] | None:
         return f"{_purse_name(purse)} = {_cap_text(told, purse, purse.cap.amount)}", "configured"
     slowest = _slowest(told)
     if slowest is None or slowest[0] <= told.now_ms * 1000:
-        return None
+        gates = [f"[service.{each.name}] {each.state}" for each in told.held_back]
+        return (gates[0], "configured") if gates else None
     return _pace_text(told, slowest[1]), _pace_origin(told, slowest[1])
 
 
 def _change(told: Told) -> str:
     """What to do, for a batch that is not feasible."""
+    if (shut := _shut(told)) is not None:
+        service, _, _ = shut.name.partition("/")
+        first = f"raise the cap at {service}, then " if shut.state == "parked" else ""
+        return f"{first}longwatch service resume {service}"
     if (heavy := _too_heavy(told)) is not None:
         weight = f"{heavy.heaviest} {heavy.name.rpartition('/')[2]}"
         return f"split the calls: one weighs {weight}, {_pace_text(told, heavy)} takes {heavy.most} at most"

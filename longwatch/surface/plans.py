@@ -33,13 +33,32 @@ class PlannedLimit:
 
 
 @dataclass(frozen=True)
+class HeldBack:
+    """A service, or one model of it, that pushes back: name. state: cooling, open, parked or paused, as `limit list` says.
+
+    until_at: when calls may leave again, or when it is asked next; None: when a person resumes it. reason: what it said.
+    """
+
+    name: str
+    state: str
+    until_at: datetime | None
+    reason: str
+
+    def __str__(self) -> str:
+        until = "" if self.until_at is None else f" until {shown(self.until_at)}"
+        if self.state in ("open", "parked"):
+            until = "" if self.until_at is None else f", asked again at {shown(self.until_at)}"
+        return f"{self.name} is {self.state}{until}{f': {self.reason}' if self.reason else ''}"
+
+
+@dataclass(frozen=True)
 class Plan:
     """A batch against what is left now. feasible: submitted now, no call of it is refused by a limit.
 
     cost: the most that it can cost. starts_at, ends_at: of its first and last call; if it is not feasible, spread over
     windows as the caps allow; None: it never can. binds: the limit that decides, None when nothing does; origin: whether that
     was configured or learned. change: what to do when it is not feasible, else empty. undeclared: kinds of task that declare
-    no needs, and so count for nothing here.
+    no needs, and so count for nothing here. held_back: services that push back; the batch starts no sooner than they let it.
     """
 
     feasible: bool
@@ -52,6 +71,7 @@ class Plan:
     limits: tuple[PlannedLimit, ...]
     undeclared: tuple[str, ...] = ()
     origin: Origin | None = None
+    held_back: tuple[HeldBack, ...] = ()
 
     def rows(self) -> list[tuple[str, ...]]:
         """The limits as a table for people, under HEADINGS."""
@@ -78,6 +98,7 @@ class Plan:
             ("ends", "never" if self.ends_at is None else shown(self.ends_at)),
             ("binds", self.binds or ""),
             ("change", self.change),
+            ("held back", "; ".join(map(str, self.held_back))),
             ("not counted", ", ".join(f"{kind} (declares no needs)" for kind in self.undeclared)),
         ]
         return [(name, words) for name, words in found if words]

@@ -1,27 +1,28 @@
 """Processes that race for a small cap, most of them to be killed (-9) between hold and settle: what was held, spent, billed.
 
 A call holds 0.30, costs 0.20 at the sandbox's Stripe, and is settled at 0.20. Who is to die dies at its first or second call,
-if the money lasts that long, before it has sent anything or right after the answer. An auditor reads the state from outside by
-plain SQL all the while; in the end the clock is put past every deadline, what is overdue expires, and the state is compared
-with the sandbox's bill.
-The state is SQLite: only there has an outside auditor the same clock.
+if the money lasts that long, before it has sent anything or right after the answer. Somebody looks at what is held and spent
+all the while: on SQLite and PostgreSQL from outside by plain SQL, on Redis by `peek`. Holds last 15 s here instead of ten
+minutes, and so does what the dead had not written down; then what is overdue expires, and the state is compared with the bill.
 """
 
+import contextlib
 import os
 import random
 import signal
 import subprocess
 import sys
-import tempfile
+import threading
+import time
 from collections import Counter
-from collections.abc import Generator
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from bench._limits_crew import END_S, Api, Crew, Start
-from longwatch.admission.calls import HOLD_MS
+from bench._limits_rivals import Place
 from longwatch.errors import BudgetExceeded, WaitTimeout
 from longwatch.runtime.world import Machine
 from longwatch.sandbox.client import Sandbox
@@ -31,23 +32,27 @@ AUDITOR = Path(__file__).parents[1] / "tests" / "admission" / "race_auditor.py"
 FEE, HOLD, CAP = 200_000, "0.30 GBP", 3_000_000  # micro-units
 PATIENCE = "2s"  # for those who wait for money that the dead hold
 LATENCY_MS = 20
+HOLD_MS = 15_000
+TOGETHER = 12  # rounds after which holds are waited for
 
 
-def config(folder: str) -> dict[str, Any]:
+def config(place: Place) -> dict[str, Any]:
     return {
-        "fleet": {"name": "bench", "root": folder, "currency": "GBP"},
+        "fleet": {"name": "bench", "root": place.folder, "currency": "GBP"},
         "service": {"stripe": {"rate": "1000/s"}},
         "budget": {"race": {"money": f"{CAP // 1_000_000} GBP total"}},
     }
 
 
-def work(start: Start, folder: str, api_url: str, seed: int, mortal: bool) -> int:
+def work(start: Start, place: Place, seed: int, mortal: bool) -> int:
     """How many calls it made; no answer of those who die."""
     import longwatch
 
-    api, dice = Api(api_url), random.Random(seed)
+    api, dice = Api(place.api), random.Random(seed)
     fate, end = (dice.choice(("held", "sent")) if mortal else ""), dice.randrange(2)
-    lw = longwatch.open(f"{folder}/s.db", config=config(folder), agent="racer", budget="race")
+    admission = place.redis or None
+    lw = longwatch.open(place.state, config=config(place), admission=admission, agent="racer", budget="race")
+    hold_briefly()
     made = 0
     start()
     try:
@@ -64,9 +69,33 @@ def work(start: Start, folder: str, api_url: str, seed: int, mortal: bool) -> in
         return made
 
 
+def hold_briefly() -> None:
+    """In every module that knows by its name how long a hold lasts, or what a process has ended and not written down."""
+    for name, module in list(sys.modules.items()):
+        for known in ("HOLD_MS", "LOOSE_MS"):
+            if name.startswith("longwatch.admission") and hasattr(module, known):
+                setattr(module, known, HOLD_MS)
+
+
 @contextmanager
-def watched(state: str) -> Generator[list[int]]:
-    """Filled at the end: the greatest sum of money ever held and spent, and the most calls open at once."""
+def parts(place: Place) -> Generator[opened.Opened]:
+    settings = opened.read(place.state, config(place), admission=place.redis or None, agent=None, budget=None)
+    found = opened.wire(settings, Machine())
+    try:
+        yield found
+    finally:
+        found.close()
+
+
+@contextmanager
+def watched(place: Place) -> Generator[list[int]]:
+    """Filled at the end: the greatest sum of money ever held and spent."""
+    with peeked(place) if place.redis else audited(place.state) as found:
+        yield found
+
+
+@contextmanager
+def audited(state: str) -> Generator[list[int]]:
     command = [sys.executable, str(AUDITOR), state]
     auditor = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     found: list[int] = []
@@ -75,20 +104,29 @@ def watched(state: str) -> Generator[list[int]]:
         assert auditor.stdout.readline() == "ready\n"
         yield found
         said, _ = auditor.communicate(timeout=END_S)
-        found += [int(word) for word in said.split()]
+        found.append(int(said.split()[0]))
     finally:
         auditor.kill()
         auditor.wait()
 
 
-class Later(Machine):
-    """The same machine, when every hold of now has run out."""
+@contextmanager
+def peeked(place: Place) -> Generator[list[int]]:
+    over, found = threading.Event(), [0]
 
-    def steady_ms(self) -> int:
-        return super().steady_ms() + HOLD_MS + 1
+    def look() -> None:
+        with parts(place) as mine:
+            while not over.is_set():
+                (cap,) = mine.parts.calls.limiter.peek().caps
+                found[0] = max(found[0], cap.spent + cap.held)
 
-    def wall_ms(self) -> int:
-        return super().wall_ms() + HOLD_MS + 1
+    looker = threading.Thread(target=look)
+    looker.start()
+    try:
+        yield found
+    finally:
+        over.set()
+        looker.join(END_S)
 
 
 @dataclass(frozen=True)
@@ -113,69 +151,100 @@ class Round:
         return within and self.strays == 0 and self.left == 0
 
 
-def measure(sandbox: Sandbox, *, processes: int, seed: int) -> Round:
+@dataclass(frozen=True)
+class Race:
+    """One that is over. billed: payments by their keys; bill: all that the sandbox charged, micro-units."""
+
+    place: Place
+    killed: int
+    most: int
+    billed: Counter[str]
+    bill: int
+
+
+def run(sandbox: Sandbox, place: Place, *, processes: int, seed: int) -> Race:
     import longwatch
 
     sandbox.reset()
     sandbox.limits(stripe={"requests": None, "endpoint": None, "fee_micros": FEE, "latency_ms": LATENCY_MS})
-    with tempfile.TemporaryDirectory(prefix="lw-limits-") as folder:
-        longwatch.open(f"{folder}/s.db", config=config(folder)).close()
-        api = sandbox.base_urls["stripe"]
-        mortals = max(1, 2 * processes // 3)
-        given = [(folder, api, seed * 1000 + place, place < mortals) for place in range(processes)]
-        with Crew(work, given) as crew, watched(f"{folder}/s.db") as seen:
-            crew.begin()
-            made = crew.survivors()
-        return audit(sandbox, folder, most=seen[0], killed=processes - len(made))
-
-
-def audit(sandbox: Sandbox, folder: str, *, most: int, killed: int) -> Round:
+    longwatch.open(place.state, config=config(place), admission=place.redis or None).close()
+    mortals = max(1, 2 * processes // 3)
+    given = [(place, seed * 1000 + number, number < mortals) for number in range(processes)]
+    with Crew(work, given) as crew, watched(place) as seen:
+        crew.begin()
+        made = crew.survivors()
     billed = Counter(row["idempotency_key"] for row in sandbox.effects()["payment_intents"])
-    settings = opened.read(f"{folder}/s.db", config(folder), agent=None, budget=None)
-    later = opened.wire(settings, Later())
-    try:
-        limiter = later.parts.calls.limiter
+    return Race(place, processes - len(made), seen[0], billed, sandbox.bill()["stripe"]["micros"])
+
+
+def measure(
+    sandbox: Sandbox,
+    places: Callable[[], contextlib.AbstractContextManager[Place]],
+    seeds: Sequence[int],
+    processes: int,
+) -> list[Round]:
+    """Races of these seeds, each at a place of its own, and what came of each once all holds have run out."""
+    with contextlib.ExitStack() as stack:
+        races = [run(sandbox, stack.enter_context(places()), processes=processes, seed=seed) for seed in seeds]
+        time.sleep(HOLD_MS / 1000 + 1)
+        return [audit(race) for race in races]
+
+
+def audit(race: Race) -> Round:
+    with parts(race.place) as mine:
+        limiter = mine.parts.calls.limiter
         while limiter.expire():
             pass
-        entries = later.parts.journal.latest(kind="call.admitted", limit=10_000)
+        entries = mine.parts.journal.latest(kind="call.admitted", limit=10_000)
         calls = [limiter.find(entry.subject) for entry in entries if entry.subject is not None]
         (cap,) = limiter.peek().caps
         sums = {phase: sum(call.money for call in calls if call.phase == phase) for phase in ("settled", "unknown")}
         owed = {
-            phase: FEE * sum(billed[call.key] for call in calls if call.phase == phase)
+            phase: FEE * sum(race.billed[call.key] for call in calls if call.phase == phase)
             for phase in ("settled", "unknown")
         }
         return Round(
-            killed=killed,
+            killed=race.killed,
             calls=len(calls),
-            most=max(most, cap.spent + cap.held),
+            most=max(race.most, cap.spent + cap.held),
             settled=sums["settled"],
             billed=owed["settled"],
             unknown=sums["unknown"],
             unknown_billed=owed["unknown"],
-            strays=sandbox.bill()["stripe"]["micros"] - sum(owed.values()),
+            strays=race.bill - sum(owed.values()),
             left=len(limiter.open_calls()),
         )
-    finally:
-        later.close()
 
 
 MONEY = ("settled", "billed", "unknown", "unknown_billed", "strays")
-COLUMNS = ("rounds", "killed", "calls", "most", "cap", "settled", "billed", "unknown", "billed", "strays", "left")
+COLUMNS = (
+    "engine",
+    "rounds",
+    "killed",
+    "calls",
+    "most",
+    "cap",
+    "settled",
+    "billed",
+    "unknown",
+    "billed",
+    "strays",
+    "left",
+)
 
 
-def values(rounds: list[Round]) -> tuple[object, ...]:
+def values(engine: str, rounds: Sequence[Round]) -> tuple[object, ...]:
     """Sums of all rounds; the most of any. Money in pounds."""
     sums = Counter[str]()
     for one in rounds:
         sums.update(asdict(one))
     most = max(one.most for one in rounds)
     money = (f"{micros / 1_000_000:.2f}" for micros in (most, CAP, *(sums[name] for name in MONEY)))
-    return (len(rounds), sums["killed"], sums["calls"], *money, sums["left"])
+    return (engine, len(rounds), sums["killed"], sums["calls"], *money, sums["left"])
 
 
-def bars(rounds: list[Round]) -> dict[str, bool]:
-    return {
+def bars(engine: str, rounds: Sequence[Round]) -> dict[str, bool]:
+    found = {
         "somebody was killed in every round": all(one.killed for one in rounds),
         "never over the cap": all(one.most <= CAP for one in rounds),
         "settled as billed, to the micro-unit": all(one.settled == one.billed for one in rounds),
@@ -183,3 +252,4 @@ def bars(rounds: list[Round]) -> dict[str, bool]:
         "nothing billed that counts as nothing": all(one.strays == 0 for one in rounds),
         "no hold left past its deadline": all(one.left == 0 for one in rounds),
     }
+    return {f"{engine}: {what}": met for what, met in found.items()}

@@ -19,7 +19,7 @@ import argparse
 import os
 import sys
 from collections.abc import Callable, Generator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -150,12 +150,23 @@ def weighed(bench: Bench) -> Report:
 
 
 def raced(bench: Bench) -> Report:
-    rounds: list[killed.Round] = []
-    for number in range(bench.given.rounds):
-        bench.tell(f"round {number + 1} of {bench.given.rounds}")
-        rounds.append(killed.measure(bench.sandbox, processes=bench.given.processes, seed=bench.given.seed + number))
-    kept = [asdict(one) for one in rounds]
-    return killed.COLUMNS, [killed.values(rounds)], killed.bars(rounds), {"seed": bench.given.seed, "rounds": kept}
+    found: dict[str, list[killed.Round]] = {rival.name: [] for rival in bench.ours}
+    first, last = bench.given.seed, bench.given.seed + bench.given.rounds
+    for begins in range(first, last, killed.TOGETHER):
+        seeds = range(begins, min(begins + killed.TOGETHER, last))
+        for rival in bench.ours:
+            bench.tell(
+                f"{rival.name}, rounds {seeds[0] - first + 1} to {seeds[-1] - first + 1} of {bench.given.rounds}"
+            )
+
+            def places(rival: Rival = rival) -> AbstractContextManager[Place]:
+                return bench.servers.place(rival, bench.sandbox.base_urls["stripe"])
+
+            found[rival.name] += killed.measure(bench.sandbox, places, seeds, bench.given.processes)
+    rows = [killed.values(name, rounds) for name, rounds in found.items()]
+    bars = {what: met for name, rounds in found.items() for what, met in killed.bars(name, rounds).items()}
+    kept = {name: [asdict(one) for one in rounds] for name, rounds in found.items()}
+    return killed.COLUMNS, rows, bars, {"seed": first, "rounds": kept}
 
 
 SCENARIOS: dict[str, tuple[str, Callable[[Bench], Report]]] = {

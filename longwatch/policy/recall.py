@@ -13,8 +13,8 @@ Only candidates that an index has found are ranked, and their neighbours; the re
 
 import math
 import re
-from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -65,7 +65,7 @@ ATTACHED = {"]": "[", ")": "("}
 
 
 class Text(NamedTuple):
-    """A record as it is ranked. place: in its stream, where neighbours stand beside each other. day: (year, month, day)."""
+    """A record as it is ranked. place: in its stream, where neighbours stand beside each other."""
 
     place: int
     thread: str
@@ -73,7 +73,6 @@ class Text(NamedTuple):
     body: str
     kind: str
     at_ms: int
-    day: tuple[int, int, int]
 
 
 class Query(NamedTuple):
@@ -119,10 +118,20 @@ class Scored(NamedTuple):
 
 
 def rank(
-    query: Query, texts: Sequence[Text], candidates: Collection[int], corpus: Corpus, *, now_ms: int, limit: int
+    query: Query,
+    texts: Sequence[Text],
+    candidates: Collection[int],
+    corpus: Corpus,
+    *,
+    now_ms: int,
+    limit: int,
+    again: bool = True,
 ) -> list[Scored]:
-    """The best candidates, best first. texts: they and their neighbours, in the order of places. now_ms: of recency."""
-    counted = Counted(query, texts, corpus)
+    """The best candidates, best first. texts: they and their neighbours, in the order of places. now_ms: of recency.
+
+    again: the same texts will be ranked for other questions, and what they say is worth keeping.
+    """
+    counted = Counted(query, texts, corpus, again=again)
     scores = {at: score for at, score in counted.scores().items() if texts[at].place in candidates}
     best = max(scores.values(), default=0.0)
     if best <= 0:
@@ -140,9 +149,8 @@ def rank(
 class Counted:
     """The question's terms in every text, and in what stands beside it."""
 
-    def __init__(self, query: Query, texts: Sequence[Text], corpus: Corpus) -> None:
+    def __init__(self, query: Query, texts: Sequence[Text], corpus: Corpus, *, again: bool = True) -> None:
         self.query, self.texts, self.corpus = query, texts, corpus
-        self.said = [said_of(text.body) for text in texts]
         called = {
             author: query.words.intersection(author.lower().split()) for author in {text.author for text in texts}
         }
@@ -150,6 +158,13 @@ class Counted:
         names = {stem(name) for found in called.values() for name in found}
         self.terms = {term: weight for term, weight in query.terms.items() if term not in names}
         self.terms = self.terms or dict(query.terms)
+        self.kin: dict[str, list[str]] = {}
+        for term in self.terms:
+            for other in KINDRED.get(term, ()):
+                if other not in self.terms:
+                    self.kin.setdefault(other, []).append(term)
+        self.unknown = {term: trigrams(term) for term in self.terms if not corpus.having.get(term) and len(term) > 3}
+        self.said = self._said(again)
         self.weights = {term: weight * rarity(corpus, term) for term, weight in self.terms.items()}
         self.total = sum(self.weights.values()) or 1.0
         self.common = frozenset(
@@ -157,6 +172,13 @@ class Counted:
         )
         self.lengths = [max(1.0, len(text.body) / 6) for text in texts]
         self.mean = sum(self.lengths) / len(self.lengths) if texts else 1.0
+
+    def _said(self, again: bool) -> "list[Said]":
+        """What each text says; of one that is seen once and cannot say a term of the question, nothing."""
+        if again or self.unknown:
+            return [said_of(text.body) if again else read(text.body) for text in self.texts]
+        heads = heads_of((*self.terms, *self.kin))
+        return [read(text.body) if may_say(text.body, heads) else Said({}, _asks(text.body)) for text in self.texts]
 
     def scores(self) -> dict[int, float]:
         """By the number of the text, of those that have a term or stand beside one that has."""
@@ -176,8 +198,9 @@ class Counted:
         if self.query.when and tells_when(text.body):
             found += TIMED
         month, year = self.query.month, self.query.year
-        if (month or year) and month in (None, text.day[1]) and year in (None, text.day[0]):
-            found += DATED
+        if month or year:
+            day = datetime.fromtimestamp(text.at_ms / 1000, UTC)
+            found += DATED if month in (None, day.month) and year in (None, day.year) else 0.0
         return found
 
     def _score(self, at: int, sums: Mapping[str, float]) -> float:
@@ -190,13 +213,7 @@ class Counted:
         return score * (1 - COVER + COVER * covered / self.total)
 
     def _own(self) -> dict[int, dict[str, float]]:
-        unknown = {term: trigrams(term) for term in self.terms if not self.corpus.having.get(term) and len(term) > 3}
-        kin: dict[str, list[str]] = {}
-        for term in self.terms:
-            for other in KINDRED.get(term, ()):
-                if other not in self.terms:
-                    kin.setdefault(other, []).append(term)
-        wanted = frozenset(self.terms) | frozenset(kin)
+        kin, wanted = self.kin, frozenset(self.terms) | frozenset(self.kin)
         found: dict[int, dict[str, float]] = {}
         for at, said in enumerate(self.said):
             own: dict[str, float] = {}
@@ -204,7 +221,7 @@ class Counted:
                 own = {term: said.counts[term] for term in self.terms if term in said.counts}
                 for term in [term for other in kin if other in said.counts for term in kin[other]]:
                     own[term] = own.get(term, 0.0) + KIN
-            for term, letters in unknown.items():
+            for term, letters in self.unknown.items():
                 near = [likeness(letters, trigrams(word)) for word in said.counts if word[:2] == term[:2]]
                 if near and (alike := max(near)) >= LIKE:
                     own[term] = own.get(term, 0.0) + alike
@@ -257,10 +274,33 @@ class Said(NamedTuple):
     asks: bool
 
 
+def read(body: str) -> Said:
+    """What a text says.
+
+    Its counts are filled one by one: a dict that is made from another one is looked through by every round of the garbage
+    collector, which took a tenth of a second with as many as are kept.
+    """
+    counts: dict[str, int] = {}
+    for term in terms(body[:LONGEST]):
+        counts[term] = counts.get(term, 0) + 1
+    return Said(counts, _asks(body))
+
+
 @lru_cache(20_000)
 def said_of(body: str) -> Said:
     """The newest that were looked at are kept."""
-    return Said(dict(Counter(terms(body[:LONGEST]))), _asks(body))
+    return read(body)
+
+
+def heads_of(wanted: Iterable[str]) -> list[str]:
+    """How words begin that have one of these terms: as the term does but for its last letter, or irregularly."""
+    heads = {form for term in wanted for form in forms_of(term)}
+    return sorted(heads | {term[:-1] if len(term) > 3 else term for term in wanted})
+
+
+def may_say(body: str, heads: Sequence[str]) -> bool:
+    lowered = body[:LONGEST].lower().replace("’", "'")
+    return any(head in lowered for head in heads)
 
 
 @lru_cache(20_000)

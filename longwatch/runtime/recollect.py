@@ -12,7 +12,6 @@ import weakref
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import NamedTuple
 
 from longwatch.policy.memory import Record
@@ -144,7 +143,7 @@ class Recollection:
         texts = [text_of(record) for _, record in sorted((away.records | here).items())]
         candidates = {text.place for text in texts if _is_wanted(text, wanted)}
         corpus = Corpus(places, {term: count + away.having.get(term, 0) for term, count in found.having.items()})
-        scored = rank(query, texts, candidates, corpus, now_ms=now_ms, limit=limit)
+        scored = rank(query, texts, candidates, corpus, now_ms=now_ms, limit=limit, again=False)
         return scored, {text.place: text for text in texts}
 
     def _fused(self, question: str, scored: Sequence[Scored], texts: Mapping[int, Text], embed: Embed) -> list[Scored]:
@@ -195,11 +194,8 @@ def recollection_of(memories: Memories) -> Recollection:
 
 
 def text_of(record: Record) -> Text:
-    at = datetime.fromtimestamp(record.at_ms / 1000, UTC)
-    thread = record.thread or ""
-    return Text(
-        record.place, thread, record.author or "", record.body, record.kind, record.at_ms, (at.year, at.month, at.day)
-    )
+    thread, author = record.thread or "", record.author or ""
+    return Text(record.place, thread, author, record.body, record.kind, record.at_ms)
 
 
 def _in_context(texts: Mapping[int, Text], place: int) -> str:

@@ -4,6 +4,9 @@ How many records say a word is told from how far back its newest reach. The rare
 more records than can be weighed in a few milliseconds; what is said everywhere finds nothing, and only weighs. A record that
 says more and rarer words is likelier, and of equals the newer one: the index keeps no positions, and so cannot rank.
 Where even the rarest are everywhere, records have to say two of them.
+
+Whose records they are is in the index too, as one more word. To look for that as well takes two thirds of a search, so an agent
+that wrote a good part of all records asks for those of everybody, for as many more, and keeps its own.
 """
 
 import math
@@ -18,6 +21,8 @@ from longwatch.store.memory import encode, record_of, tag_of
 
 WEIGHED = 5_000  # records that one search may weigh
 LOOKED_AT = 48  # of the newest that say a word
+PART = 8  # an agent that wrote the eighth part of all asks for everybody's
+SPARE = 1.5  # times as many as should do
 PLAIN = re.compile(r"[^\W_]+")
 LAST_MS = 1 << 52
 
@@ -48,8 +53,9 @@ class Search:
 
     def candidates(self, wanted: Wanted, *, limit: int) -> Found:
         with self.database.read() as tx:
-            having = {term: self._having(tx, wanted, term) for term in wanted.terms}
-            records = self._likeliest(tx, wanted, having, limit)
+            part = _part(tx, wanted)
+            having = {term: self._having(tx, wanted, term, part) for term in wanted.terms}
+            records = self._likeliest(tx, wanted, having, limit, part)
             if not records and any(having.values()):
                 rarest = sorted((term for term in having if having[term]), key=lambda term: having[term])
                 pairs = [(one, other) for at, one in enumerate(rarest[:3]) for other in rarest[at + 1 : 4]]
@@ -64,30 +70,43 @@ class Search:
             listed = encode(sorted(places)).decode()
             return [record_of(row) for row in tx.all("memory.by_places", agent=agent, listed=listed)]
 
-    def _having(self, tx: Transaction, wanted: Wanted, term: str) -> int:
-        rows = tx.all("memory.match_newest", **_asked(wanted, _any(wanted, [term])), limit=LOOKED_AT)
+    def _having(self, tx: Transaction, wanted: Wanted, term: str, part: "Part") -> int:
+        asked = _asked(wanted, _any(wanted, [term]), of_all=part.of_all)
+        rows = tx.all("memory.match_newest", **asked, limit=LOOKED_AT)
         if len(rows) < LOOKED_AT:
-            return len(rows)
-        newest = tx.one("memory.newest_seq")
-        assert newest is not None
-        reach = int(newest.seq) - int(rows[-1].seq) + 1
-        return max(LOOKED_AT, LOOKED_AT * int(newest.seq) // reach)
+            return len(_own(tx, wanted, [int(row.seq) for row in rows], part))
+        reach = part.last - int(rows[-1].seq) + 1
+        said = LOOKED_AT * part.last // reach
+        return max(LOOKED_AT, said * part.own // part.last if part.of_all else said)
 
-    def _likeliest(self, tx: Transaction, wanted: Wanted, having: Mapping[str, int], limit: int) -> list[Record]:
+    def _likeliest(
+        self, tx: Transaction, wanted: Wanted, having: Mapping[str, int], limit: int, part: "Part"
+    ) -> list[Record]:
         """By how rare the words are that they say."""
         chosen = _rarest(having)
         if not chosen:
             return []
         most = max(having.values())
+        weights = {term: round(1000 + 1000 * math.log(1 + most / having[term])) for term in chosen}
+        enough = part.enough(limit)
+        found = self._matching(tx, wanted, weights, enough, of_all=part.of_all)
+        own = _own(tx, wanted, found, part)[:limit]
+        if len(own) < limit and len(found) == enough and part.of_all:
+            own = self._matching(tx, wanted, weights, limit, of_all=False)
+        return self._records(tx, own)
+
+    def _matching(
+        self, tx: Transaction, wanted: Wanted, weights: Mapping[str, int], limit: int, *, of_all: bool
+    ) -> list[int]:
         asked = [
-            {**_asked(wanted, _any(wanted, [term])), "weight": round(1000 + 1000 * math.log(1 + most / having[term]))}
-            for term in chosen
+            {**_asked(wanted, _any(wanted, [term]), of_all=of_all), "weight": weight}
+            for term, weight in weights.items()
         ]
         common = {name: asked[0][name] for name in ("agent", "kinds")}
         between = {"since_ms": wanted.since_ms, "until_ms": wanted.until_ms}
         name = "memory.match" if _is_of_any_time(wanted) else "memory.match_between"
         rows = tx.all(name, asked=encode(asked).decode(), **common, **between, limit=limit)
-        return self._records(tx, [int(row.seq) for row in rows])
+        return [int(row.seq) for row in rows]
 
     def _newest(self, tx: Transaction, wanted: Wanted, asked: "Asked", limit: int) -> list[Record]:
         between = {"since_ms": wanted.since_ms, "until_ms": wanted.until_ms}
@@ -99,6 +118,35 @@ class Search:
         """In the order of these."""
         found = {row.seq: record_of(row) for row in tx.all("memory.by_seqs", listed=encode(seqs).decode())}
         return [found[seq] for seq in seqs if seq in found]
+
+
+class Part(NamedTuple):
+    """own: records that the agent wrote; last: the last of all records. of_all: it asks for everybody's."""
+
+    own: int
+    last: int
+    of_all: bool
+
+    def enough(self, limit: int) -> int:
+        """Of everybody's, for `limit` of its own to be among them."""
+        return math.ceil(limit * SPARE * self.last / self.own) if self.of_all and self.own < self.last else limit
+
+
+def _part(tx: Transaction, wanted: Wanted) -> Part:
+    row = tx.one("memory.part", agent=wanted.agent)
+    assert row is not None
+    own, last = int(row.own), int(row.last)
+    plain = row.tagged and wanted.kinds is None and _is_of_any_time(wanted)
+    return Part(own, last, bool(plain and 0 < last <= own * PART))
+
+
+def _own(tx: Transaction, wanted: Wanted, seqs: Sequence[int], part: Part) -> list[int]:
+    """Those of them that are the agent's, in their order."""
+    if not part.of_all or part.own >= part.last or not seqs:
+        return list(seqs)
+    rows = tx.all("memory.seqs_of", agent=wanted.agent, listed=encode(list(seqs)).decode())
+    own = {int(row.seq) for row in rows}
+    return [seq for seq in seqs if seq in own]
 
 
 def _is_of_any_time(wanted: Wanted) -> bool:
@@ -122,11 +170,13 @@ def _all(wanted: Wanted, terms: Sequence[str]) -> Asked:
     return Asked(" AND ".join(f"({one.fts})" for one in each), " & ".join(f"({one.tsquery})" for one in each))
 
 
-def _asked(wanted: Wanted, asked: Asked) -> dict[str, str | None]:
+def _asked(wanted: Wanted, asked: Asked, *, of_all: bool = False) -> dict[str, str | None]:
+    """of_all: whoever wrote them, on an engine that has whose they are in the index."""
     kinds = [] if wanted.kinds is None else [f'"qqk{kind.replace("_", "")}"' for kind in wanted.kinds]
     tags = f'"{tag_of(wanted.agent)}"' + (f" AND ({' OR '.join(kinds)})" if kinds else "")
     listed = None if wanted.kinds is None else encode(list(wanted.kinds)).decode()
-    return {"match": f"{tags} AND ({asked.fts})", "words": asked.tsquery, "agent": wanted.agent, "kinds": listed}
+    match = asked.fts if of_all else f"{tags} AND ({asked.fts})"
+    return {"match": match, "words": asked.tsquery, "agent": wanted.agent, "kinds": listed}
 
 
 def _quoted(form: str) -> str:

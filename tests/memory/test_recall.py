@@ -10,6 +10,7 @@ import pytest
 from longwatch import ConfigError, Longwatch, Memory
 from longwatch.policy.tokens import most_tokens
 from longwatch.runtime import recollect
+from longwatch.store import search
 
 TALK = (
     ("ada", "Hello bob, how was your weekend?"),
@@ -142,6 +143,30 @@ def test_an_agents_memory_is_its_own(lw: Longwatch, memory: Memory) -> None:
     noise(lw.memory("other"), 2 * recollect.SMALL)
     assert memory.recall("acme pays") == []
     assert [hit.text for hit in lw.memory("biller").recall("acme pays")] == ["acme pays late"]
+
+
+@pytest.mark.parametrize("own", [1, 3, 9])
+@pytest.mark.parametrize("part", [8, 0])
+def test_among_records_of_others_an_agent_finds_its_own(
+    lw: Longwatch, memory: Memory, own: int, part: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of ten records so many are its own. part: 0, it asks for its own alone."""
+    monkeypatch.setattr(search, "PART", part)
+    dice, rare = random.Random(own), [f"word{number}" for number in range(40)]
+    answers = {" ".join(dice.sample(rare, k=5)): "" for _ in range(6)}
+    for question in answers:
+        answers[question] = memory.record("fact", f"{question}, and no others", thread="t").id
+        lw.memory("other").record("fact", f"{question}, and others", thread="t")
+    for theirs, number in ((memory, 250 * own), (lw.memory("other"), 250 * (10 - own))):
+        said = (" ".join(dice.choices(rare, k=3)) for _ in range(number))
+        theirs.record_many({"kind": "result", "text": text, "thread": "t"} for text in said)
+    noise(memory, recollect.SMALL)
+    lw.memory("other").record("fact", "the harbour is quiet")
+    for question, answer in answers.items():
+        found = memory.recall(question)
+        assert (found[0].id, len(found)) == (answer, 10)
+        assert {memory.show(hit.id).agent for hit in found} == {"seo"}
+    assert memory.recall("harbour") == []
 
 
 def test_calls_are_found_only_when_they_are_asked_for(memory: Memory) -> None:

@@ -6,10 +6,60 @@ from collections.abc import Sequence
 import pytest
 
 from longwatch.policy.kindred import ALIKE_TEXT, KINDRED, KINDS_TEXT
-from longwatch.policy.recall import SHORT, Corpus, Scored, Text, fitting, query_of, rank, said_of, tells_when
-from longwatch.policy.words import STOP, stem, terms
+from longwatch.policy.recall import (
+    SHORT,
+    Corpus,
+    Scored,
+    Text,
+    fitting,
+    heads_of,
+    may_say,
+    query_of,
+    rank,
+    said_of,
+    tells_when,
+)
+from longwatch.policy.words import IRREGULAR, STOP, stem, terms
 
-DAY = (2026, 3, 1)
+ENDINGS = (
+    "",
+    "s",
+    "es",
+    "ed",
+    "ing",
+    "ly",
+    "ness",
+    "ies",
+    "ization",
+    "ations",
+    "ational",
+    "ably",
+    "ities",
+    "fulness",
+    "'s",
+    "’s",
+)
+WORDS = (
+    "run",
+    "city",
+    "relat",
+    "organ",
+    "pass",
+    "date",
+    "use",
+    "happi",
+    "stud",
+    "orderId",
+    "ORDER_4711",
+    "Straße",
+    "ΟΔΟΣ",
+    "don’t",
+)
+BODIES = [
+    *IRREGULAR,
+    *(f"{word}{ending}" for word in WORDS for ending in ENDINGS),
+    *(word.title() for word in IRREGULAR),
+]
 IDLE = (
     "The bakery was closed on the corner again.",
     "My neighbour keeps bees behind the shed.",
@@ -22,10 +72,10 @@ IDLE = (
 
 def told(*said: str | tuple[str, str]) -> list[Text]:
     """A conversation of two who take turns, after enough that is beside the point. A pair names another conversation."""
-    texts = [Text(place, "idle", "cleo", body, "message", 0, DAY) for place, body in enumerate(IDLE * 4, 1)]
+    texts = [Text(place, "idle", "cleo", body, "message", 0) for place, body in enumerate(IDLE * 4, 1)]
     for number, each in enumerate(said):
         body, thread = (each, "talk") if isinstance(each, str) else each
-        texts.append(Text(len(texts) + 1, thread, ("ada", "bob")[number % 2], body, "message", 0, DAY))
+        texts.append(Text(len(texts) + 1, thread, ("ada", "bob")[number % 2], body, "message", 0))
     return texts
 
 
@@ -162,3 +212,27 @@ def test_behind_the_first_ten_several_short_ones_go_before_a_long_one() -> None:
     sizes = dict.fromkeys(range(20), 1) | {3: 20, 10: 80, 12: 80}
     assert [each.place for each in fitting(scored, sizes, 114)] == [*range(10), 11, *range(13, 20)]
     assert [each.place for each in fitting(scored, sizes, 21)] == [0, 1, 2, *range(4, 10), 11, *range(13, 20)]
+
+
+@pytest.mark.parametrize(
+    "question", ["Where did the surveyors find the ruined cities?", "What was bought in Q3?", "qzxj flurb"]
+)
+def test_texts_that_are_seen_once_rank_as_those_that_are_kept(question: str) -> None:
+    said = [
+        "A surveyor found the city.",
+        "RuinedCities are listed in city_ruins.txt",
+        "She buys it.",
+        "Don’t you? I didn't buy q3",
+    ]
+    texts = told(*said)
+    having = Counter(term for text in texts for term in said_of(text.body).counts)
+    asked = query_of(question), texts, range(1, len(texts) + 1), Corpus(len(texts), having)
+    once = rank(*asked, now_ms=0, limit=50, again=False)
+    assert once == rank(*asked, now_ms=0, limit=50)
+
+
+def test_whatever_says_a_term_has_a_word_that_begins_like_it() -> None:
+    said = {body: said_of(body).counts.keys() for body in BODIES}
+    for term in {term for found in said.values() for term in found}:
+        heads = heads_of([term])
+        assert [body for body, found in said.items() if term in found and not may_say(body, heads)] == []

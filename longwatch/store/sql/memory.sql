@@ -184,8 +184,12 @@ select seq from memory_words join memory_record on seq = memory_words.rowid
  where memory_words match :match and at_ms >= :since_ms and at_ms <= :until_ms
  order by memory_words.rowid desc limit :limit;
 
--- newest_seq: the last record of all agents
-select coalesce(max(seq), 0) as seq from memory_record;
+-- seqs_of: which of these are the agent's
+select seq from memory_record where agent = :agent and seq in (select value from json_each(:listed));
+
+-- part: how many records an agent wrote, and everybody; whether the index of words tells whose they are
+select coalesce((select places from memory_agent where agent = :agent), 0) as own,
+       coalesce((select max(seq) from memory_record), 0) as last, 1 as tagged;
 
 -- by_seqs: records, wherever they are
 select seq, id, agent, place, kind, state, at_ms, task, thread, author, source, trust, key, body, data, successor, pinned

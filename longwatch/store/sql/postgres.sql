@@ -160,6 +160,13 @@ select seq from memory_record
 select seq, id, agent, place, kind, state, at_ms, task, thread, author, source, trust, key, body, data, successor, pinned
   from memory_record where seq in (select cast(value as bigint) from json_each(:listed));
 
+-- memory.part: words are in the record's own row, and beside them whose it is
+select coalesce((select places from memory_agent where agent = :agent), 0) as own,
+       coalesce((select max(seq) from memory_record), 0) as last, 0 as tagged;
+
+-- memory.seqs_of: elements of a list are text
+select seq from memory_record where agent = :agent and seq in (select cast(value as bigint) from json_each(:listed));
+
 -- left.drop_words: words are in the record's own row
 update memory_record set words = null where cast(:listed as text) is null;
 

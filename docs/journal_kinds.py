@@ -20,6 +20,7 @@ NOT_FACTS = ("agent", "task")  # columns of every record
 MEANINGS = {
     "archive.closed": "a segment was written, verified and listed; dropped: entries that then left the hot state",
     "archive.dropped": "a segment was dropped for good, by a person or because its time had come (why)",
+    "archive.failed": "rounds of the archive fail, and rows stay hot (why, hint); once an hour as long as it lasts",
     "archive.restored": "a person has brought a task back out of the archive",
     "aside.kept": "a batch has set aside what it needs of a quota and of budgets; from_ms: in the windows that hold it",
     "aside.ended": "its batch has ended, or the admission engine lost its memory; what is left of it is given back",

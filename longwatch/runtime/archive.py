@@ -13,6 +13,7 @@ Whoever dies, at whatever line, leaves every record in at least one place, and w
 Up to 2 everything is in the state; from 2 on it is in the archive too; 4 is repeated until nothing is left of it.
 """
 
+import contextlib
 import os
 import threading
 from collections.abc import Callable, Iterable, Iterator
@@ -22,7 +23,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from longwatch.db.connection import Transaction
-from longwatch.errors import LeaseLost, LongwatchError
+from longwatch.errors import LeaseLost, LongwatchError, StoreUnavailable
 from longwatch.policy.retention import Close, Facts, Kept, Rules, closing, dropping, is_pressed
 from longwatch.runtime.loop import Joinable, Sleeper
 from longwatch.runtime.memory import Memories
@@ -40,6 +41,8 @@ LEASE_MS = 120_000
 AGAIN_MS = 60_000  # after a round that failed: it may have written much before it found the disk full
 SEGMENT_MOST = 64 << 20  # bytes of bodies in a segment; what is more goes into the next one
 ROUNDS = 1_000  # segments of one sort in one round
+TOLD_MS = 3_600_000  # a failure that lasts is written down so often
+CLOSES_S = 20  # for a round to end when its process does: a store that does not answer would keep it for minutes
 
 Told = Callable[[str], None]
 
@@ -146,28 +149,37 @@ class Archives:
         found = os.statvfs(self.state.parent)
         return found.f_bavail * found.f_frsize
 
+    def beside_state(self) -> bool:
+        """Whether segments lie on the state's disk."""
+        if self.state is None or self.folder is None or not self.folder.exists():
+            return False
+        return self.folder.stat().st_dev == self.state.parent.stat().st_dev
+
     def pressed(self) -> bool:
         return is_pressed(self.rules, self.free())
 
     def _beside(self, due: Close) -> None:
-        """What fails is tried again after a while; doctor and status tell of it."""
+        """What fails is tried again after a while; the journal, doctor and status tell of it."""
         try:
             self.round(due)
             self.failure = None
         except LongwatchError as error:
             self.failure, self._again_ms = error, self.world.steady_ms() + AGAIN_MS
+            if not isinstance(error, LeaseLost):
+                with contextlib.suppress(StoreUnavailable):
+                    self.archivists.failed(error.message, hint=error.hint, again_ms=TOLD_MS)
         finally:
             self._working.clear()
 
-    def rest(self) -> None:
+    def rest(self, *, most_s: float | None = None) -> None:
         """Wait until no round goes on beside the caller."""
         if self._thread is not None:
-            self._thread.join()
+            self._thread.join(most_s)
 
     def close(self) -> None:
-        """Let a round that goes on here end where it may be ended."""
+        """Let a round that goes on here end where it may be ended; one that is kept waiting is left, and loses nothing."""
         self._over.set()
-        self.rest()
+        self.rest(most_s=CLOSES_S)
         if self._archive is not None:
             self._archive.close()
 
@@ -334,7 +346,8 @@ class Archives:
         """Drop what is older than it is kept, or more than there shall be; their names."""
         segments = self.segments()
         kept = [Kept(each.name, self._ends_ms(each), each.bytes, each.pinned) for each in segments]
-        drops = dropping(self.rules, kept, wall_ms=self._certain_ms(), free=self.free())
+        free = self.free() if self.beside_state() else None  # elsewhere no segment makes room for the state
+        drops = dropping(self.rules, kept, wall_ms=self._certain_ms(), free=free)
         for drop in drops:
             self.drop(drop.name, drop.why, who="retention")
             told(f"dropped {drop.name}: {drop.why}")

@@ -20,6 +20,7 @@ from longwatch.policy.limits import Limits
 from longwatch.policy.schema import SILENT_MS, pending
 from longwatch.policy.size import format_bytes
 from longwatch.policy.window import PARTED_MS, parted
+from longwatch.runtime.archive import Archives
 from longwatch.runtime.parts import Parts
 from longwatch.store import fleet
 from longwatch.store.look import Look
@@ -249,19 +250,33 @@ def _archive(parts: Parts, alive: list[Enrolled]) -> Iterator[Finding]:
     facts, rules = archives.facts(), archives.rules
     if archives.pressed():
         said = f"less than {format_bytes(rules.room)} ([archive] room) are free beside the state: it is archived early"
-        yield Finding("archive room", "notice", said, "Free some space, or longwatch archive drop --older 12w.")
+        room = "Free some space" + (
+            ", or longwatch archive drop --older 12w." if archives.beside_state() else " there."
+        )
+        yield Finding("archive room", "notice", said, room)
+    failing = archives.archivists.failing()
     late_ms = facts.now_ms - facts.closed_ms - 2 * rules.every_ms
-    if facts.closed_ms == 0:
+    if failing is not None:
+        said = f"rounds fail, and rows stay in the state: {failing.why}"
+        yield Finding("archive", "wrong", said, failing.hint or LATE)
+    elif facts.closed_ms == 0:
         yield Finding("archive", "ok", "nothing was archived yet: workers do it beside their work")
     elif late_ms > 0:
         said = f"the last round ended {format_ms((facts.now_ms - facts.closed_ms) // 1000 * 1000)} ago"
         yield Finding("archive", "notice", f"{said}, and one is due every {format_ms(rules.every_ms)}", LATE)
     elif archives.exists():
-        segments = archives.segments()
-        size = sum(each.bytes for each in segments) // MIB
-        yield Finding("archive", "ok", f"{len(segments)} segments, {size} MiB; longwatch archive verify reads them")
+        yield _segments(archives)
     else:
         yield Finding("archive", "ok", "nothing was old enough yet to be archived")
+
+
+def _segments(archives: Archives) -> Finding:
+    try:
+        segments = archives.segments()
+    except StoreUnavailable as error:
+        return Finding("archive", "wrong", error.message, error.hint)
+    size = sum(each.bytes for each in segments) // MIB
+    return Finding("archive", "ok", f"{len(segments)} segments, {size} MiB; longwatch archive verify reads them")
 
 
 LATE = "A running worker does it; longwatch archive now does it at once, and says what is in its way."

@@ -9,7 +9,7 @@ from typing import Literal, get_args
 
 import msgspec
 
-from longwatch.db.connection import Database
+from longwatch.db.connection import Database, Transaction
 from longwatch.errors import LeaseLost
 from longwatch.store import taken
 from longwatch.store.journal import Journal
@@ -34,6 +34,14 @@ class Standing(msgspec.Struct, frozen=True):
     until_ms: int
     closed_ms: int
     number: int
+
+
+class Failing(msgspec.Struct, frozen=True):
+    """at_ms: by the calendar, when it was written down last. why, hint: as in an error."""
+
+    at_ms: int
+    why: str
+    hint: str
 
 
 class Hot(msgspec.Struct, frozen=True):
@@ -76,6 +84,18 @@ class Archivists:
         """A round has ended."""
         with self.database.transaction() as tx:
             tx.count("retire.close", fence=fence)
+
+    def failed(self, why: str, *, hint: str, again_ms: int) -> None:
+        """A round has failed. It is written down when it is news, or again_ms after it was last."""
+        with self.database.transaction() as tx:
+            known = _failing(tx)
+            if known is None or tx.wall_ms - known.at_ms >= again_ms:
+                self.journal.append(tx, "archive.failed", "archive", why=why, hint=hint)
+
+    def failing(self) -> Failing | None:
+        """Why rounds fail; None: the last one ended well, or nobody has tried."""
+        with self.database.read() as tx:
+            return _failing(tx)
 
     def begin(self, sort: Sort, fence: int) -> Begun:
         """Write down that a segment is to be made. Errors: LeaseLost."""
@@ -129,3 +149,8 @@ class Archivists:
             row = tx.one("retire.hot")
             assert row is not None
             return Hot(*row)
+
+
+def _failing(tx: Transaction) -> Failing | None:
+    row = tx.one("retire.failing")
+    return None if row is None else msgspec.convert({"at_ms": row.at_ms, **msgspec.json.decode(row.data)}, Failing)

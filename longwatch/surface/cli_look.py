@@ -92,6 +92,9 @@ def status(session: Session) -> None:
                 "\nthe disk is nearly full: what is older than an hour is archived; longwatch doctor", style="bold red"
             )
         )
+    if parts.archives is not None and (failing := parts.archives.archivists.failing()) is not None:
+        said = f"\nnothing is archived, and rows stay in the state: {failing.why}; longwatch doctor"
+        words.append(Text(said, style="bold red"))
     if failures:
         shown = [(ago(e.at_ms, vitals.calendar_ms), e.subject, first_line(e.data.get("error"))) for e in failures]
         words += [heading("last failures"), table(("when", "task", "error"), shown, empty="")]
@@ -102,13 +105,13 @@ def archive_json(parts: Parts) -> Json | None:
     """When the last round ended, and whether there is room."""
     if parts.archives is None:
         return None
-    standing = parts.archives.archivists.standing()
+    standing, failing = parts.archives.archivists.standing(), parts.archives.archivists.failing()
     return {
         "last_at": at(standing.closed_ms or None),
         "every_ms": parts.archives.rules.every_ms,
         "free_bytes": parts.archives.free(),
         "pressed": parts.archives.pressed(),
-        "error": None if parts.archives.failure is None else parts.archives.failure.message,
+        "error": None if failing is None else failing.why,
     }
 
 

@@ -11,12 +11,13 @@ from typing import Any, Protocol, Self, TypeVar, overload
 from longwatch import config as configuration
 from longwatch.config import Settings
 from longwatch.db.connection import Database
+from longwatch.db.migrate import migrate
 from longwatch.errors import ConfigError, WaitTimeout
 from longwatch.policy.duration import Duration
 from longwatch.store import fleet
 from longwatch.surface.api import Longwatch
 from longwatch.surface.awaitable import Aio
-from longwatch.surface.engines import open_state
+from longwatch.surface.engines import State, is_remote, open_state
 from longwatch.surface.handles import Report, Task
 from longwatch.surface.opened import Opened, acquire, agree, assemble, secrets_of
 from longwatch.testing.clock import STEADY_MS, Clock, ClockSleeper, ClockWorld
@@ -59,9 +60,19 @@ class VirtualFleet(Longwatch):
         self.bench = bench
 
     @classmethod
-    def made(cls, bench: Bench, folder: Path, config: str | Path | Mapping[str, Any] | None = None) -> Self:
-        """A fleet with the state and the root in `folder`, whatever the config says. Errors: ConfigError."""
-        settings = settings_in(folder, config)
+    def made(
+        cls,
+        bench: Bench,
+        folder: Path,
+        config: str | Path | Mapping[str, Any] | None = None,
+        *,
+        state: str | Path | None = None,
+    ) -> Self:
+        """A fleet with the state and the root in `folder`, whatever the config says. Errors: ConfigError.
+
+        state: left out, or the address of a PostgreSQL, whose own clock is not asked then, or another file in the folder.
+        """
+        settings = settings_in(folder, config, state=STATE if state is None else state)
         opened = acquire(settings, lambda settings: wired(settings, bench.clock))
         return cls(opened, bench, agent=settings.agent, budget=settings.budget)
 
@@ -117,11 +128,11 @@ class VirtualAio(Aio):
         return await asyncio.to_thread(self._lw.wait, name, timeout=timeout)
 
 
-def settings_in(folder: Path, config: str | Path | Mapping[str, Any] | None) -> Settings:
+def settings_in(folder: Path, config: str | Path | Mapping[str, Any] | None, *, state: str | Path = STATE) -> Settings:
     """As the config says, but for root and state. Nothing is read from the environment of the test."""
     environ = {name: value for name, value in os.environ.items() if not name.startswith("LONGWATCH_")}
     source = Path.cwd() / config if isinstance(config, str | Path) else config or {}
-    settings = configuration.load(source, environ=environ, cwd=folder, state=folder / STATE)
+    settings = configuration.load(source, environ=environ, cwd=folder, state=state)
     return replace(settings, root=folder, durability="normal")
 
 
@@ -134,7 +145,7 @@ def wired(
 ) -> Opened:
     """Open the state and put the parts together, by this clock. wrap: what stands between the parts and the state."""
     world, sleeper = ClockWorld(clock, on_reach), ClockSleeper(clock)
-    state = open_state(settings, world)
+    state = _by_clock(settings, world) if is_remote(settings.state) else open_state(settings, world)
     database = wrap(state.database)
     try:
         joined = fleet.enter(database, world, name=settings.name, redaction_key=secrets.token_hex(16))
@@ -150,6 +161,15 @@ def wired(
         await asyncio.to_thread(clock.sleep_until, steady_ms - STEADY_MS)
 
     return Opened(settings, parts, asleep=asleep)
+
+
+def _by_clock(settings: Settings, world: ClockWorld) -> State:
+    """A state on a server, by this clock and not by the server's."""
+    from longwatch.db.postgres import PostgresDatabase  # the driver is an extra
+
+    database = PostgresDatabase(settings.state, world, clock=world, syncs=False)
+    migrate(database, lease_ms=settings.lease_ms)
+    return State(database, world, None, None)
 
 
 def drain(lw: Longwatch) -> Report:

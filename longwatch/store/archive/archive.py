@@ -23,7 +23,7 @@ from longwatch.store.archive.finding import Finding
 from longwatch.store.archive.frames import Writer, Written
 from longwatch.store.archive.index import Cost, Facts, Index, facts_of
 from longwatch.store.archive.manifest import Manifest, Move, MoveKind, Segment, line_of_move, read_manifest
-from longwatch.store.archive.places import Draft, Place
+from longwatch.store.archive.places import Draft, OutOfReach, Place
 from longwatch.store.archive.reading import Part, parts_of
 from longwatch.store.archive.recall import Asked, Recalled, recall
 from longwatch.store.archive.search import Found, Query
@@ -297,10 +297,15 @@ class Archive:
     # -- inside ------------------------------------------------------------------------------------------------------------
 
     def _indexed(self, ask: Callable[[Index], T]) -> T:
-        """What an index answers that knows all segments; one that cannot be read is made anew."""
+        """What an index answers that knows all segments; one that cannot be read is made anew.
+
+        Where it is the segments that are out of reach it stays: to make it anew means to read all of them.
+        """
         try:
             self._index.take_in(self.manifest(), self._facts)
             return ask(self._index)
+        except OutOfReach:
+            raise
         except StoreUnavailable:
             self._index.remove()
             self._index.take_in(self.manifest(), self._facts)

@@ -19,7 +19,8 @@ from typing import Any
 
 from longwatch.errors import ConfigError, NotFound, StoreUnavailable
 from longwatch.store.archive.manifest import NAME
-from longwatch.store.archive.places import Desk
+from longwatch.store.archive.places import Desk, OutOfReach
+from longwatch.store.archive.refused import understood
 
 SEGMENTS, MOVES = "segments", "manifest"
 MOVE = re.compile(r"\d{8}\.json")
@@ -33,6 +34,7 @@ class Bucket(Desk):
     def __init__(self, url: str, cache: Path) -> None:
         """Errors: ConfigError without the extra `s3`; StoreUnavailable."""
         super().__init__(cache, url)
+        self._bucket = url.removeprefix("s3://").partition("/")[0]
         try:
             self._obstore: Any = import_module("obstore")
             stores: Any = import_module("obstore.store")
@@ -95,8 +97,14 @@ class Bucket(Desk):
             with self._asked():
                 self._obstore.put(self._store, path, line, mode="create")
         except StoreUnavailable as error:
-            if not isinstance(error.__cause__, self._obstore.exceptions.AlreadyExistsError) or self._get(path) != line:
-                raise  # else it is ours: the reply to it was lost, and it was sent again
+            if not isinstance(error.__cause__, self._obstore.exceptions.AlreadyExistsError):
+                raise
+            if self._get(path) != line:  # else it is ours: the reply to it was lost, and it was sent again
+                raise OutOfReach(
+                    f"somebody else wrote the archive {self.title} at the same time: its move {n} already exists",
+                    hint="Do it again: what was written is taken up. Nothing was taken out of the state.",
+                    retry_after=1,
+                ) from error
 
     def _move(self, path: str, tag: str) -> bytes:
         """From the copy, if it is one of this very object."""
@@ -128,12 +136,9 @@ class Bucket(Desk):
         except StoreUnavailable:
             raise
         except (self._obstore.exceptions.BaseError, OSError) as error:
-            said = str(error).partition("\n")[0]
-            raise StoreUnavailable(
-                f"the archive {self.title} cannot be used: {said}",
-                hint="Check the bucket, its address and the keys in the environment. Nothing was taken out of the state.",
-                retry_after=5,
-            ) from error
+            address = os.environ.get("AWS_ENDPOINT_URL", "").rpartition("@")[2]
+            why, hint = understood(str(error), bucket=self._bucket, address=address)
+            raise OutOfReach(f"the archive {self.title} cannot be used: {why}", hint=hint, retry_after=5) from error
 
 
 def _key(name: str) -> str:

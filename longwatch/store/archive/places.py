@@ -17,6 +17,10 @@ MANIFEST, DRAFT = "manifest.jsonl", re.compile(r"draft-\d+")
 SYNC_SIZE = 1 << 20
 
 
+class OutOfReach(StoreUnavailable):
+    """Where the archive lies cannot be read or written now. What is made of it, such as the side index, is as good as ever."""
+
+
 class Draft(Protocol):
     """A segment on its way. Left by an error or a kill it is swept by the next writer."""
 
@@ -143,7 +147,7 @@ class Desk(ABC):
         except StoreUnavailable:
             raise
         except OSError as error:
-            raise StoreUnavailable(
+            raise OutOfReach(
                 f"the archive {self.title} cannot be used: {error.strerror or error}",
                 hint="Check that its folder is there, has room, and may be written. Nothing was taken out of the state.",
             ) from error

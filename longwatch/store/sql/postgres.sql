@@ -100,17 +100,23 @@ on conflict (name) do update
 -- backup.carry_calendar: the later of two instants is not called max
 update calendar set at_ms = greatest(at_ms, :at_ms);
 
--- memory.add: elements of a list are JSON, and its places are counted from one
-insert into memory_record (id, agent, place, kind, state, at_ms, task, thread, author, source, trust, key, body, data, pinned)
+-- memory.add: elements of a list are JSON, and its places are counted from one; with its words, because a row that gets them
+-- later is written twice, in each of its indexes too, and leaves half of their pages empty for good
+insert into memory_record (id, agent, place, kind, state, at_ms, task, thread, author, source, trust, key, body, data, pinned,
+                           words)
 select value ->> 0, :agent, :place + number, value ->> 1, 'live', cast(value ->> 2 as bigint), value ->> 3, value ->> 4,
-       value ->> 5, value ->> 6, value ->> 7, value ->> 8, value ->> 9, value ->> 10, 0
+       value ->> 5, value ->> 6, value ->> 7, value ->> 8, value ->> 9, value ->> 10, 0,
+       case when value ->> 1 <> 'call'
+            then to_tsvector('english', coalesce(value ->> 5 || ' ', '') || substr(value ->> 9, 1, 50000)) end
   from jsonb_array_elements(cast(:rows as jsonb)) with ordinality as listed (value, number)
  order by number;
 
--- memory.add_words: words are in the record's own row, without the tags that stand for its agent and kind
+-- memory.add_words: words are in the record's own row, without the tags that stand for its agent and kind; of what came
+-- without them
 update memory_record
    set words = to_tsvector('english', coalesce(author || ' ', '') || substr(body, 1, 50000))
- where agent = :agent and place between :first_place and :last_place and kind <> 'call' and :tag <> '';
+ where agent = :agent and place between :first_place and :last_place and words is null and kind <> 'call'
+   and :tag <> '';
 
 -- memory.by_places: elements of a list are text
 select seq, id, agent, place, kind, state, at_ms, task, thread, author, source, trust, key, body, data, successor, pinned

@@ -75,17 +75,17 @@ class Said:
 
 @dataclass(frozen=True)
 class Shell:
-    """`shell("task", "list")` runs `longwatch task list` in the folder. warm: in processes that are forked, not started."""
+    """`shell("task", "list")` runs `longwatch task list` in the folder. cold: in processes that are started, not forked."""
 
     folder: Path
     more: dict[str, str] = field(default_factory=dict[str, str])
-    warm: bool = False
+    cold: bool = False
 
     def __call__(self, *arguments: str, given: str | None = None) -> Said:
         return self.python("-m", "longwatch", *arguments, given=given)
 
     def python(self, *arguments: str, given: str | None = None) -> Said:
-        if self.warm:
+        if not self.cold:
             return _told(*warm.shared().run(list(arguments), folder=self.folder, environ=self.environ, given=given))
         ended = subprocess.run(
             [sys.executable, *arguments],

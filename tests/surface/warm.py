@@ -45,7 +45,11 @@ class Warm:
         self._mine.settimeout(PATIENCE_S)
         self._process = subprocess.Popen(command, pass_fds=[theirs.fileno()], env=kept, stdin=subprocess.DEVNULL)
         theirs.close()
-        atexit.register(self._mine.close)
+        atexit.register(self._end)
+
+    def _end(self) -> None:
+        self._mine.close()
+        self._process.wait(PATIENCE_S)
 
     def run(
         self, arguments: list[str], *, folder: Path, environ: dict[str, str], given: str | None

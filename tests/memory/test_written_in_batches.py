@@ -12,6 +12,7 @@ from typing import Any
 
 import anthropic
 import pytest
+import warm
 
 import longwatch
 from longwatch import Longwatch, Memory
@@ -173,7 +174,7 @@ def compacting(place: str, tmp_path: Path, mark: str, sent: signal.Signals) -> "
     script = tmp_path / "compact.py"
     script.write_text(STRUCK)
     command = [sys.executable, str(script), place, mark, json.dumps(CONFIG), str(int(sent))]
-    return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=dict(os.environ))
+    return warm.Popen(command, stderr=subprocess.PIPE)
 
 
 def killed(place: str, tmp_path: Path, mark: str) -> None:

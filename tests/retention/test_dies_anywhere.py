@@ -2,12 +2,12 @@
 
 import json
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+import warm
 
 import longwatch
 from longwatch.runtime.archive import Archives
@@ -39,7 +39,7 @@ def config_of(folder: Path) -> longwatch.Config:
 def archive(state: str, folder: Path, mark: str = "", time: int = 0) -> dict[str, Any] | None:
     """None: it was killed."""
     asked = [sys.executable, str(SCRIPT), state, json.dumps(config_of(folder)), mark and f"archive.{mark}", str(time)]
-    done = subprocess.run(asked, capture_output=True, text=True, timeout=120, check=False)
+    done = warm.run(asked, timeout=120)
     if done.returncode == -9:
         return None
     assert done.returncode == 0, done.stderr

@@ -85,32 +85,33 @@ class Shell:
         return self.python("-m", "longwatch", *arguments, given=given)
 
     def python(self, *arguments: str, given: str | None = None) -> Said:
-        if not self.cold:
-            return _told(*warm.shared().run(list(arguments), folder=self.folder, environ=self.environ, given=given))
-        ended = subprocess.run(
-            [sys.executable, *arguments],
-            cwd=self.folder,
-            env=self.environ,
-            input=given,
-            capture_output=True,
-            text=True,
-            timeout=90,
-            check=False,
-        )
+        command = [sys.executable, *arguments]
+        if self.cold:
+            ended = subprocess.run(
+                command,
+                cwd=self.folder,
+                env=self.environ,
+                input=given,
+                capture_output=True,
+                text=True,
+                timeout=90,
+                check=False,
+            )
+        else:
+            ended = warm.run(command, cwd=self.folder, env=self.environ, input=given)
         return _told(ended.returncode, ended.stdout, ended.stderr)
 
     def start(self, *arguments: str) -> "subprocess.Popen[str]":
         return self.python_started("-m", "longwatch", *arguments)
 
     def python_started(self, *arguments: str) -> "subprocess.Popen[str]":
-        return subprocess.Popen(
+        return warm.Popen(
             [sys.executable, *arguments],
             cwd=self.folder,
             env=self.environ,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            text=True,
         )
 
     @property

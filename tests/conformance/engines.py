@@ -35,7 +35,7 @@ def _template() -> bytes:
 def in_memory(clock: HandClock) -> SqliteDatabase:
     """A copy of one that was migrated: a third of a program's time went into the making of its state."""
     database = SqliteDatabase(":memory:", clock)
-    database.connection.deserialize("main", _template())
+    database.connection.deserialize("main", _template())  # pyright: ignore[reportUnknownMemberType]
     return database
 
 

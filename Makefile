@@ -19,7 +19,7 @@ slow: setup
 check: setup
 	@$(RUN) ruff format --check .
 	@$(RUN) ruff check .
-	@$(RUN) mypy longwatch bench docs $(filter-out %/conftest.py tests/typing/fails.py,$(wildcard tests/*/*.py))
+	@$(RUN) mypy longwatch bench docs $(filter-out %/conftest.py tests/typing/fails.py,$(wildcard tests/*.py tests/*/*.py))
 	@for file in $(wildcard tests/conftest.py tests/*/conftest.py); do $(RUN) mypy $$file || exit 1; done
 	@$(RUN) pyright
 	@$(RUN) pytest tests/tidy --ignore tests/tidy/test_pages_run.py

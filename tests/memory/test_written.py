@@ -93,7 +93,7 @@ def spent(lw: Longwatch) -> dict[str, int]:
     """By how calls ended: micro-units. All on the budget of memory."""
     found: dict[str, int] = {}
     for entry in lw.opened.parts.journal.latest(kind="call.", limit=1_000):
-        if entry.kind != "call.admitted":
+        if entry.kind not in ("call.admitted", "call.late"):  # late on a loaded machine: neither is an end
             found[entry.kind] = found.get(entry.kind, 0) + int(str(entry.data["money"]))
     return found
 

@@ -28,4 +28,7 @@ def spent(lw: Longwatch) -> int:
 def ends(lw: Longwatch) -> list[str]:
     """How the calls ended, in order, with what each was charged."""
     entries = lw.opened.parts.journal.latest(kind="call.", limit=1_000)
-    return [f"{entry.kind[5:]} {entry.data.get('money')}" for entry in entries if entry.kind != "call.admitted"]
+    ended = [
+        entry for entry in entries if entry.kind not in ("call.admitted", "call.late")
+    ]  # late: on a loaded machine
+    return [f"{entry.kind[5:]} {entry.data.get('money')}" for entry in ended]

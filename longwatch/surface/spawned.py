@@ -7,6 +7,7 @@ held wrong; the reason goes, as JSON, to the descriptor named by LONGWATCH_REPOR
 SIGTERM, or the end of the parent: finish the task in hand within the grace, or hand it back. SIGINT: hand it back now.
 """
 
+import gc
 import importlib
 import json
 import os
@@ -56,6 +57,9 @@ def _work(told: dict[str, Any], lifeline: int) -> int:
     from longwatch.surface import logs
     from longwatch.surface.working import work_here
 
+    importlib.import_module("longwatch.surface.api")  # as opening a fleet does
+    gc.freeze()
+    gc.enable()
     output = _printing(told)
     sys.path[:], sys.argv[:] = told["sys_path"], told["argv"]
     handlers = _find_handlers(told)

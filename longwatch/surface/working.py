@@ -17,6 +17,8 @@ from longwatch.surface.aio import drive
 from longwatch.surface.handles import Report, report_of
 from longwatch.surface.opened import Opened, output_folder
 
+# As of the command line (longwatch/__main__.py): garbage is looked for when everything has been imported.
+SPAWNED = "import gc; gc.disable(); import sys; from longwatch.surface.spawned import main; sys.exit(main())"
 OVERRUN_STATUS = 75  # of a worker process that ended itself because its run would not end
 
 
@@ -105,7 +107,7 @@ def work_apart(
     told = _told(opened, agent=agent, until_idle=until_idle)
     pool = Pool(
         opened.parts,
-        command=[sys.executable, "-c", "import sys; from longwatch.surface.spawned import main; sys.exit(main())"],
+        command=[sys.executable, "-c", SPAWNED],
         told=lambda owner: told | {"owner": owner},
         size=processes,
         on_change=on_start,

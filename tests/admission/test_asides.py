@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import warm
 from aside_worker import CAP, CONFIG, pay
 from engines_open import ENGINES, opened, place_of
 
@@ -109,7 +110,7 @@ def test_a_scheduled_batch_begins_with_the_window_in_which_it_has_room(lw: Virtu
 @contextmanager
 def started(place: Place, role: str, number: int) -> Generator["subprocess.Popen[str]"]:
     command = [sys.executable, str(HERE / "aside_worker.py"), *place, role, str(number)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+    with warm.Popen(command, stdout=subprocess.PIPE) as process:
         try:
             assert process.stdout is not None
             assert process.stdout.readline() == "ready\n"

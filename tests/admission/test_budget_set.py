@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import warm
 from call_fleet import DAY, HOUR, LIMITS, MINUTE, NOON, Opened, open_fleet
 from engines_open import ENGINES, opened, place_of
 
@@ -45,7 +46,7 @@ class Worker:
 
     def __init__(self, place: tuple[str, str]) -> None:
         command = [sys.executable, "-c", WORKER, *place]
-        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.process = warm.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         assert self.heard() == "ready"
 
     def heard(self) -> str:
@@ -68,7 +69,7 @@ def longwatch_says(folder: Path, place: tuple[str, str], *words: str) -> str:
     told = f'[fleet]\nstate = "{state}"\nadmission = "{admission}"\n[budget.growth]\nmoney = "50 USD/month"\n'
     (folder / "longwatch.toml").write_text(told, "utf-8")
     command = [sys.executable, "-m", "longwatch", *words]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, timeout=60)
+    done = warm.run(command, cwd=folder, timeout=60)
     assert done.returncode == 0, done.stderr
     return done.stdout
 

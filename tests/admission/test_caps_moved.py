@@ -2,7 +2,6 @@
 
 import asyncio
 import getpass
-import subprocess
 import sys
 import threading
 from collections.abc import Generator
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import warm
 from engines_open import ENGINES, place_of
 
 import longwatch
@@ -115,7 +115,7 @@ with longwatch.open(state, admission=admission, config={"fleet": {"currency": "G
 
 
 def move_elsewhere(place: tuple[str, str], task: str, money: str) -> None:
-    subprocess.run([sys.executable, "-c", ELSEWHERE, *place, task, money], check=True, timeout=60)
+    warm.run([sys.executable, "-c", ELSEWHERE, *place, task, money], check=True, timeout=60)
 
 
 def test_a_call_that_waits_for_what_another_holds_leaves_when_the_cap_is_raised(lw: Longwatch) -> None:

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import warm
 from race_worker import CAP, LIMITS, MOST, open_limiter, request
 
 from longwatch.admission.calls import HOLD_MS, Admitted
@@ -30,7 +31,7 @@ class LaterOn(Machine):
 
 def start(script: str, *arguments: object) -> "subprocess.Popen[str]":
     command = [sys.executable, str(HERE / script), *(str(argument) for argument in arguments)]
-    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    return warm.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
 
 
 def ready(process: "subprocess.Popen[str]") -> None:

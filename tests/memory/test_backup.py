@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import warm
 
 import longwatch
 from longwatch import Memory
@@ -40,13 +41,10 @@ class Fleet:
 
     def __call__(self, *words: str, status: int = 0, killed_at: str | None = None) -> Any:
         program = ["-m", "longwatch"] if killed_at is None else ["mortal.py", killed_at]
-        done = subprocess.run(
+        done = warm.run(
             [sys.executable, *program, *words, "--json"],
             cwd=self.folder,
             env={**os.environ, "LONGWATCH_STATE": self.state},
-            capture_output=True,
-            text=True,
-            check=False,
         )
         assert done.returncode == (status if killed_at is None else -signal.SIGKILL), done.stdout + done.stderr
         return json.loads(done.stdout) if killed_at is None else None

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import warm
 from files_script import line
 
 import longwatch
@@ -18,11 +19,10 @@ SCRIPT = Path(__file__).with_name("files_script.py")
 
 
 def started(place: str, name: str, rounds: int) -> "subprocess.Popen[str]":
-    child = subprocess.Popen(
+    child = warm.Popen(
         [sys.executable, str(SCRIPT), place, name, str(rounds)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
-        text=True,
     )
     assert child.stdout is not None
     assert child.stdout.readline() == "ready\n"
@@ -122,7 +122,7 @@ from longwatch.runtime import world
 world.Machine.reach = lambda self, mark: mark == {mark!r} and os.kill(os.getpid(), signal.SIGKILL)
 longwatch.open({place!r}).memory("seo").files.answer({command!r})
 """
-        done = subprocess.run([sys.executable, "-c", dying], check=False)
+        done = warm.run([sys.executable, "-c", dying])
         assert done.returncode == -signal.SIGKILL
     if next_step == "brief":
         shared.brief(1000)

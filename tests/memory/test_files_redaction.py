@@ -1,12 +1,12 @@
 """A redaction reaches every version of a file of the memory tool, under every name that it had, and the disk."""
 
 import json
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+import warm
 from test_redaction import SECRET, residue
 
 import longwatch
@@ -83,7 +83,7 @@ def test_an_agent_cannot_redact_a_file(lw: Longwatch, memory: Memory, monkeypatc
 def test_the_command_line_shows_restores_and_redacts(place: str, memory: Memory) -> None:
     def ask(*words: str, status: int = 0) -> Any:
         command = [sys.executable, "-m", "longwatch", "memory", *words, "--agent", "seo", "--state", place, "--json"]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        done = warm.run(command)
         assert done.returncode == status, done.stdout + done.stderr
         return json.loads(done.stdout)
 

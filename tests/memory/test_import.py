@@ -3,12 +3,12 @@
 import json
 import os
 import signal
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+import warm
 
 from longwatch import ConfigError, Longwatch, Memory
 
@@ -175,11 +175,11 @@ def test_whoever_is_killed_goes_on_where_he_was(place: str, tmp_path: Path) -> N
     script = tmp_path / "importing.py"
     script.write_text(KILLED)
     command = [sys.executable, str(script), place, str(log)]
-    killed = [subprocess.run([*command, str(n)], check=False, timeout=60).returncode for n in (0, 1, 2)]
+    killed = [warm.run([*command, str(n)], timeout=60).returncode for n in (0, 1, 2)]
     assert killed == [-signal.SIGKILL] * 3
-    ended = subprocess.run([*command, "99"], check=True, timeout=60, capture_output=True, text=True)
+    ended = warm.run([*command, "99"], check=True, timeout=60)
     assert ended.stdout.strip() == "600", "500 of them by the second, 1,000 by the third"
-    ended = subprocess.run([*command, "99"], check=True, timeout=60, capture_output=True, text=True)
+    ended = warm.run([*command, "99"], check=True, timeout=60)
     assert ended.stdout.strip() == "0"
 
 

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import warm
 
 import longwatch
 from longwatch import ConfigError, Longwatch, Run
@@ -118,7 +119,7 @@ def test_every_note_and_end_is_remembered_once_whoever_is_killed(place: str, tmp
     script.write_text(SCRIPT)
     kills = 0
     for _ in range(20):
-        ended = subprocess.run([sys.executable, str(script), place], timeout=60, check=False)
+        ended = warm.run([sys.executable, str(script), place], timeout=60)
         kills += ended.returncode == -signal.SIGKILL
         if ended.returncode == 0:
             break
@@ -135,9 +136,9 @@ def test_every_note_and_end_is_remembered_once_whoever_is_killed(place: str, tmp
 def test_processes_that_catch_up_at_once_add_nothing_twice(place: str, tmp_path: Path) -> None:
     script = tmp_path / "agents.py"
     script.write_text(SCRIPT.replace("os.kill(os.getpid(), signal.SIGKILL)", "pass"))
-    subprocess.run([sys.executable, str(script), place], timeout=60, check=True)
+    warm.run([sys.executable, str(script), place], timeout=60, check=True)
     reader = f"import longwatch; print(len(longwatch.open({place!r}).memory('seo').list(limit=1000)))"
-    readers = [subprocess.Popen([sys.executable, "-c", reader], stdout=subprocess.PIPE, text=True) for _ in range(4)]
+    readers = [warm.Popen([sys.executable, "-c", reader], stdout=subprocess.PIPE) for _ in range(4)]
     assert {each.communicate(timeout=60)[0].strip() for each in readers} == {"36"}
 
 

@@ -1,16 +1,18 @@
 """Recall: by words and their forms, with what stands beside, of whom and when it is asked for; whatever is typed."""
 
 import random
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
+import longwatch
 from longwatch import ConfigError, Longwatch, Memory
 from longwatch.policy.tokens import most_tokens
 from longwatch.runtime import recollect
 from longwatch.store import search
+from longwatch.testing.postgres import shared
 
 TALK = (
     ("ada", "Hello bob, how was your weekend?"),
@@ -40,8 +42,22 @@ def noise(memory: Memory, number: int) -> None:
     )
 
 
-@pytest.fixture(params=["a small memory", "a large one"])
-def filled(request: pytest.FixtureRequest, memory: Memory) -> Memory:
+@pytest.fixture(scope="module", params=["sqlite", "postgres"])
+def kept(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Generator[Longwatch]:
+    """A fleet whose memories are asked by many tests; none of them takes anything away."""
+    if request.param == "sqlite":
+        with longwatch.open(tmp_path_factory.mktemp("kept") / "state.db") as lw:
+            yield lw
+        return
+    url = shared().new_database()
+    with longwatch.open(url) as lw:
+        yield lw
+    shared().drop(url)
+
+
+@pytest.fixture(scope="module", params=["a small memory", "a large one"])
+def filled(request: pytest.FixtureRequest, kept: Longwatch) -> Memory:
+    memory = kept.memory(f"seo-{request.param.split()[1]}")
     noise(memory, 20 if request.param == "a small memory" else 2 * recollect.SMALL)
     talk(memory)
     return memory

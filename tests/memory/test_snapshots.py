@@ -1,13 +1,13 @@
 """Snapshots: everything is in one and only one, whoever dies; what stands survives; a loss is found and named."""
 
 import signal
-import subprocess
 import sys
 from collections.abc import Generator, Sequence
 from pathlib import Path
 
 import msgspec
 import pytest
+import warm
 
 import longwatch
 from longwatch import Longwatch, Memory
@@ -196,12 +196,9 @@ def test_whoever_is_killed_at_whatever_step_nothing_is_lost_or_there_twice(place
         fill(lw.memory("seo"), 20 * 25)
         expected = 0
         for number, mark in enumerate(MARKS * 2):
-            ended = subprocess.run(
+            ended = warm.run(
                 [sys.executable, str(script), place, mark, str(1 + number % 3 if "fold" not in mark else 1)],
                 timeout=60,
-                check=False,
-                capture_output=True,
-                text=True,
             )
             assert ended.returncode in (0, -signal.SIGKILL), ended.stderr
             expected += ended.returncode == -signal.SIGKILL

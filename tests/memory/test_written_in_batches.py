@@ -12,6 +12,7 @@ from typing import Any
 
 import anthropic
 import pytest
+import warm
 
 import longwatch
 from longwatch import Longwatch, Memory
@@ -173,7 +174,9 @@ def compacting(place: str, tmp_path: Path, mark: str, sent: signal.Signals) -> "
     script = tmp_path / "compact.py"
     script.write_text(STRUCK)
     command = [sys.executable, str(script), place, mark, json.dumps(CONFIG), str(int(sent))]
-    return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=dict(os.environ))
+    if sent == signal.SIGKILL:
+        return warm.Popen(command, stderr=subprocess.PIPE)
+    return subprocess.Popen(command, stderr=subprocess.PIPE, text=True)  # the parent of one that is stopped is told
 
 
 def killed(place: str, tmp_path: Path, mark: str) -> None:

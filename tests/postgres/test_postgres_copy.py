@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import warm
 
 import longwatch
 from longwatch import Run
@@ -23,12 +24,11 @@ OWN = {"fleet", "task", "record", "call", "worker", "lease", "lease_on", "lease_
 
 
 def command(*words: str, folder: Path) -> "subprocess.Popen[str]":
-    return subprocess.Popen(
+    return warm.Popen(
         [sys.executable, "-m", "longwatch", *words],
         cwd=folder,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        text=True,
     )
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+import warm
 
 import longwatch
 from longwatch import Run
@@ -112,9 +113,7 @@ def test_calls_leases_edits_and_reads_work(lw: longwatch.Longwatch, tmp_path: Pa
 
 def told(*arguments: str, code: int = 0, **environment: str) -> str:
     command = [sys.executable, "-m", "longwatch", *arguments]
-    done = subprocess.run(
-        command, capture_output=True, text=True, env=os.environ | environment, timeout=PATIENCE_S, check=False
-    )
+    done = warm.run(command, env=os.environ | environment, timeout=PATIENCE_S)
     assert done.returncode == code, done.stdout + done.stderr
     return done.stdout + done.stderr
 

@@ -20,7 +20,7 @@ import longwatch
 from longwatch.sandbox.client import Sandbox, started
 from longwatch.testing.redis import Server
 
-WORKER = Path(__file__).parent / "chaos_worker.py"
+WORKER = Path(__file__).parent / "redis_chaos_worker.py"
 PROCESSES = 15
 CAP_MICROS = 40_000_000
 RECOVERY_S = 10  # and the lease, at most

@@ -1,10 +1,11 @@
 """An archivist in a process of its own that is killed at a step, and where everything is afterwards."""
 
 import json
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any, NamedTuple
+
+import warm
 
 import longwatch
 from longwatch.runtime.archive import Archives
@@ -33,7 +34,7 @@ def config_of(folder: Path, to: str = "") -> longwatch.Config:
 def archive(state: str, config: longwatch.Config, mark: str = "", time: int = 0) -> dict[str, Any] | None:
     """None: it was killed."""
     asked = [sys.executable, str(SCRIPT), state, json.dumps(config), mark and f"archive.{mark}", str(time)]
-    done = subprocess.run(asked, capture_output=True, text=True, timeout=120, check=False)
+    done = warm.run(asked, timeout=120)
     if done.returncode == -9:
         return None
     assert done.returncode == 0, done.stderr

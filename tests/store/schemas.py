@@ -89,8 +89,10 @@ def lived_in(place: str, root: Path) -> None:
 
 
 def started(verb: str, *arguments: object) -> "subprocess.Popen[str]":
+    import warm  # not in the processes that run this very file
+
     command = [sys.executable, __file__, verb, *map(str, arguments)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    return warm.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 
 
 def say(word: object) -> None:

@@ -61,8 +61,10 @@ def new_task(id: str, *, after: tuple[str, ...] = (), kind: str = "pay", args: s
 
 def started(verb: str, *arguments: object) -> subprocess.Popen[str]:
     """A process of its own; it writes one line once it is where it should be."""
+    import warm  # not in the processes that run this very file
+
     command = [sys.executable, __file__, verb, *map(str, arguments)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    return warm.Popen(command, stdout=subprocess.PIPE)
 
 
 # -- what the processes do -------------------------------------------------------------------------------------------------

@@ -75,42 +75,43 @@ class Said:
 
 @dataclass(frozen=True)
 class Shell:
-    """`shell("task", "list")` runs `longwatch task list` in the folder. warm: in processes that are forked, not started."""
+    """`shell("task", "list")` runs `longwatch task list` in the folder. cold: in processes that are started, not forked."""
 
     folder: Path
     more: dict[str, str] = field(default_factory=dict[str, str])
-    warm: bool = False
+    cold: bool = False
 
     def __call__(self, *arguments: str, given: str | None = None) -> Said:
         return self.python("-m", "longwatch", *arguments, given=given)
 
     def python(self, *arguments: str, given: str | None = None) -> Said:
-        if self.warm:
-            return _told(*warm.shared().run(list(arguments), folder=self.folder, environ=self.environ, given=given))
-        ended = subprocess.run(
-            [sys.executable, *arguments],
-            cwd=self.folder,
-            env=self.environ,
-            input=given,
-            capture_output=True,
-            text=True,
-            timeout=90,
-            check=False,
-        )
+        command = [sys.executable, *arguments]
+        if self.cold:
+            ended = subprocess.run(
+                command,
+                cwd=self.folder,
+                env=self.environ,
+                input=given,
+                capture_output=True,
+                text=True,
+                timeout=90,
+                check=False,
+            )
+        else:
+            ended = warm.run(command, cwd=self.folder, env=self.environ, input=given)
         return _told(ended.returncode, ended.stdout, ended.stderr)
 
     def start(self, *arguments: str) -> "subprocess.Popen[str]":
         return self.python_started("-m", "longwatch", *arguments)
 
     def python_started(self, *arguments: str) -> "subprocess.Popen[str]":
-        return subprocess.Popen(
+        return warm.Popen(
             [sys.executable, *arguments],
             cwd=self.folder,
             env=self.environ,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            text=True,
         )
 
     @property

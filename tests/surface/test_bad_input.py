@@ -287,6 +287,7 @@ except longwatch.ConfigError as error:
 
 @pytest.mark.parametrize("way", ["python -c", "python - <"])
 def test_handlers_of_a_notebook_cannot_be_spawned_and_it_is_said_in_one_line(shell: Shell, way: str) -> None:
+    shell = Shell(shell.folder, cold=True)
     said = shell.python("-c", NOTEBOOK) if way == "python -c" else shell.python("-", given=NOTEBOOK)
     assert said.status == 0, said
     assert "notebook" in said.out

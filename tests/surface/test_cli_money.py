@@ -115,7 +115,7 @@ def shell(tmp_path: Path, sandbox: Sandbox) -> Shell:
 
 
 def made(folder: Path, sandbox: Sandbox) -> Shell:
-    shell = Shell(folder, dict(sandbox.env()), warm=True)
+    shell = Shell(folder, dict(sandbox.env()))
     shell.write("longwatch.toml", CONFIG)
     shell.write("shop.py", SHOP)
     return shell
@@ -433,7 +433,7 @@ lw.work(until_idle=True)
 
 
 def test_what_a_retry_says_again_is_earned_once(tmp_path: Path) -> None:
-    shell = Shell(tmp_path, warm=True)
+    shell = Shell(tmp_path)
     shell.write("sale.py", EARN)
     assert shell.python("sale.py").status == 0
     assert shell.tasks() == {"done": 1}

@@ -185,7 +185,7 @@ def test_our_own_bugs_make_one_line_and_a_report(shell: Shell) -> None:
         "def broken(self): raise RuntimeError('sk-ant-api03-verysecretverysecret is gone')\n"
         "look.Look.vitals = broken\n",
     )
-    bugged = Shell(shell.folder, {"PYTHONPATH": str(shell.folder)})
+    bugged = Shell(shell.folder, {"PYTHONPATH": str(shell.folder)}, cold=True)
     said = bugged("status")
     assert said.status == 1
     assert len(said.err.splitlines()) == 2

@@ -9,8 +9,8 @@ import anthropic
 import openai
 import pytest
 import stripe
+from accounts import ends
 from anthropic.types import MessageParam
-from conftest import ends
 
 import longwatch
 from longwatch import ConfigError, Longwatch, Run

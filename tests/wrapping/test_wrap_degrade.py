@@ -8,8 +8,8 @@ from typing import Any
 import anthropic
 import openai
 import pytest
+from accounts import spent
 from anthropic.types import MessageParam
-from conftest import spent
 
 import longwatch
 from longwatch import BudgetExceeded, Longwatch, Run

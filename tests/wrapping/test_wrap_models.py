@@ -9,8 +9,8 @@ import anthropic
 import openai
 import pydantic
 import pytest
+from accounts import ends, spent
 from anthropic.types import MessageParam, ToolParam
-from conftest import ends, spent
 
 import longwatch
 from longwatch import BudgetExceeded, ConfigError, Longwatch, UnknownPrice

@@ -9,7 +9,7 @@ from typing import Any
 import anthropic
 import pytest
 import stripe
-from conftest import CONFIG, ends, spent
+from accounts import CONFIG, ends, spent
 
 import longwatch
 from longwatch import BudgetExceeded, ConfigError, LimitRefused, Longwatch, Run

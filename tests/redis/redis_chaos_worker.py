@@ -1,4 +1,4 @@
-"""One of many processes that pay through one fleet. Run: chaos_worker.py CONFIG URL SECONDS.
+"""One of many processes that pay through one fleet. Run: redis_chaos_worker.py CONFIG URL SECONDS.
 
 Writes "ready", waits for a line, pays until its time is over or the budget is spent, and writes what came of it as JSON.
 """

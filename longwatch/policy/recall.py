@@ -129,6 +129,7 @@ def rank(
 ) -> list[Scored]:
     """The best candidates, best first. texts: they and their neighbours, in the order of places. now_ms: of recency.
 
+    The score of a record that says all that was asked for is about 1, and somewhat more with what is added to it.
     again: the same texts will be ranked for other questions, and what they say is worth keeping.
     """
     counted = Counted(query, texts, corpus, again=again)
@@ -143,7 +144,8 @@ def rank(
         Scored(texts[at].place, score + THREAD * threads[texts[at].thread] + best * counted.bonus(at, now_ms))
         for at, score in scores.items()
     ]
-    return sorted(found, key=lambda each: (-each.score, -each.place))[:limit]
+    found.sort(key=lambda each: (-each.score, -each.place))
+    return [Scored(place, score / counted.total) for place, score in found[:limit]]
 
 
 class Counted:
@@ -363,14 +365,3 @@ def trigrams(word: str) -> frozenset[str]:
 
 def likeness(one: frozenset[str], other: frozenset[str]) -> float:
     return len(one & other) / len(one | other)
-
-
-def fuse(rankings: Sequence[Sequence[int]], weights: Sequence[float], *, limit: int, k: int = 20) -> list[Scored]:
-    """Several rankings as one, by reciprocal rank: what stands high in any of them does so in the whole."""
-    scores: dict[int, float] = {}
-    for ranking, weight in zip(rankings, weights, strict=True):
-        for number, place in enumerate(ranking):
-            scores[place] = scores.get(place, 0.0) + weight / (k + number)
-    return sorted(
-        (Scored(place, score) for place, score in scores.items()), key=lambda each: (-each.score, -each.place)
-    )[:limit]

@@ -2,18 +2,20 @@
 gone into the archive.
 
 A small memory is ranked as a whole, from what this process keeps of it; a large one by its candidates, so that the cost of a
-question does not grow with the history. An embedding of any kind may have its say: its ranking of the same candidates is
-fused with the words' by reciprocal rank.
+question does not grow with the history. An embedding of any kind may have its say: of every record of a small memory, also of
+one that has no word of the question, and of a large one's best candidates. One that fails leaves it to the words.
 """
 
-import math
+import logging
 import threading
 import weakref
-from collections import Counter, OrderedDict
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from longwatch.errors import GiveUp, LongwatchError, Refused, RetryLater
+from longwatch.policy.meaning import blend, in_context, meant
 from longwatch.policy.memory import Record
 from longwatch.policy.recall import (
     AFTER,
@@ -24,28 +26,26 @@ from longwatch.policy.recall import (
     Text,
     fitting,
     forget,
-    fuse,
     query_of,
     rank,
     said_of,
 )
 from longwatch.policy.tokens import most_tokens
 from longwatch.runtime.archived import NOTHING, Away
+from longwatch.runtime.embedding import Embed, Embeddings
 from longwatch.runtime.memory import Memories
 from longwatch.store.search import LAST_MS, Search, Wanted
 from longwatch.store.snapshots import Snapshots
 
 SMALL = 1_000  # records of a memory that is ranked as a whole
 CANDIDATES = 60
-POOL = 60  # of the best by words, which an embedding may rank anew
+POOL = 60  # of the best by words of a large memory, which an embedding is asked about
 MOST = 1_000  # hits
 CONTEXT = 2  # records on each side that a hit is shown with
 SHORT = 16  # tokens of a record, of which many are longer
 NAMED = 4  # tokens of who says it and when, beside the text
-KEPT = 10_000  # embeddings that this process keeps
-WEIGHTS = (1.0, 0.3)  # of words, and of an embedding
 
-Embed = Callable[[Sequence[str]], Sequence[Sequence[float]]]
+logger = logging.getLogger("longwatch")
 
 
 class Hit(NamedTuple):
@@ -63,11 +63,22 @@ class Known(NamedTuple):
     having: "Counter[str]"
 
 
+class Ranked(NamedTuple):
+    """What the words have found. texts: in the order of places. chosen: places of what may be found at all. asked: of what an
+    embedding is asked about.
+    """
+
+    scored: list[Scored]
+    texts: list[Text]
+    chosen: set[int]
+    asked: set[int]
+
+
 @dataclass
 class Recollection:
     memories: Memories
     _known: dict[str, Known] = field(default_factory=dict[str, Known])
-    _vectors: "OrderedDict[str, Sequence[float]]" = field(default_factory=OrderedDict[str, "Sequence[float]"])
+    _embeddings: Embeddings = field(default_factory=Embeddings)
     _guard: threading.Lock = field(default_factory=threading.Lock)
 
     def recall(
@@ -95,31 +106,29 @@ class Recollection:
         wanted = Wanted(agent, query.forms, kinds, since_ms, until_ms)
         away = self.memories.whole.recalled(wanted, limit=max(CANDIDATES, limit)) if archive else NOTHING
         ranked = self._small if places <= SMALL and not away.records else self._large
-        scored, texts = ranked(wanted, query, now_ms, max(limit, POOL) if embed else limit, places, away)
-        if embed is not None and scored:
-            scored = self._fused(question, scored, texts, embed)
-        if tokens is not None:
-            size = count or _most_tokens
-            scored = fitting(scored, {each.place: NAMED + size(texts[each.place].body) for each in scored}, tokens)
-        return self._hits(agent, scored[:limit], away.records)
+        found = ranked(wanted, query, now_ms, max(limit, POOL) if embed else limit, places, away)
+        scored = found.scored if embed is None else blend(found.scored, self._meant(question, found, embed))
+        scored = scored[:limit]
+        if tokens is not None and scored:
+            size, bodies = count or _most_tokens, {text.place: text.body for text in found.texts}
+            scored = fitting(scored, {each.place: NAMED + size(bodies[each.place]) for each in scored}, tokens)
+        return self._hits(agent, scored, away.records)
 
     def forget(self) -> None:
         """Something was redacted: nothing that this process keeps may still hold it."""
         with self._guard:
             self._known.clear()
-            self._vectors.clear()
+        self._embeddings.forget()
         forget()
 
     # -- ranking -----------------------------------------------------------------------------------------------------------
 
-    def _small(
-        self, wanted: Wanted, query: Query, now_ms: int, limit: int, places: int, _: Away
-    ) -> tuple[list[Scored], dict[int, Text]]:
+    def _small(self, wanted: Wanted, query: Query, now_ms: int, _: int, places: int, __: Away) -> Ranked:
         known = self._all_of(wanted.agent, places)
         chosen = {text.place for text in known.texts if _is_wanted(text, wanted)}
         corpus = Corpus(len(known.texts), known.having)
-        scored = rank(query, known.texts, chosen, corpus, now_ms=now_ms, limit=limit)
-        return scored, {text.place: text for text in known.texts} if scored else {}
+        scored = rank(query, known.texts, chosen, corpus, now_ms=now_ms, limit=places)
+        return Ranked(scored, known.texts, chosen, chosen | {text.place for text in known.texts if text.kind != "call"})
 
     def _all_of(self, agent: str, places: int) -> Known:
         """As it was kept, and what was added since."""
@@ -132,9 +141,7 @@ class Recollection:
                     known.having.update(said_of(record.body).counts.keys())
             return Known(list(known.texts), known.having)
 
-    def _large(
-        self, wanted: Wanted, query: Query, now_ms: int, limit: int, places: int, away: Away
-    ) -> tuple[list[Scored], dict[int, Text]]:
+    def _large(self, wanted: Wanted, query: Query, now_ms: int, limit: int, places: int, away: Away) -> Ranked:
         search = Search(self.memories.store.database)
         found = search.candidates(wanted, limit=max(CANDIDATES, limit))
         chosen = {record.place for record in found.records}
@@ -144,32 +151,26 @@ class Recollection:
         candidates = {text.place for text in texts if _is_wanted(text, wanted)}
         corpus = Corpus(places, {term: count + away.having.get(term, 0) for term, count in found.having.items()})
         scored = rank(query, texts, candidates, corpus, now_ms=now_ms, limit=limit, again=False)
-        return scored, {text.place: text for text in texts}
+        return Ranked(scored, texts, candidates, {each.place for each in scored[:POOL]})
 
-    def _fused(self, question: str, scored: Sequence[Scored], texts: Mapping[int, Text], embed: Embed) -> list[Scored]:
-        """The same candidates, by words and by likeness of meaning: of what each says, alone and after what was said before."""
-        by_words = [each.place for each in scored]
-        best = by_words[:POOL]
-        said = [texts[place].body for place in best] + [_in_context(texts, place) for place in best]
-        asked, *vectors = self._embedded([question, *said], embed)
-        alike = {
-            place: _cosine(asked, alone) + _cosine(asked, behind)
-            for place, alone, behind in zip(best, vectors[: len(best)], vectors[len(best) :], strict=True)
-        }
-        by_meaning = sorted(best, key=lambda place: -alike[place])
-        return fuse([by_words, by_meaning], WEIGHTS, limit=len(by_words))
-
-    def _embedded(self, texts: Sequence[str], embed: Embed) -> list[Sequence[float]]:
-        with self._guard:
-            known = {text: self._vectors[text] for text in texts if text in self._vectors}
-        missing = [text for text in dict.fromkeys(texts) if text not in known]
-        made = dict(zip(missing, embed(missing), strict=True)) if missing else {}
-        with self._guard:
-            self._vectors |= made
-            while len(self._vectors) > KEPT:
-                self._vectors.popitem(last=False)
-        known |= made
-        return [known[text] for text in texts]
+    def _meant(self, question: str, found: Ranked, embed: Embed) -> Mapping[int, float]:
+        """By place. Nothing when the embedding fails: then the words have it all."""
+        texts = {text.place: text for text in found.texts}
+        asked = [place for place in sorted(found.asked) if texts[place].body.strip()]
+        if not asked or not question.strip():
+            return {}
+        said = [in_context(texts[place], texts.get(place - 1)) for place in asked]
+        try:
+            likened, *vectors = self._embeddings.of([question, *said], embed)
+        except (GiveUp, RetryLater):
+            raise
+        except Exception as error:
+            if isinstance(error, LongwatchError) and not isinstance(error, Refused):
+                raise
+            logger.warning("recall goes by words alone: its embedding failed", exc_info=True)
+            return {}
+        meaning = meant(likened, dict(zip(asked, vectors, strict=True)), texts)
+        return {place: value for place, value in meaning.items() if place in found.chosen}
 
     def _hits(self, agent: str, scored: Sequence[Scored], away: Mapping[int, Record]) -> list[Hit]:
         near = {each.place + step for each in scored for step in range(-CONTEXT, CONTEXT + 1)}
@@ -198,13 +199,6 @@ def text_of(record: Record) -> Text:
     return Text(record.place, thread, author, record.body, record.kind, record.at_ms)
 
 
-def _in_context(texts: Mapping[int, Text], place: int) -> str:
-    """What a record says behind what was said before it, and by whom."""
-    text, before = texts[place], texts.get(place - 1)
-    told = [text] if before is None or before.thread != text.thread else [before, text]
-    return " ".join(f"{each.author}: {each.body}" if each.author else each.body for each in told)
-
-
 def _most_tokens(text: str) -> int:
     return most_tokens(text.encode())
 
@@ -222,8 +216,3 @@ def _beside(there: dict[int, Record], place: int) -> tuple[Record, ...]:
     thread = there[place].thread
     near = [there.get(place + step) for step in range(-CONTEXT, CONTEXT + 1) if step]
     return tuple(each for each in near if each is not None and each.thread == thread and each.state != "redacted")
-
-
-def _cosine(one: Sequence[float], other: Sequence[float]) -> float:
-    length = math.sqrt(sum(value * value for value in one)) * math.sqrt(sum(value * value for value in other))
-    return sum(first * second for first, second in zip(one, other, strict=True)) / length if length else 0.0

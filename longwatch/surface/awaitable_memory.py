@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from longwatch.runtime.embedding import Embed
 from longwatch.runtime.importing import Imported
 from longwatch.runtime.memory_files import Answer
-from longwatch.runtime.recollect import Embed
 from longwatch.surface.briefs import Brief, Snapshot
 from longwatch.surface.memory import Hits, Memory, Record, Records, SnapshotList, tool_class
 from longwatch.surface.memory_files import FileList, MemoryFile, MemoryFiles, MemoryVersion

@@ -15,10 +15,11 @@ from longwatch.errors import ConfigError, LeaseLost, Refused
 from longwatch.policy import memory as policy
 from longwatch.runtime.authoring import BY_HAND, Authoring
 from longwatch.runtime.compaction import Compaction
+from longwatch.runtime.embedding import Embed
 from longwatch.runtime.importing import Imported, Importer
 from longwatch.runtime.memory import Memories
 from longwatch.runtime.memory_files import Files
-from longwatch.runtime.recollect import Embed, recollection_of
+from longwatch.runtime.recollect import recollection_of
 from longwatch.runtime.redact import redact
 from longwatch.runtime.run import RunCore
 from longwatch.store.memory import NewRecord
@@ -307,8 +308,9 @@ class Memory:
 
         tokens: as many as fit with their texts into so many, by `count` or a bound that errs towards too many, and not `limit`;
         a record that is longer than what is left is passed over. kinds: of records; left out, all but calls. since, until:
-        instants, or days such as "2026-01-01" (UTC). embed: texts to vectors, by any model; its ranking is fused with the
-        words'. archive: also of what has gone into the archive, which takes up to ten times as long. Errors: ConfigError;
+        instants, or days such as "2026-01-01" (UTC). embed: texts to vectors, by any model; up to 1,000 records are then also
+        found without a word of the question, and where it fails the words are left, with a warning in the log. archive: also
+        of what has gone into the archive, which takes up to ten times as long. Errors: ConfigError;
         StoreUnavailable when the archive is out of reach.
         """
         named = None if kinds is None else [policy.check_kind(kind) for kind in kinds]

@@ -1,0 +1,87 @@
+"""Embeddings: texts to vectors by a function of the caller's, asked for what this process has not kept.
+
+A model is another's program: it may be away, slow or wrong. What it gives is looked at before it is used, and no lock is held
+while it works, so that nobody waits for another's model.
+"""
+
+import math
+import threading
+from array import array
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from longwatch.policy.meaning import Vector
+
+KEPT = 10_000  # vectors that this process keeps
+BATCH = 256  # texts to a call: providers take some thousand at most
+LONGEST = 4_000  # characters of a text that are embedded: models read 256 to 8,192 tokens of it
+
+Embed = Callable[[Sequence[str]], Sequence[Sequence[float]]]
+
+
+class NoVectors(ValueError):
+    """What came back are no vectors, one for each text, of one length and of numbers."""
+
+
+@dataclass
+class Embeddings:
+    _by: object = None
+    _kept: "OrderedDict[str, Vector]" = field(default_factory=OrderedDict[str, "Vector"])
+    _guard: threading.Lock = field(default_factory=threading.Lock)
+
+    def of(self, texts: Sequence[str], embed: Embed) -> list[Vector]:
+        """One for each text. Errors: NoVectors; whatever the function raises."""
+        texts = [text[:LONGEST] for text in texts]
+        kept, known = self._known(texts, embed)
+        missing = [text for text in dict.fromkeys(texts) if text not in known]
+        for first in range(0, len(missing), BATCH):
+            some = missing[first : first + BATCH]
+            made = dict(zip(some, _vectors(embed(some), len(some)), strict=True))
+            known |= made
+            if len({len(vector) for vector in known.values()}) != 1:
+                self.forget()  # the function has another model behind it than before
+                raise NoVectors("vectors of several lengths")
+            self._keep(kept, made)
+        return [known[text] for text in texts]
+
+    def forget(self) -> None:
+        """What is being embedded just now is not kept either: it goes where nobody looks any more."""
+        with self._guard:
+            self._kept = OrderedDict()
+
+    def _known(self, texts: Sequence[str], embed: Embed) -> "tuple[OrderedDict[str, Vector], dict[str, Vector]]":
+        """What this function made is kept until another one is asked."""
+        with self._guard:
+            if self._by != (by := _model(embed)):
+                self._by, self._kept = by, OrderedDict()
+            for text in texts:
+                if text in self._kept:
+                    self._kept.move_to_end(text)
+            return self._kept, {text: self._kept[text] for text in texts if text in self._kept}
+
+    def _keep(self, kept: "OrderedDict[str, Vector]", made: dict[str, Vector]) -> None:
+        with self._guard:
+            kept |= made
+            while len(kept) > KEPT:
+                kept.popitem(last=False)
+
+
+def _model(embed: Embed) -> object:
+    """The same for a lambda that is made anew for each question."""
+    return getattr(embed, "__code__", embed), getattr(embed, "__self__", None)
+
+
+def _vectors(given: Sequence[Sequence[float]], number: int) -> list[Vector]:
+    rows: list[Any] = list(given)
+    if len(rows) != number:
+        raise NoVectors(f"{len(rows)} vectors for {number} texts")
+    return [_unit([float(value) for value in row]) for row in rows]
+
+
+def _unit(values: Sequence[float]) -> Vector:
+    length = math.sqrt(sum(value * value for value in values))
+    if not values or not math.isfinite(length):
+        raise NoVectors("a vector without numbers, or with what is none")
+    return array("f", [value / length for value in values] if length else values)

@@ -8,17 +8,20 @@ burst and all that refilled since. It asks later by what it is ahead. The others
 Amounts are of the meter's time: a call of weight w takes as long as w units need to refill.
 """
 
+from bisect import bisect_right
 from typing import NamedTuple
 
 SOON_US = 250_000  # what was taken without waiting, so short before others began to wait, was taken from the same burst
 NEAR_US = 2_000  # a slot so near was not waited for
+MOMENT_US = 25_000  # what was taken within it is taken for one
 MEMORY_US = 4_000_000  # others come and go, and nobody is held to what it once took
+NEXT = 8  # tenths of the call that is asked for which count as taken: whole ones would keep back who is in his turn
 MOST_US = 1_500_000  # that a process lets others go first, in all of that time
 
 
 class Had(NamedTuple):
     """What one process has had of a meter. free: slots and amounts without a wait, while nobody waits. begun_us: of the burst;
-    None: nobody waits. taken_us: since then. wait_us: of the last. slots: given to it, and still to come. let_us: for how
+    None: nobody waits. taken_us: since then. wait_us: of the last. slots: given to it, and still to come, in order. let_us: for how
     long it has let others go first."""
 
     free: tuple[tuple[int, int], ...] = ()
@@ -35,23 +38,33 @@ NOTHING = Had()
 def given(had: Had, *, slot_us: int, amount_us: int, now_us: int) -> Had:
     """Once it has been given one more slot."""
     wait_us = slot_us - now_us
-    slots = (*(slot for slot in had.slots if slot > now_us), slot_us)
+    slots = (*had.slots[bisect_right(had.slots, now_us) :], max((slot_us, *had.slots[-1:])))
+    free = tuple(one for one in had.free if one[0] > now_us - SOON_US)
     if wait_us <= NEAR_US:
-        free = tuple(one for one in had.free if one[0] > now_us - SOON_US)
-        return Had((*free, (slot_us, amount_us)), slots=slots)
+        return Had(_with(free, slot_us, amount_us), slots=slots)
     if had.begun_us is not None and now_us - had.begun_us <= MEMORY_US:
         return had._replace(taken_us=had.taken_us + amount_us, wait_us=wait_us, slots=slots)
-    free = tuple(one for one in had.free if one[0] > now_us - SOON_US)
     begun_us = free[0][0] if free else slot_us
     return Had((), begun_us, sum(one[1] for one in free) + amount_us, wait_us, slots)
 
 
+def _with(free: tuple[tuple[int, int], ...], slot_us: int, amount_us: int) -> tuple[tuple[int, int], ...]:
+    """Those of one moment together, so that there are few."""
+    if free and slot_us - free[-1][0] < MOMENT_US:
+        return (*free[:-1], (free[-1][0], free[-1][1] + amount_us))
+    return (*free, (slot_us, amount_us))
+
+
 def ahead_us(had: Had, *, burst_us: int, amount_us: int, now_us: int) -> int:
-    """For how long it lets others go first before it asks for one more; 0: it may ask. burst_us: of the meter, in its time."""
+    """For how long it lets others go first before it asks for one more; 0: it may ask. burst_us: of the meter, in its time.
+
+    Between now and the slot of somebody who waits are those of all who wait, its own other calls among them.
+    """
     if had.begun_us is None or now_us - had.begun_us > MEMORY_US:
         return 0
-    own_us = amount_us * (1 + sum(slot > now_us for slot in had.slots))
-    all_us = max(own_us, had.wait_us + amount_us)
+    own_us = amount_us * (1 + len(had.slots) - bisect_right(had.slots, now_us))
+    all_us = max(own_us, -(-had.wait_us // amount_us) * amount_us)
     due_us = burst_us + now_us + had.wait_us - had.begun_us
-    late_us = (10 * had.taken_us + amount_us) * all_us // (10 * own_us) - due_us
-    return max(0, min(late_us, MOST_US - had.let_us))
+    late_us = (10 * had.taken_us + NEXT * amount_us) * all_us // (10 * own_us) - due_us
+    late_us = min(late_us, MOST_US - had.let_us)
+    return late_us if late_us >= amount_us else 0

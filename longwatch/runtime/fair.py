@@ -41,7 +41,7 @@ class Fair:
             had = self._had.get(gauge.meter, NOTHING)
             late_us = fair.ahead_us(had, burst_us=burst_us, amount_us=amount_us, now_us=now_ms * 1000)
             ask_ms, wait_ms = now_ms + late_us // 1000, had.wait_us // 1000
-            if late_us < 1000 or ask_ms + 2 * wait_ms >= until_ms:
+            if not late_us or ask_ms + 2 * wait_ms >= until_ms:
                 return None
             self._had[gauge.meter] = had._replace(let_us=had.let_us + late_us)
         return Turn(ask_ms, ask_ms + wait_ms)

@@ -20,11 +20,15 @@ class Crowd:
     """Processes that make calls one after another, out of one meter; how long each takes over one, while nobody waits, is
     chance. fair: as they do."""
 
-    def __init__(self, seed: int, *, processes: int = 15, fair: bool = True) -> None:
-        self.draw, self.fair = random.Random(seed), fair
+    def __init__(
+        self, seed: int, *, processes: int = 15, threads: int = 1, fair: bool = True, each: int = EACH
+    ) -> None:
+        self.draw, self.fair, self.each = random.Random(seed), fair, each
+        self.quick = processes == 1
         self.had: list[Had] = [NOTHING] * processes
         self.slots: list[list[int]] = [[] for _ in range(processes)]
-        self.asked = [(self.draw.randrange(30_000), process, False) for process in range(processes)]
+        callers = [process for process in range(processes) for _ in range(threads)]
+        self.asked = [(self.draw.randrange(30_000), process, False) for process in callers]
         self.let_us = [0] * processes
         self.meter = NEW
 
@@ -48,8 +52,10 @@ class Crowd:
         self.meter = reserve(self.meter, RATE, weight=1, slot_us=slot_us)
         self.had[process] = given(self.had[process], slot_us=slot_us, amount_us=UNIT_US, now_us=now_us)
         self.slots[process].append(slot_us)
-        if len(self.slots[process]) < EACH:
-            busy_us = 2_000 if slot_us - now_us > NEAR_US else self.draw.choice([4_000, 10_000, 20_000, 60_000])
+        if len(self.slots[process]) < self.each:
+            busy_us = (
+                2_000 if self.quick or slot_us - now_us > NEAR_US else self.draw.choice([4_000, 10_000, 20_000, 60_000])
+            )
             heapq.heappush(self.asked, (slot_us + busy_us, process, False))
 
     def spread(self) -> float:
@@ -93,15 +99,28 @@ def test_nobody_lets_others_go_first_for_long(seed: int) -> None:
     assert max(crowd.let_us) <= MOST_US
 
 
-def test_a_process_alone_never_waits_for_others() -> None:
-    crowd = Crowd(0, processes=1)
+@pytest.mark.parametrize("threads", [1, 2, 3, 8, 20])
+def test_a_process_alone_never_waits_for_others(threads: int) -> None:
+    """It has the burst within a moment, and then as much as the rate allows, for half a minute."""
+    crowd = Crowd(threads, processes=1, threads=threads, each=1_500)
     crowd.run()
     assert crowd.let_us == [0]
 
 
+@pytest.mark.parametrize("threads", [1, 2, 4])
+def test_processes_with_several_threads_are_done_together_too(threads: int) -> None:
+    spreads: dict[bool, list[float]] = {True: [], False: []}
+    for seed in range(40):
+        for fair, found in spreads.items():
+            crowd = Crowd(seed, processes=8, threads=threads, fair=fair, each=26)
+            crowd.run()
+            found.append(crowd.spread())
+    assert median(spreads[True]) < median(spreads[False])
+
+
 def test_threads_of_one_process_have_a_share_each() -> None:
     """Four calls of it wait, of eight in all: half of the slots are its own."""
-    had = Had(begun_us=0, taken_us=BURST_US // 2, wait_us=7 * UNIT_US, slots=(1_000, 2_000, 3_000))
+    had = Had(begun_us=0, taken_us=BURST_US // 2, wait_us=8 * UNIT_US, slots=(1_000, 2_000, 3_000))
     alone = had._replace(slots=())
     assert ahead_us(had, burst_us=BURST_US, amount_us=UNIT_US, now_us=100) == 0
     assert ahead_us(alone, burst_us=BURST_US, amount_us=UNIT_US, now_us=100) > 0

@@ -216,3 +216,29 @@ def test_who_follows_the_journal_misses_no_entry_that_commits_after_one_with_a_h
     assert followed == [["note.first", "note.second"]]
     for each in (stores, others):
         each.database.close()
+
+
+def test_a_migration_that_waits_in_a_circle_with_those_at_work_is_run_again(url: str) -> None:
+    """Somebody who has one table wants another one, which the migration has changed already, while it waits for the first."""
+    database = PostgresDatabase(url, Machine())
+    fleet.enter(database, database.clock, name="shop", redaction_key="key")
+    guarded: list[bool] = []
+    text = "alter table run add column colour text;\nalter table task add column colour text;\n"
+    with psycopg.connect(url) as worker:
+        worker.execute("set deadlock_timeout = '1min'")
+        worker.execute("select count(*) from task")
+        migrates = beside(lambda: database.apply(9_999, text, lambda _: guarded.append(True)))
+        waiting = (
+            "select count(*) from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database()"
+        )
+        with psycopg.connect(url, autocommit=True) as other:
+            while other.execute(waiting).fetchall() != [(1,)]:
+                time.sleep(0.01)
+        worker.execute("select count(*) from run")
+    migrates.join(20)
+    assert not migrates.is_alive()
+    assert len(guarded) == 2
+    with psycopg.connect(url) as other:
+        assert other.execute("select count(colour) from task").fetchall() == [(0,)]
+        assert other.execute("select max(number) from longwatch_schema").fetchall() == [(9_999,)]
+    database.close()

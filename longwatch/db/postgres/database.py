@@ -48,6 +48,7 @@ T = TypeVar("T")
 IN_ORDER = ("journal.list", "journal.list_of", "memory.journal")
 """What is read from a place onwards. Entries get their numbers before their commit: a read of these waits until nobody writes,
 and keeps writers out while it lasts, because a number that is missing then will never come."""
+MIGRATES = 5  # times: whoever loses against others finds out after a second
 WAIT_MIGRATING_MS = 600_000  # for one statement of a migration: an index of a large table takes its time
 
 BEGIN = Request(b"begin isolation level read committed read write")
@@ -356,7 +357,21 @@ class PostgresDatabase:
         self._known.history = self.server.history
 
     def apply(self, number: int, text: str, guard: Callable[[Transaction], None]) -> None:
-        """Run the migration, unless the guard raises or another process was faster."""
+        """Run the migration, unless the guard raises or another process was faster.
+
+        It takes its locks in an order of its own, and may lose against those who are at work: then it is run again.
+        """
+        for left in reversed(range(MIGRATES)):
+            try:
+                self._apply(number, text, guard)
+                break
+            except StoreUnavailable as error:
+                if not error.undone or not left:
+                    raise
+        with self._pool.link() as link, self._translated():
+            self._recognise(link)
+
+    def _apply(self, number: int, text: str, guard: Callable[[Transaction], None]) -> None:
         with self.transaction() as tx:
             tx.link.wait_ms = WAIT_MIGRATING_MS
             tx.plain("create table if not exists longwatch_schema (number bigint primary key)")
@@ -366,8 +381,6 @@ class PostgresDatabase:
                 for statement in dialect.migration(text):
                     tx.plain(statement)
                 tx.plain("insert into longwatch_schema (number) values ($1)", number)
-        with self._pool.link() as link, self._translated():
-            self._recognise(link)
 
 
 _living: "weakref.WeakSet[PostgresDatabase]" = weakref.WeakSet()

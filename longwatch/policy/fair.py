@@ -21,8 +21,8 @@ MOST_US = 1_500_000  # that a process lets others go first, in all of that time
 
 class Had(NamedTuple):
     """What one process has had of a meter. free: slots and amounts without a wait, while nobody waits. begun_us: of the burst;
-    None: nobody waits. taken_us: since then. wait_us: of the last. slots: given to it, and still to come, in order. let_us: for how
-    long it has let others go first."""
+    None: nobody waits. taken_us: since then. wait_us: of the last. slots: given to it, and still to come, in order.
+    let_us: for how long it has let others go first."""
 
     free: tuple[tuple[int, int], ...] = ()
     begun_us: int | None = None

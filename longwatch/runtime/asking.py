@@ -67,14 +67,14 @@ class Asking:
         self.passage.request = self.request
         self._calls.world.reach("call.degraded")
 
-    def not_yet(self, until_ms: int) -> int | None:
+    def not_yet(self, *, patient: bool) -> int | None:
         """When to look again, steady. None: it may ask: it stands in no line, or it is its turn and there may be a slot.
 
-        until_ms: the latest slot of use to it, steady.
+        patient: it would wait for ever, and loses nothing by letting others go first.
         """
         if not self._fair:
             self._fair = True
-            self._lets = self._calls.fair.later(self._calls.scope(self.request), self.request, until_ms=until_ms)
+            self._lets = self._calls.fair.later(self._calls.scope(self.request), self.request) if patient else None
         now_ms = self._calls.world.steady_ms()
         if self._lets is not None and now_ms < self._lets.ask_ms:
             return self._lets.ask_ms
@@ -124,6 +124,11 @@ class Asking:
         """How far apart slots are, if all calls weigh what this one does."""
         weights = self.request.weights
         return max((span_us(gauge.rate, weights.get(gauge.dimension, 0)) for gauge in scope.rates), default=0)
+
+    @property
+    def has_let(self) -> bool:
+        """Others go or went first."""
+        return self._lets is not None
 
     def admitted(self, slot_ms: int) -> None:
         """It has its slot; steady."""

@@ -107,9 +107,11 @@ class Call:
         if self._begun_ms is None:
             self._begun_ms = self._calls.world.steady_ms()
         if self._admitted is None:
-            until_ms = self._until_ms()
-            if self._calls.world.steady_ms() < until_ms and (look_ms := self._asking.not_yet(until_ms)) is not None:
-                return Retry(min(look_ms, until_ms))
+            until_ms, patient = self._until_ms(), self._wait_ms is None
+            if self._calls.world.steady_ms() < until_ms:
+                look_ms = self._asking.not_yet(patient=patient)
+                if look_ms is not None:
+                    return Retry(min(look_ms, until_ms))
             answer = self._ask()
             if isinstance(answer, Later):
                 return self._in_line(answer)
@@ -253,7 +255,7 @@ class Call:
             self._close(lambda: limiter.release(self.id, owner=self.owner))
         else:
             self._close(lambda: limiter.unknown(self.id, owner=self.owner))
-        waited = self._slept or self._attempts > 1
+        waited = self._slept or self._attempts > 1 + self._asking.has_let
         self._passage.ended(error, left_ms=self._left_ms or 0, waited=waited)
 
     def answered(self, status: int, headers: Mapping[str, str] | None = None, *, code: str = "") -> Verdict:

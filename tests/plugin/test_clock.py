@@ -218,11 +218,11 @@ def test_a_flag_wakes_who_waits_beside_when_it_is_joined(clock: Clock) -> None:
 def test_no_thread_is_left_when_the_fleet_is_closed(tmp_path: Path) -> None:
     from longwatch.testing.fleet import Bench
 
-    before, bench = threading.active_count(), Bench()
+    before, bench = set(threading.enumerate()), Bench()
     with VirtualFleet.made(bench, tmp_path) as lw, lw.lease("name:deploy"), lw.call("api"):
-        assert threading.active_count() > before
+        assert set(threading.enumerate()) - before
     bench.clock.end_beside()
-    assert threading.active_count() == before
+    assert set(threading.enumerate()) - before == set()
 
 
 def test_the_config_may_be_a_file_and_root_and_state_stay_in_the_folder_of_the_test(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import pytest
 
-from longwatch.policy.fair import MOST_US, NEAR_US, NOTHING, Had, ahead_us, given
+from longwatch.policy.fair import MOST_US, NEAR_US, NOTHING, Had, ahead_us, given, let
 from longwatch.policy.limits import Rate
 from longwatch.policy.meter import NEW, earliest_us, reserve, span_us, usable_burst
 
@@ -21,10 +21,19 @@ class Crowd:
     chance. fair: as they do."""
 
     def __init__(
-        self, seed: int, *, processes: int = 15, threads: int = 1, fair: bool = True, each: int = EACH
+        self,
+        seed: int,
+        *,
+        processes: int = 15,
+        threads: int = 1,
+        fair: bool = True,
+        each: int = EACH,
+        rate: Rate = RATE,
+        busy_ms: int = 0,
     ) -> None:
+        """busy_ms: with a call, at most; 0: as long as chance has it, and two once all wait."""
         self.draw, self.fair, self.each = random.Random(seed), fair, each
-        self.quick = processes == 1
+        self.rate, self.busy_ms = rate, busy_ms
         self.had: list[Had] = [NOTHING] * processes
         self.slots: list[list[int]] = [[] for _ in range(processes)]
         callers = [process for process in range(processes) for _ in range(threads)]
@@ -39,24 +48,28 @@ class Crowd:
             late_us = self.late_us(process, now_us) if self.fair and not has_let else 0
             if late_us:
                 self.let_us[process] += late_us
-                self.had[process] = self.had[process]._replace(let_us=self.had[process].let_us + late_us)
+                self.had[process] = let(self.had[process], late_us, now_us=now_us)
                 heapq.heappush(self.asked, (now_us + late_us, process, True))
             else:
                 self.take(process, now_us)
 
     def late_us(self, process: int, now_us: int) -> int:
-        return ahead_us(self.had[process], burst_us=BURST_US, amount_us=UNIT_US, now_us=now_us)
+        burst_us = span_us(self.rate, usable_burst(self.rate))
+        return ahead_us(self.had[process], burst_us=burst_us, amount_us=span_us(self.rate, 1), now_us=now_us)
 
     def take(self, process: int, now_us: int) -> None:
-        slot_us = earliest_us(self.meter, RATE, weight=1, now_us=now_us)
-        self.meter = reserve(self.meter, RATE, weight=1, slot_us=slot_us)
-        self.had[process] = given(self.had[process], slot_us=slot_us, amount_us=UNIT_US, now_us=now_us)
+        slot_us = earliest_us(self.meter, self.rate, weight=1, now_us=now_us)
+        self.meter = reserve(self.meter, self.rate, weight=1, slot_us=slot_us)
+        self.had[process] = given(self.had[process], slot_us=slot_us, amount_us=span_us(self.rate, 1), now_us=now_us)
         self.slots[process].append(slot_us)
         if len(self.slots[process]) < self.each:
-            busy_us = (
-                2_000 if self.quick or slot_us - now_us > NEAR_US else self.draw.choice([4_000, 10_000, 20_000, 60_000])
-            )
+            busy_us = self.busy_us(slot_us - now_us)
             heapq.heappush(self.asked, (slot_us + busy_us, process, False))
+
+    def busy_us(self, waited_us: int) -> int:
+        if self.busy_ms:
+            return self.draw.randint(500, self.busy_ms * 1_000)
+        return 2_000 if waited_us > NEAR_US else self.draw.choice([4_000, 10_000, 20_000, 60_000])
 
     def spread(self) -> float:
         done = [slots[-1] for slots in self.slots]
@@ -100,11 +113,17 @@ def test_nobody_lets_others_go_first_for_long(seed: int) -> None:
 
 
 @pytest.mark.parametrize("threads", [1, 2, 3, 8, 20])
-def test_a_process_alone_never_waits_for_others(threads: int) -> None:
-    """It has the burst within a moment, and then as much as the rate allows, for half a minute."""
-    crowd = Crowd(threads, processes=1, threads=threads, each=1_500)
-    crowd.run()
-    assert crowd.let_us == [0]
+@pytest.mark.parametrize("busy_ms", [1, 5, 100, 400])
+@pytest.mark.parametrize("rate", [Rate(2, 1_000, 2), RATE, Rate(50, 1_000, 5), Rate(200, 1_000, 200)])
+def test_a_process_alone_lets_nobody_go_first(threads: int, busy_ms: int, rate: Rate) -> None:
+    """It has the burst within a moment, and then as much as the rate allows. Of its threads one may wait for a moment."""
+    ends: list[int] = []
+    for fair in (True, False):
+        crowd = Crowd(threads, processes=1, threads=threads, each=1_000, rate=rate, busy_ms=busy_ms, fair=fair)
+        crowd.run()
+        ends.append(max(crowd.slots[0]))
+    assert crowd.slots[0][usable_burst(rate) + threads :]
+    assert ends[0] <= ends[1] * 1.005
 
 
 @pytest.mark.parametrize("threads", [1, 2, 4])
@@ -120,18 +139,29 @@ def test_processes_with_several_threads_are_done_together_too(threads: int) -> N
 
 def test_threads_of_one_process_have_a_share_each() -> None:
     """Four calls of it wait, of eight in all: half of the slots are its own."""
-    had = Had(begun_us=0, taken_us=BURST_US // 2, wait_us=8 * UNIT_US, slots=(1_000, 2_000, 3_000))
-    alone = had._replace(slots=())
+    had = Had(
+        begun_us=0, taken_us=BURST_US // 2, wait_us=8 * UNIT_US, others_us=4 * UNIT_US, slots=(1_000, 2_000, 3_000)
+    )
+    alone = had._replace(slots=(), others_us=7 * UNIT_US)
     assert ahead_us(had, burst_us=BURST_US, amount_us=UNIT_US, now_us=100) == 0
     assert ahead_us(alone, burst_us=BURST_US, amount_us=UNIT_US, now_us=100) > 0
 
 
 def test_what_was_taken_long_ago_is_forgotten() -> None:
-    had = Had(begun_us=0, taken_us=BURST_US, wait_us=14 * UNIT_US)
+    had = Had(begun_us=0, taken_us=BURST_US, wait_us=14 * UNIT_US, others_us=13 * UNIT_US)
     assert ahead_us(had, burst_us=BURST_US, amount_us=UNIT_US, now_us=1_000) == MOST_US
     assert ahead_us(had, burst_us=BURST_US, amount_us=UNIT_US, now_us=4_000_001) == 0
     later = given(had, slot_us=5_200_000, amount_us=UNIT_US, now_us=5_000_000)
-    assert later == Had(begun_us=5_200_000, taken_us=UNIT_US, wait_us=200_000, slots=(5_200_000,))
+    assert later == Had((), 5_200_000, UNIT_US, 200_000, 9 * UNIT_US, (5_200_000,))
+
+
+def test_nobody_lets_others_go_first_for_longer_because_a_slot_was_free_meanwhile() -> None:
+    had = let(Had(begun_us=0, taken_us=BURST_US, wait_us=14 * UNIT_US, others_us=13 * UNIT_US), MOST_US, now_us=1_000)
+    had = given(had, slot_us=1_600_000, amount_us=UNIT_US, now_us=1_600_000)
+    for number in range(60):
+        had = given(had, slot_us=1_700_000, amount_us=UNIT_US, now_us=1_700_000 - 14 * UNIT_US * (number == 59))
+    assert ahead_us(had, burst_us=BURST_US, amount_us=UNIT_US, now_us=1_710_000) == 0
+    assert ahead_us(had._replace(let_us=0), burst_us=BURST_US, amount_us=UNIT_US, now_us=1_710_000) > 0
 
 
 def test_whoever_comes_when_others_wait_already_has_had_nothing() -> None:

@@ -9,7 +9,6 @@ parent alone: it ends the block, and the block ends them; the kernel does when t
 process that has loaded everything and opened nothing, so that a round does not begin with half a minute of imports.
 """
 
-import contextlib
 import ctypes
 import math
 import multiprocessing
@@ -107,11 +106,15 @@ class Crew:
         return [self._hear(line, LONGEST_S) for line in self._lines]
 
     def survivors(self) -> list[Any]:
-        """As `answers`, of those that have not been killed."""
+        """As `answers`, of those that have not been killed. Errors: RuntimeError when one died of anything else."""
         found: list[Any] = []
-        for line in self._lines:
-            with contextlib.suppress(EOFError, ConnectionResetError):
+        for line, (member, _) in zip(self._lines, self._members, strict=True):
+            try:
                 found.append(self._heard(line, LONGEST_S))
+            except (EOFError, ConnectionResetError) as error:
+                member.join(END_S)
+                if member.exitcode != -signal.SIGKILL:
+                    raise RuntimeError("a process of the bench died by itself; what it wrote stands above") from error
         return found
 
     def _hear(self, line: "Line[Any, Any]", patience_s: float) -> Any:

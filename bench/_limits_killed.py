@@ -112,13 +112,16 @@ def audited(state: str) -> Generator[list[int]]:
 
 @contextmanager
 def peeked(place: Place) -> Generator[list[int]]:
-    over, found = threading.Event(), [0]
+    over, found, failed = threading.Event(), [0], list[Exception]()
 
     def look() -> None:
-        with parts(place) as mine:
-            while not over.is_set():
-                (cap,) = mine.parts.calls.limiter.peek().caps
-                found[0] = max(found[0], cap.spent + cap.held)
+        try:
+            with parts(place) as mine:
+                while not over.is_set():
+                    (cap,) = mine.parts.calls.limiter.peek().caps
+                    found[0] = max(found[0], cap.spent + cap.held)
+        except Exception as error:  # noqa: BLE001 - raised where somebody waits for it
+            failed.append(error)
 
     looker = threading.Thread(target=look)
     looker.start()
@@ -127,6 +130,9 @@ def peeked(place: Place) -> Generator[list[int]]:
     finally:
         over.set()
         looker.join(END_S)
+    if failed:
+        raise failed[0]
+    assert found[0], "nobody has looked"
 
 
 @dataclass(frozen=True)

@@ -127,7 +127,7 @@ class Flow:
     @classmethod
     def begin(cls, stream: Stream, now_us: int) -> "Flow":
         flow = cls(stream, [pace.full_us for pace in stream.paces], now_us)
-        flow.resume(max(now_us, stream.from_us or 0))
+        flow.resume(now_us)
         return flow
 
     @property
@@ -135,9 +135,9 @@ class Flow:
         return self.stream.calls - self.done
 
     def resume(self, now_us: int) -> None:
-        """From now on: the first slot that suits every meter."""
+        """From now on: the first slot that suits every meter, once the service takes calls."""
         ready_us = [full - self._spare_us(pace) for full, pace in zip(self.full_us, self.stream.paces, strict=True)]
-        self.first_us = max([now_us, *ready_us])
+        self.first_us = max([now_us, self.stream.from_us or 0, *ready_us])
 
     def slot(self, ahead: int) -> int:
         """Of the call that comes `ahead` calls after the next one."""

@@ -10,12 +10,15 @@ from array import array
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
+from types import CellType
 from typing import Any
 
 from longwatch.policy.meaning import Vector
 
 KEPT = 10_000  # vectors that this process keeps
 BATCH = 256  # texts to a call: providers take some thousand at most
+PLAIN = (str, bytes, int, float)
 LONGEST = 4_000  # characters of a text that are embedded: models read 256 to 8,192 tokens of it
 
 Embed = Callable[[Sequence[str]], Sequence[Sequence[float]]]
@@ -27,7 +30,7 @@ class NoVectors(ValueError):
 
 @dataclass
 class Embeddings:
-    _by: object = None
+    _by: list[object] = field(default_factory=list[object])
     _kept: "OrderedDict[str, Vector]" = field(default_factory=OrderedDict[str, "Vector"])
     _guard: threading.Lock = field(default_factory=threading.Lock)
 
@@ -54,7 +57,7 @@ class Embeddings:
     def _known(self, texts: Sequence[str], embed: Embed) -> "tuple[OrderedDict[str, Vector], dict[str, Vector]]":
         """What this function made is kept until another one is asked."""
         with self._guard:
-            if self._by != (by := _model(embed)):
+            if not _is_same(self._by, by := _made_of(embed)):
                 self._by, self._kept = by, OrderedDict()
             for text in texts:
                 if text in self._kept:
@@ -68,9 +71,22 @@ class Embeddings:
                 kept.popitem(last=False)
 
 
-def _model(embed: Embed) -> object:
-    """The same for a lambda that is made anew for each question."""
-    return getattr(embed, "__code__", embed), getattr(embed, "__self__", None)
+def _made_of(embed: object) -> list[object]:
+    """What tells a function from others: a lambda that is made anew for each question is the same, of the same things."""
+    if isinstance(embed, partial):
+        return [*_made_of(embed.func), *embed.args, *embed.keywords.values()]
+    code = getattr(embed, "__code__", None)
+    if code is None:
+        return [embed]
+    closure: tuple[CellType, ...] = getattr(embed, "__closure__", None) or ()
+    defaults: tuple[object, ...] = getattr(embed, "__defaults__", None) or ()
+    return [code, getattr(embed, "__self__", None), *(cell.cell_contents for cell in closure), *defaults]
+
+
+def _is_same(one: list[object], other: list[object]) -> bool:
+    """By identity: whatever models are made of may not be comparable."""
+    pairs = zip(one, other, strict=False)
+    return len(one) == len(other) and all(a is b or (isinstance(a, PLAIN) and a == b) for a, b in pairs)
 
 
 def _vectors(given: Sequence[Sequence[float]], number: int) -> list[Vector]:

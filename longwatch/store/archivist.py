@@ -37,9 +37,10 @@ class Standing(msgspec.Struct, frozen=True):
 
 
 class Failing(msgspec.Struct, frozen=True):
-    """at_ms: by the calendar, when it was written down last. why, hint: as in an error."""
+    """at_ms: by the calendar, when it was written down last; steady_ms: by the fleet's clock. why, hint: as in an error."""
 
     at_ms: int
+    steady_ms: int
     why: str
     hint: str
 
@@ -89,8 +90,8 @@ class Archivists:
         """A round has failed. It is written down when it is news, or again_ms after it was last."""
         with self.database.transaction() as tx:
             known = _failing(tx)
-            if known is None or tx.wall_ms - known.at_ms >= again_ms:
-                self.journal.append(tx, "archive.failed", "archive", why=why, hint=hint)
+            if known is None or known.hint != hint or tx.now_ms - known.steady_ms >= again_ms:
+                self.journal.append(tx, "archive.failed", "archive", why=why, hint=hint, steady_ms=tx.now_ms)
 
     def failing(self) -> Failing | None:
         """Why rounds fail; None: the last one ended well, or nobody has tried."""
@@ -153,4 +154,7 @@ class Archivists:
 
 def _failing(tx: Transaction) -> Failing | None:
     row = tx.one("retire.failing")
-    return None if row is None else msgspec.convert({"at_ms": row.at_ms, **msgspec.json.decode(row.data)}, Failing)
+    if row is None:
+        return None
+    found = msgspec.convert({"at_ms": row.at_ms, **msgspec.json.decode(row.data)}, Failing)
+    return found if found.steady_ms > row.closed_ms else None

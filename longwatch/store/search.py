@@ -6,7 +6,7 @@ says more and rarer words is likelier, and of equals the newer one: the index ke
 Where even the rarest are everywhere, records have to say two of them.
 
 Whose records they are is in the index too, as one more word. To look for that as well takes two thirds of a search, so an agent
-that wrote a good part of all records asks for those of everybody, for as many more, and keeps its own.
+that wrote most of all records asks for those of everybody, for as many more, and keeps its own.
 """
 
 import math
@@ -21,7 +21,7 @@ from longwatch.store.memory import encode, record_of, tag_of
 
 WEIGHED = 5_000  # records that one search may weigh
 LOOKED_AT = 48  # of the newest that say a word
-PART = 8  # an agent that wrote the eighth part of all asks for everybody's
+PART = 2  # an agent that wrote half of all asks for everybody's
 SPARE = 1.5  # times as many as should do
 PLAIN = re.compile(r"[^\W_]+")
 LAST_MS = 1 << 52
@@ -73,11 +73,13 @@ class Search:
     def _having(self, tx: Transaction, wanted: Wanted, term: str, part: "Part") -> int:
         asked = _asked(wanted, _any(wanted, [term]), of_all=part.of_all)
         rows = tx.all("memory.match_newest", **asked, limit=LOOKED_AT)
+        own = len(_own(tx, wanted, [int(row.seq) for row in rows], part))
         if len(rows) < LOOKED_AT:
-            return len(_own(tx, wanted, [int(row.seq) for row in rows], part))
+            return own
+        if part.of_all and 2 * own * part.last < LOOKED_AT * part.own:  # others say it far more often than the agent
+            return self._having(tx, wanted, term, part._replace(of_all=False))
         reach = part.last - int(rows[-1].seq) + 1
-        said = LOOKED_AT * part.last // reach
-        return max(LOOKED_AT, said * part.own // part.last if part.of_all else said)
+        return max(own, own * part.last // reach)
 
     def _likeliest(
         self, tx: Transaction, wanted: Wanted, having: Mapping[str, int], limit: int, part: "Part"
@@ -127,9 +129,14 @@ class Part(NamedTuple):
     last: int
     of_all: bool
 
+    @property
+    def mixed(self) -> bool:
+        """Others' may be among what is found."""
+        return self.of_all and self.own < self.last
+
     def enough(self, limit: int) -> int:
         """Of everybody's, for `limit` of its own to be among them."""
-        return math.ceil(limit * SPARE * self.last / self.own) if self.of_all and self.own < self.last else limit
+        return math.ceil(limit * SPARE * self.last / self.own) if self.mixed else limit
 
 
 def _part(tx: Transaction, wanted: Wanted) -> Part:
@@ -142,7 +149,7 @@ def _part(tx: Transaction, wanted: Wanted) -> Part:
 
 def _own(tx: Transaction, wanted: Wanted, seqs: Sequence[int], part: Part) -> list[int]:
     """Those of them that are the agent's, in their order."""
-    if not part.of_all or part.own >= part.last or not seqs:
+    if not part.mixed or not seqs:
         return list(seqs)
     rows = tx.all("memory.seqs_of", agent=wanted.agent, listed=encode(list(seqs)).decode())
     own = {int(row.seq) for row in rows}

@@ -311,7 +311,8 @@ def _binds(told: Told) -> tuple[str, Origin] | None:
         purse = told.purses[short[0]]
         return f"{_purse_name(purse)} = {_cap_text(told, purse, purse.cap.amount)}", "configured"
     slowest = _slowest(told)
-    if slowest is None or slowest[0] <= told.now_ms * 1000:
+    from_us = max((stream.from_us or 0 for stream in told.streams), default=0)
+    if slowest is None or slowest[0] <= max(told.now_ms * 1000, from_us):
         gates = [f"[service.{each.name}] {each.state}" for each in told.held_back]
         return (gates[0], "configured") if gates else None
     return _pace_text(told, slowest[1]), _pace_origin(told, slowest[1])

@@ -72,6 +72,24 @@ def test_without_a_rate_the_service_itself_is_what_binds(lw: VirtualFleet) -> No
 
 
 @pytest.mark.longwatch(config=CONFIG)
+def test_a_few_calls_that_the_rate_would_let_go_at_once_wait_for_the_service(lw: VirtualFleet) -> None:
+    lw.include(ask)
+    push_back(lw, "limited", 300)
+    assert lw.plan(items(ask, 2)).binds == "[service.api] cooling"
+    assert lw.plan(items(ask, 20)).binds == "[service.api] rate requests = 10/min"
+
+
+@pytest.mark.longwatch(config={"service": {"api": {"rate": "10/min", "burst": 4, "quota": "10/hour"}}})
+def test_a_batch_that_is_spread_starts_no_sooner_either(lw: VirtualFleet, clock: Clock) -> None:
+    lw.include(ask)
+    push_back(lw, "limited", 4 * 3_600)
+    plan, now = lw.plan(items(ask, 20)), clock.now()
+    assert not plan.feasible
+    assert plan.starts_at is not None
+    assert plan.starts_at - now >= timedelta(hours=4)
+
+
+@pytest.mark.longwatch(config=CONFIG)
 def test_what_cannot_answer_anybody_is_asked_again_first(lw: VirtualFleet) -> None:
     lw.include(ask)
     push_back(lw, "overloaded", 60)

@@ -161,8 +161,8 @@ def test_an_agents_memory_is_its_own(lw: Longwatch, memory: Memory) -> None:
     assert [hit.text for hit in lw.memory("biller").recall("acme pays")] == ["acme pays late"]
 
 
-@pytest.mark.parametrize("own", [1, 3, 9])
-@pytest.mark.parametrize("part", [8, 0])
+@pytest.mark.parametrize("own", [3, 6, 9])
+@pytest.mark.parametrize("part", [2, 0])
 def test_among_records_of_others_an_agent_finds_its_own(
     lw: Longwatch, memory: Memory, own: int, part: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -183,6 +183,15 @@ def test_among_records_of_others_an_agent_finds_its_own(
         assert (found[0].id, len(found)) == (answer, 10)
         assert {memory.show(hit.id).agent for hit in found} == {"seo"}
     assert memory.recall("harbour") == []
+
+
+def test_what_others_say_everywhere_may_be_rare_with_the_agent(lw: Longwatch, memory: Memory) -> None:
+    memory.record("fact", "the invoice goes to Harlow street", thread="t")
+    for theirs, said in ((memory, "the website changed"), (lw.memory("biller"), "an invoice was sent")):
+        theirs.record_many(
+            {"kind": "result", "text": f"{said}, {n}", "thread": "u"} for n in range(recollect.SMALL + 50)
+        )
+    assert memory.recall("website invoice")[0].text == "the invoice goes to Harlow street"
 
 
 def test_calls_are_found_only_when_they_are_asked_for(memory: Memory) -> None:

@@ -6,7 +6,7 @@ import math
 import struct
 import threading
 from collections.abc import Callable, Sequence
-from functools import cache
+from functools import cache, partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -233,6 +233,35 @@ def test_while_a_model_is_slow_others_recall_by_words_and_what_is_redacted_meanw
 def test_another_model_is_asked_anew(told: Memory) -> None:
     assert texts(told, ASKED[0][0], limit=3, embed=alike) != []
     assert TOLD[0] in texts(told, ASKED[0][0], limit=3, embed=real)
+
+
+@pytest.mark.parametrize("made", ["closure", "default", "partial", "method"])
+def test_functions_that_are_made_for_each_question_are_told_apart_by_their_models(told: Memory, made: str) -> None:
+    class Model:
+        def __init__(self) -> None:
+            self.asked = 0
+
+        def embed(self, given: Sequence[str]) -> list[list[float]]:
+            self.asked += len(given)
+            return real(given)
+
+        def __eq__(self, _: object) -> bool:
+            raise AssertionError("models need not be comparable")
+
+        __hash__ = None  # type: ignore[assignment]
+
+    def by(model: Model) -> Embed:
+        return {
+            "closure": lambda given: model.embed(given),
+            "default": lambda given, model=model: model.embed(given),
+            "partial": partial(Model.embed, model),
+            "method": model.embed,
+        }[made]
+
+    one, other = Model(), Model()
+    for model in (one, one, other, other):
+        told.recall(ASKED[0][0], embed=by(model))
+    assert one.asked == other.asked == len(TOLD) + 1
 
 
 def test_a_function_that_has_another_model_behind_it_is_asked_anew(told: Memory) -> None:

@@ -232,6 +232,23 @@ def test_work_goes_on_while_the_store_is_away_and_it_is_told(
 
 
 @EACH
+def test_another_reason_is_news_within_the_hour(place: str, config: longwatch.Config) -> None:
+    with longwatch.open(place, config=config) as lw:
+        archivists = archives_of(lw).archivists
+        for why, hint in (("away, asked 6 times", "a"), ("away, asked 7 times", "a"), ("the key is not taken", "b")):
+            archivists.failed(why, hint=hint, again_ms=3_600_000)
+        told = [each for each in lw.opened.parts.journal.latest(subject="archive") if each.kind == "archive.failed"]
+        failing = archivists.failing()
+        assert failing is not None
+        assert (failing.why, len(told)) == ("the key is not taken", 2)
+        fence = archivists.take("somebody", lease_ms=1_000)
+        assert fence is not None
+        time.sleep(0.002)
+        archivists.close(fence)
+        assert archivists.failing() is None
+
+
+@EACH
 def test_work_does_not_wait_for_a_store_that_does_not_answer_nor_does_its_end(
     place: str, config: longwatch.Config, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:

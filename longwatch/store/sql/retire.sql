@@ -15,10 +15,9 @@ update archivist set closed_ms = :now_ms where fence = :fence;
 -- standing: who archives, and when a round ended last
 select holder, fence, until_ms, closed_ms, number from archivist;
 
--- failing: why rounds fail, unless one has ended well since
-select at_ms, data from record
+-- failing: why a round failed, and when one ended well last
+select at_ms, data, (select closed_ms from archivist) as closed_ms from record
  where subject = 'archive' and (task is null or (subject <> task and kind <> 'run.started')) and kind = 'archive.failed'
-   and :wall_ms - at_ms < :now_ms - (select closed_ms from archivist)
  order by seq desc limit 1;
 
 -- number: the next source's

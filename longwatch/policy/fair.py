@@ -62,8 +62,9 @@ def _with(free: tuple[tuple[int, int], ...], slot_us: int, amount_us: int) -> tu
 
 def ahead_us(had: Had, *, burst_us: int, amount_us: int, now_us: int) -> int:
     """For how long it lets others go first before it asks for one more; 0: it may ask. burst_us: of the meter, in its time."""
-    waits = had.begun_us is not None and now_us - had.begun_us <= MEMORY_US
-    if had.begun_us is None or not waits or had.wait_us >= LONG_US or not had.others_us:
+    if had.begun_us is None or now_us - had.begun_us > MEMORY_US or not had.others_us:
+        return 0
+    if had.wait_us >= min(burst_us, LONG_US):  # a burst of less than a turn makes no difference
         return 0
     own_us = amount_us * (1 + len(had.slots) - bisect_right(had.slots, now_us))
     due_us = burst_us + now_us + had.wait_us - had.begun_us

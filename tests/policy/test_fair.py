@@ -155,6 +155,12 @@ def test_what_was_taken_long_ago_is_forgotten() -> None:
     assert later == Had((), 5_200_000, UNIT_US, 200_000, 9 * UNIT_US, (5_200_000,))
 
 
+def test_where_the_burst_is_less_than_a_turn_nobody_lets_others_go_first() -> None:
+    had = Had(begun_us=0, taken_us=5 * UNIT_US, wait_us=14 * UNIT_US, others_us=13 * UNIT_US)
+    assert ahead_us(had, burst_us=14 * UNIT_US, amount_us=UNIT_US, now_us=1_000) == 0
+    assert ahead_us(had, burst_us=15 * UNIT_US, amount_us=UNIT_US, now_us=1_000) > 0
+
+
 def test_nobody_lets_others_go_first_for_longer_because_a_slot_was_free_meanwhile() -> None:
     had = let(Had(begun_us=0, taken_us=BURST_US, wait_us=14 * UNIT_US, others_us=13 * UNIT_US), MOST_US, now_us=1_000)
     had = given(had, slot_us=1_600_000, amount_us=UNIT_US, now_us=1_600_000)

@@ -70,7 +70,7 @@ class Asking:
     def not_yet(self, *, patient: bool) -> int | None:
         """When to look again, steady. None: it may ask: it stands in no line, or it is its turn and there may be a slot.
 
-        patient: it would wait for ever, and loses nothing by letting others go first.
+        patient: it has time enough to let others go first.
         """
         if not self._fair:
             self._fair = True

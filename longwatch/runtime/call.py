@@ -38,6 +38,7 @@ from longwatch.policy.backoff import Backoff
 from longwatch.policy.breaker import is_open
 from longwatch.policy.degrade import Way
 from longwatch.policy.estimate import micros_of, spent_micros
+from longwatch.policy.fair import PATIENT_MS
 from longwatch.policy.limits import DIMENSIONS
 from longwatch.policy.meter import JITTER_MS
 from longwatch.policy.money import Money
@@ -107,11 +108,9 @@ class Call:
         if self._begun_ms is None:
             self._begun_ms = self._calls.world.steady_ms()
         if self._admitted is None:
-            until_ms, patient = self._until_ms(), self._wait_ms is None
-            if self._calls.world.steady_ms() < until_ms:
-                look_ms = self._asking.not_yet(patient=patient)
-                if look_ms is not None:
-                    return Retry(min(look_ms, until_ms))
+            left_ms = self._until_ms() - self._calls.world.steady_ms()
+            if left_ms > 0 and (look_ms := self._asking.not_yet(patient=left_ms >= PATIENT_MS)) is not None:
+                return Retry(min(look_ms, self._until_ms()))
             answer = self._ask()
             if isinstance(answer, Later):
                 return self._in_line(answer)

@@ -57,6 +57,11 @@ def test_it_asks_for_no_slot_and_others_have_theirs_first(fleet: Opened) -> None
     assert call.waited_ms == 1_500
 
 
+def test_a_call_of_a_run_that_has_long_to_go_lets_others_go_first_too(fleet: Opened) -> None:
+    with asked(fleet, wait_ms=600_000) as call:
+        assert call.waited_ms == 1_500
+
+
 def test_it_tells_when_it_will_leave(fleet: Opened) -> None:
     call = asked(fleet)
     call.attempt()
@@ -72,7 +77,7 @@ def test_once_it_has_let_them_go_it_does_so_no_more(fleet: Opened) -> None:
         assert 0 < second.waited_ms < 1_500
 
 
-@pytest.mark.parametrize("given", [{"lane": "urgent"}, {"wait_ms": 60_000}])
+@pytest.mark.parametrize("given", [{"lane": "urgent"}, {"wait_ms": 29_000}])
 def test_who_is_in_a_hurry_asks_at_once(fleet: Opened, given: dict[str, object]) -> None:
     with asked(fleet, **given) as call:
         assert call.waited_ms == 20

@@ -251,12 +251,14 @@ def test_functions_that_are_made_for_each_question_are_told_apart_by_their_model
         __hash__ = None  # type: ignore[assignment]
 
     def by(model: Model) -> Embed:
-        return {
+        functions: dict[str, Any] = {
             "closure": lambda given: model.embed(given),
             "default": lambda given, model=model: model.embed(given),
             "partial": partial(Model.embed, model),
             "method": model.embed,
-        }[made]
+        }
+        found: Embed = functions[made]
+        return found
 
     one, other = Model(), Model()
     for model in (one, one, other, other):

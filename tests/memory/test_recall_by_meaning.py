@@ -251,14 +251,19 @@ def test_functions_that_are_made_for_each_question_are_told_apart_by_their_model
         __hash__ = None  # type: ignore[assignment]
 
     def by(model: Model) -> Embed:
-        functions: dict[str, Any] = {
-            "closure": lambda given: model.embed(given),
-            "default": lambda given, model=model: model.embed(given),
+        def closed(given: Sequence[str]) -> list[list[float]]:
+            return model.embed(given)
+
+        def by_default(given: Sequence[str], model: Model = model) -> list[list[float]]:
+            return model.embed(given)
+
+        functions: dict[str, Embed] = {
+            "closure": closed,
+            "default": by_default,
             "partial": partial(Model.embed, model),
             "method": model.embed,
         }
-        found: Embed = functions[made]
-        return found
+        return functions[made]
 
     one, other = Model(), Model()
     for model in (one, one, other, other):

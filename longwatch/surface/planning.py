@@ -69,16 +69,18 @@ def plan_of(parts: Parts, wanted: Sequence[Wanted], total: Needs | None, *, agen
     now_us, ahead_us = vitals.steady_ms * 1000, (at_ms - vitals.steady_ms) * 1000
     met = rates_met(shares, full_us, now_us=now_us, ahead_us=ahead_us, away=limits.away)
     gates = {gate.name: gate for gate in parts.calls.limiter.gates.all() if keeps_back(gate, now_ms=vitals.steady_ms)}
+    held = _gates_met(shares, gates)
     streams = [
-        stream._replace(from_us=_from_us(stream, shares, gates, ahead_us=ahead_us))
+        stream._replace(from_us=_from_us(held[stream.name], ahead_us=ahead_us))
         for stream in _streams(shares, met, purses, took_ms=look.lately())
     ]
+    held_back = [_held_back(gate, ahead_us=ahead_us) for met_by in held.values() for gate in met_by]
     found = plan(at_ms * 1000, streams, purses, zone_of(limits.timezone))
     cost = Money(sum(demand.money * times for demand, times in shares), limits.currency)
     undeclared = () if total is not None else tuple(each.kind for each in wanted if not each.needs)
     rates = {each.meter: each for each in met}
     return _answer(
-        Told(limits, at_ms, stand, rates, streams, purses, found, _held_back(shares, gates, ahead_us=ahead_us)),
+        Told(limits, at_ms, stand, rates, streams, purses, found, held_back),
         tasks=tasks,
         cost=cost,
         undeclared=undeclared,
@@ -144,32 +146,26 @@ def _places(service: Service, most: int, calls: int, took_us: int) -> Pace:
     return Pace(f"{service.name}/concurrency", most, took_us, most, most, 0, calls, 1)
 
 
-def _met_by(demand: Demand, gates: Mapping[str, Gate]) -> list[Gate]:
-    """The gates that keep its calls back."""
-    named = (gate_of_meter(gauge.meter) for gauge in demand.scope.gauges)
-    return [gates[name] for name in named if name is not None and name in gates]
+def _gates_met(shares: Shares, gates: Mapping[str, Gate]) -> dict[str, list[Gate]]:
+    """By service, those that keep back some of its calls."""
+    met: dict[str, dict[str, Gate]] = {}
+    for demand, _ in shares:
+        named = (gate_of_meter(gauge.meter) for gauge in demand.scope.gauges)
+        found = {name: gates[name] for name in named if name is not None and name in gates}
+        met.setdefault(demand.scope.service.name, {}).update(found)
+    return {service: list(found.values()) for service, found in met.items()}
 
 
-def _from_us(stream: Stream, shares: Shares, gates: Mapping[str, Gate], *, ahead_us: int) -> int | None:
-    """Before when none of its calls leaves, by the wall clock: where one model is kept back, all of them wait for it."""
-    own = [demand for demand, _ in shares if demand.scope.service.name == stream.name]
-    met = [gate for demand in own for gate in _met_by(demand, gates)]
+def _from_us(met: Sequence[Gate], *, ahead_us: int) -> int | None:
+    """Before when no call of a service leaves, by the wall clock: where one model is kept back, all of them wait for it."""
     if any(gate.state in SHUT for gate in met):
         return None
     return max(((gate.until_ms or 0) * 1000 + ahead_us for gate in met), default=0)
 
 
-def _held_back(shares: Shares, gates: Mapping[str, Gate], *, ahead_us: int) -> list[HeldBack]:
-    met = {gate.name: gate for demand, _ in shares for gate in _met_by(demand, gates)}
-    return [
-        HeldBack(
-            gate.name,
-            gate.state,
-            None if gate.until_ms is None else instant(gate.until_ms + ahead_us // 1000),
-            gate.reason,
-        )
-        for gate in met.values()
-    ]
+def _held_back(gate: Gate, *, ahead_us: int) -> HeldBack:
+    until_at = None if gate.until_ms is None else instant(gate.until_ms + ahead_us // 1000)
+    return HeldBack(gate.name, gate.state, until_at, gate.reason)
 
 
 # -- the answer ----------------------------------------------------------------------------------------------------------

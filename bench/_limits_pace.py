@@ -18,6 +18,7 @@ from longwatch.sandbox.quota import Bucket, Need, Rate, admit
 FAIR = 1.1  # last process done, to the first
 LATER = 1.03, 1.05  # total, to what is possible at best: in general, and with a burst below the processes
 AS_GOOD = 1.05  # p99 wait, to the best rival's: closer is chance
+USED = 1.2  # total of a rival, to what is possible at best: who leaves more of the limit unused has nobody in line
 
 
 @dataclass(frozen=True)
@@ -125,9 +126,10 @@ COLUMNS = ("rival", "429", "by leaving", "total s", "least s", "ratio", "last/fi
 
 
 def bars(rows: Sequence[Row], *, strict: bool, equal: bool) -> dict[str, bool]:
-    """By what is asked of Longwatch on each engine: whether it is so. The best rival is one that was never refused."""
+    """By what is asked of Longwatch on each engine: whether it is so. The best rival is one that was never refused, and that
+    used the limit: a call waits little where others that might leave do not."""
     later = LATER[strict]
-    clean = [one.p99_ms for one in rows if not RIVALS[one.rival].ours and one.refused == 0]
+    clean = [one.p99_ms for one in rows if not RIVALS[one.rival].ours and one.refused == 0 and one.ratio <= USED]
     found: dict[str, bool] = {}
     for one in rows:
         if RIVALS[one.rival].ours:

@@ -10,7 +10,8 @@ outage   529 to everything for 15 s                 urgent   an urgent call whil
 heavy    a weight of 50,000 tokens beside one of 1  killed   a race for a small cap, some killed between hold and settle
 
 Bars: 0 x 429; the total at most 1.03 x what is possible at best (1.05 with a strict burst); the last process done at most
-1.1 x the first with an equal share; p99 of the wait as the best rival's; those of the others stand in their modules.
+1.1 x the first with an equal share; p99 of the wait as the best rival's that uses the limit and is never refused; those of the
+others stand in their modules.
 
     python -m bench limits [--scenarios share,strict] [--repeats 3] [--only spacing,Longwatch] [--rounds 200] ...
 """

@@ -16,7 +16,7 @@ LONG_US = 1_000_000  # a longer wait is one in line, where whoever came first is
 NEAR_US = 2_000  # a slot so near was not waited for
 MOMENT_US = 25_000  # what was taken within it is taken for one
 MEMORY_US = 4_000_000  # others come and go, and nobody is held to what it once took
-NEXT = 8  # tenths of the call that is asked for which count as taken: whole ones would keep back who is in his turn
+NEXT = 4  # tenths of the call that is asked for which count as taken: whole ones would keep back who is in his turn
 PATIENT_MS = 30_000  # a call that waits no longer than that lets nobody go first: its time may run out meanwhile
 MOST_US = 1_500_000  # that a process lets others go first, in all of that time
 

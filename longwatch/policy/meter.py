@@ -20,6 +20,9 @@ from longwatch.policy.limits import Rate
 
 JITTER_MS = 80
 LEAST_HEADROOM = 2
+APART_US = 3_000  # how far apart the calls of a burst leave: so much,
+APART = 3, 20  # or this part of the time in which a unit refills, when that is less
+NEAR_US = 150_000  # from a slot that is further away nobody keeps apart: a slower meter has put it there, or many wait
 
 
 class Meter(NamedTuple):
@@ -53,11 +56,20 @@ def span_us(rate: Rate, units: int) -> int:
     return -(-units * rate.per_ms * 1000 // rate.amount)
 
 
+def apart_us(rate: Rate, weight: int) -> int:
+    """How far behind the last slot that of a call of such a weight is; 0: it may be the same one."""
+    part, whole = APART
+    return min(APART_US, part * rate.per_ms * 1000 // (whole * rate.amount)) if weight else 0
+
+
 def earliest_us(meter: Meter, rate: Rate, *, weight: int, now_us: int) -> int:
     """The slot this meter would give. A weight above the burst waits for the whole burst and leaves a debt."""
     burst = usable_burst(rate)
     spare_us = max(0, burst - weight) * rate.per_ms * 1000 // rate.amount
-    return max(now_us, meter.free_us - spare_us)
+    found_us, gap_us = max(now_us, meter.free_us - spare_us), apart_us(rate, weight)
+    if gap_us and 0 < meter.last_us <= now_us + NEAR_US:
+        return max(found_us, meter.last_us + gap_us)
+    return found_us
 
 
 def reserve(meter: Meter, rate: Rate, *, weight: int, slot_us: int) -> Meter:

@@ -29,17 +29,16 @@ def fleet(tmp_path: Path) -> Generator[Opened]:
 # -- rates ---------------------------------------------------------------------------------------------------------------
 
 
-def test_slots_follow_the_rate_once_the_burst_is_used(fleet: Opened) -> None:
-    slots = [fleet.admit(fleet.request("api")) for _ in range(20)]
-    for slot in slots:
-        fleet.limiter.settle(slot.id, owner="owner-me")
-    slots += [fleet.admit(fleet.request("api")) for _ in range(20)]
-    for slot in slots[20:]:
-        fleet.limiter.settle(slot.id, owner="owner-me")
-    slots += [fleet.admit(fleet.request("api")) for _ in range(10)]
-    waits = [slot.slot_ms - fleet.now_ms() for slot in slots]
-    assert waits[:46] == [0] * 46
-    assert waits[46:] == [20, 40, 60, 80]
+def test_calls_of_a_burst_leave_in_turn_and_slots_follow_the_rate_once_it_is_used(fleet: Opened) -> None:
+    def slots(number: int) -> list[int]:
+        found = [fleet.admit(fleet.request("api")) for _ in range(number)]
+        for slot in found:
+            fleet.limiter.settle(slot.id, owner="owner-me")
+        return [slot.slot_ms - fleet.now_ms() for slot in found]
+
+    assert slots(20) + slots(20) + slots(6) == [3 * place for place in range(46)]
+    fleet.hand.advance(200)  # ten units have refilled
+    assert slots(14) == [3 * place for place in range(11)] + [40, 60, 80]
 
 
 def test_beyond_the_horizon_the_caller_is_told_when_to_ask_and_nothing_is_written(fleet: Opened) -> None:

@@ -37,7 +37,7 @@ PAUSE_MS = 1_000  # between two looks at a state that is not the one believed in
 NEVER_US = 2**53
 CHANGED = [1]  # what is answered when the state is another one
 FIXED = Struct("<ddd").pack  # when the calendar moves, the state's stamp, the hold
-FIGURES = Struct("<dddd").pack
+FIGURES = Struct("<ddddd").pack
 SHORT = Struct("<H").pack  # how long a word of a meter is
 
 decode = msgspec.msgpack.Decoder(dict[str, Any]).decode
@@ -158,7 +158,7 @@ class Rates:
         """What of the question is behind the call itself, but for the purses."""
         turns_us = NEVER_US if self.given else (state.calendar_ms + MINUTE_MS) * 1000
         behind = [*between, *([] if request.aside is None else [request.aside.encode()])]
-        form = b"<" + b"Hc0" * len(gauges) + b"dddd" * len(gauges) + b"Hc0" * len(behind)
+        form = b"<" + b"Hc0" * len(gauges) + b"ddddd" * len(gauges) + b"Hc0" * len(behind)
         names = b"".join(_short(gauge.meter.encode()) for gauge in gauges)
         weights = [request.weights.get(gauge.dimension, 0) for gauge in gauges]
         figures = [
@@ -175,12 +175,13 @@ def _stamp(state: bytes) -> int:
     return int(sha1(state, usedforsecurity=False).hexdigest()[:13], 16)
 
 
-def _figures(gauge: Gauge, weight: int, *, born_us: int) -> tuple[int, int, int, int]:
-    """What the burst leaves free, what the call takes, where a meter begins that was forgotten, and the call's weight."""
+def _figures(gauge: Gauge, weight: int, *, born_us: int) -> tuple[int, int, int, int, int]:
+    """What the burst leaves free, what the call takes, where a meter begins that was forgotten, the call's weight, and how far
+    behind the last slot it is."""
     burst = meter.usable_burst(gauge.rate)
     spare_us = -meter.earliest_us(NEW, gauge.rate, weight=weight, now_us=-NEVER_US)
     forgotten_us = born_us + HORIZON_US + meter.span_us(gauge.rate, burst) if born_us else 0
-    return spare_us, meter.span_us(gauge.rate, weight), forgotten_us, weight
+    return spare_us, meter.span_us(gauge.rate, weight), forgotten_us, weight, meter.apart_us(gauge.rate, weight)
 
 
 def _between(meters: Weighed) -> list[bytes]:

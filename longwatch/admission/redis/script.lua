@@ -27,9 +27,9 @@
 -- ARGV[1], as `struct` has it: of the call how far from now the slot may be, now or -1, its id, and what is kept of it, packed,
 --   behind the five that are found here and before the first total; when the calendar moves, the state's stamp, the hold in
 --   ms, how many meters, and the first how many of them it weighs on; how what follows is to be taken apart: the meters'
---   names, then for each what its burst leaves free, what the call takes, where it begins when it was forgotten, and its
---   weight; what is kept of the call between two totals; what it draws on, if that may be set aside. Behind that the names
---   of the purses, packed.
+--   names, then for each what its burst leaves free, what the call takes, where it begins when it was forgotten, its
+--   weight, and how far behind the last slot it is; what is kept of the call between two totals; what it draws on, if that
+--   may be set aside. Behind that the names of the purses, packed.
 -- The answer, doubles in one word: now, the slot, and, packed, the totals of meters that it weighs on; else 0 when it does
 -- not fit, 1 when the caller knows another state.
 local function rates()
@@ -53,11 +53,12 @@ local function rates()
   if KEYS[3] and call('HEXISTS', KEYS[3], a[#a - 1]) == 1 then return 0 end
   local slot = now
   for place = 1, meters do
-    local figures = meters + 4 * place - 3
+    local figures = meters + 5 * place - 4
     local free, before, total, forgot = 0, 0, 0, true
     if found[place + 1] then free, before, total, forgot = unpacked(found[place + 1]) end
     if forgot then free = max(free, a[figures + 2]) end
     slot = max(slot, free - a[figures])
+    if a[figures + 4] > 0 and before > 0 and before <= now + 150000 then slot = max(slot, before + a[figures + 4]) end
     found[place + 1], a[figures], a[figures + 2] = free, before, total -- how it stood, instead of what is not needed any more
   end
   if slot > now + patience then return 0 end
@@ -69,10 +70,10 @@ local function rates()
   local clock = raw('>BdBdBdBdBd', 203, now, 203, seq, 203, first > 0 and first or due, 203, purses, 203, stamp)
   local words, answer, ends = {'#', clock, false, false}, raw('>dd', now, slot), ''
   for place = 1, weighs do
-    local figures = meters + 4 * place - 3
+    local figures = meters + 5 * place - 4
     local total = a[figures + 2] + a[figures + 3]
     local sum = raw('>Bd', 203, total)
-    ends = place == 1 and sum or ends .. a[5 * meters + place - 1] .. sum
+    ends = place == 1 and sum or ends .. a[6 * meters + place - 1] .. sum
     answer = answer .. sum
     words[2 * place + 1] = a[place]
     words[2 * place + 2] = raw('>BdBdBd', 203, max(found[place + 1], slot) + a[figures + 1], 203, max(a[figures], slot), 203, total)
@@ -256,6 +257,8 @@ local function common(gauges, found)
   local slot, slowest = now, ''
   for place, gauge in ipairs(gauges) do
     local at = found[place][1] - spare(max(0, gauge.b - gauge.w), gauge.p, gauge.q)
+    local before, apart = found[place][2], gauge.w > 0 and min(3000, floor(3 * gauge.p / (20 * gauge.q))) or 0
+    if apart > 0 and before > 0 and before <= now + 150000 then at = max(at, before + apart) end
     if at > slot then slot, slowest = at, gauge.n end
   end
   return slot, slowest

@@ -92,12 +92,14 @@ begin
   if spent or taken >= cast(:most as bigint) then return; end if;
 
   select greatest(:now_ms * 1000, max(free_us - cast(div(cast(greatest(0, burst - weight) as numeric) * per_us, amount)
-                                                     as bigint))),
+                                                     as bigint)),
+                  max(last_us + apart_us) filter (where apart_us > 0 and last_us > 0 and last_us <= :now_ms * 1000 + 150000)),
          coalesce(cast(jsonb_object_agg(name, jsonb_build_array(weight, total + weight)) filter (where weight > 0)
                        as text), '{}')
     into at_us, reserved
     from (select gauge.name, per_us, amount, burst, weight, coalesce(meter.free_us, 0) as free_us,
-                 coalesce(meter.total, 0) as total
+                 coalesce(meter.last_us, 0) as last_us, coalesce(meter.total, 0) as total,
+                 case when weight > 0 then least(3000, 3 * per_us / (20 * amount)) else 0 end as apart_us
             from unnest(cast(:meters as text[]), cast(:pers_us as bigint[]), cast(:amounts as bigint[]),
                         cast(:bursts as bigint[]), cast(:weights as bigint[]))
                    as gauge (name, per_us, amount, burst, weight)
@@ -111,8 +113,9 @@ begin
                     cast(:bursts as bigint[]), cast(:weights as bigint[]))
                with ordinality as gauge (name, per_us, amount, burst, weight, place)
         left join meter on meter.name = gauge.name
-       where at_us = coalesce(meter.free_us, 0)
-                     - cast(div(cast(greatest(0, burst - weight) as numeric) * per_us, amount) as bigint)
+       where at_us in (coalesce(meter.free_us, 0)
+                       - cast(div(cast(greatest(0, burst - weight) as numeric) * per_us, amount) as bigint),
+                       meter.last_us + case when weight > 0 then least(3000, 3 * per_us / (20 * amount)) end)
        order by place limit 1;
     end if;
     return;

@@ -2,17 +2,19 @@
 
 How like the question each record is, behind what was said before it, and above what is usual among them: models differ in what
 they call alike. What stands beside a record counts for it in part, most for the reply to a question. This is added to what
-the words say, as the words' ranks say nothing of how well they fit; and the less, the more of the question the words have
-found: of an identifier a model knows nothing, and to it many records of one kind are alike.
+the words say, as the words' ranks say nothing of how well they fit; the more, the more clearly the model too picks out what
+the words have found best, which tells a good model, and a question that it understands, from others; and the less, the more of
+the question the words have found: of an identifier a model knows nothing, and to it many records of one kind are alike.
 """
 
 from collections.abc import Collection, Mapping, Sequence
-from operator import mul
-from statistics import fmean
+from operator import attrgetter, mul
+from statistics import fmean, pstdev
 
 from longwatch.policy.recall import Scored, Text, said_of
 
-SAY = 0.2  # for the likest record, where one that says all that was asked for has about 1
+SAY = 0.14  # for the likest record, where one that says all that was asked for has about 1;
+AGREED = 0.05  # and more for each standard deviation that the words' best record is above what is usual
 SURE = 2.2  # score of the best record by words from which on a likeness says nothing; it says all where that is less by one
 BEFORE, AFTER = (0.2, 0.1), (0.3, 0.15)  # of how like the records before and after are
 REPLY = 0.4  # of how like the question is that a record answers; the question takes nothing from it
@@ -33,19 +35,21 @@ def in_context(text: Text, before: Text | None) -> str:
 
 
 def meant(asked: Vector, vectors: Mapping[int, Vector], texts: Mapping[int, Text]) -> dict[int, float]:
-    """By place, from 0 for what is no more like the question than others to 1 for the likest. vectors: by place."""
+    """By place, in standard deviations: 0 for what is no more like the question than others. vectors: by place."""
     alike = _above({place: sum(map(mul, asked, vector)) for place, vector in vectors.items()})
     above = _above({place: value + _beside(place, alike, texts) for place, value in alike.items()})
-    best = max(above.values(), default=0.0)
-    return {place: max(0.0, value / best) for place, value in above.items()} if best > 0 else {}
+    usual = pstdev(above.values()) if above else 0.0
+    return {place: max(0.0, value / usual) for place, value in above.items()} if usual > 0 else {}
 
 
-def blend(words: Collection[Scored], meaning: Mapping[int, float]) -> list[Scored]:
-    """Best first. What neither speaks for is left out."""
+def blend(words: Collection[Scored], meaning: Mapping[int, float], chosen: Collection[int]) -> list[Scored]:
+    """Best first, of the places that are chosen. words: of these only. What neither speaks for is left out."""
     scores = {each.place: each.score for each in words}
-    say = SAY * min(1.0, max(0.0, SURE - max(scores.values(), default=0.0)))
-    for place, value in meaning.items():
-        scores[place] = scores.get(place, 0.0) + say * value
+    first = max(words, key=attrgetter("score"), default=Scored(0, 0.0))
+    say = (SAY + AGREED * meaning.get(first.place, 0.0)) * min(1.0, max(0.0, SURE - first.score))
+    best = max(meaning.values(), default=0.0)
+    for place in chosen if best else ():
+        scores[place] = scores.get(place, 0.0) + say * meaning.get(place, 0.0) / best
     found = [Scored(place, score) for place, score in scores.items() if score > 0]
     return sorted(found, key=lambda each: (-each.score, -each.place))
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from types import CellType
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 from longwatch.policy.meaning import Vector
 
@@ -21,7 +21,20 @@ BATCH = 256  # texts to a call: providers take some thousand at most
 PLAIN = (str, bytes, int, float)
 LONGEST = 4_000  # characters of a text that are embedded: models read 256 to 8,192 tokens of it
 
-Embed = Callable[[Sequence[str]], Sequence[Sequence[float]]]
+ASKED = "\0"  # begins what a question is kept by, where a model reads questions in a way of its own
+
+
+@runtime_checkable
+class Embedder(Protocol):
+    """A model that reads a question otherwise than what may answer it, as most made for search do; as LangChain has it."""
+
+    def embed_query(self, text: str, /) -> Sequence[float]: ...
+
+    def embed_documents(self, texts: list[str], /) -> Sequence[Sequence[float]]: ...
+
+
+Texts = Callable[[Sequence[str]], Sequence[Sequence[float]]]
+Embed = Texts | Embedder
 
 
 class NoVectors(ValueError):
@@ -34,14 +47,28 @@ class Embeddings:
     _kept: "OrderedDict[str, Vector]" = field(default_factory=OrderedDict[str, "Vector"])
     _guard: threading.Lock = field(default_factory=threading.Lock)
 
-    def of(self, texts: Sequence[str], embed: Embed) -> list[Vector]:
-        """One for each text. Errors: NoVectors; whatever the function raises."""
-        texts = [text[:LONGEST] for text in texts]
+    def of(self, question: str, texts: Sequence[str], embed: Embed) -> tuple[Vector, list[Vector]]:
+        """Of the question, and one for each text. Errors: NoVectors; whatever the model raises."""
+        question, texts = question[:LONGEST], [text[:LONGEST] for text in texts]
+        if isinstance(embed, Embedder):
+            return self._by_model(question, texts, embed)
+        asked, *found = self._made([question, *texts], embed, embed)
+        return asked, found
+
+    def _by_model(self, question: str, texts: Sequence[str], embed: Embedder) -> tuple[Vector, list[Vector]]:
+        (asked,) = self._made([ASKED + question], embed, lambda _: [embed.embed_query(question)])
+        found = self._made(texts, embed, lambda some: embed.embed_documents(list(some)))
+        if len({len(asked), *map(len, found)}) != 1:
+            self.forget()
+            raise NoVectors("vectors of several lengths")
+        return asked, found
+
+    def _made(self, texts: Sequence[str], embed: Embed, make: Texts) -> list[Vector]:
         kept, known = self._known(texts, embed)
         missing = [text for text in dict.fromkeys(texts) if text not in known]
         for first in range(0, len(missing), BATCH):
             some = missing[first : first + BATCH]
-            made = dict(zip(some, _vectors(embed(some), len(some)), strict=True))
+            made = dict(zip(some, _vectors(make(some), len(some)), strict=True))
             known |= made
             if len({len(vector) for vector in known.values()}) != 1:
                 self.forget()  # the function has another model behind it than before

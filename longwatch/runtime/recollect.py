@@ -106,8 +106,10 @@ class Recollection:
         wanted = Wanted(agent, query.forms, kinds, since_ms, until_ms)
         away = self.memories.whole.recalled(wanted, limit=max(CANDIDATES, limit)) if archive else NOTHING
         ranked = self._small if places <= SMALL and not away.records else self._large
-        found = ranked(wanted, query, now_ms, max(limit, POOL) if embed else limit, places, away)
-        scored = found.scored if embed is None else blend(found.scored, self._meant(question, found, embed))
+        found = ranked(wanted, query, now_ms, limit if embed is None else max(limit, POOL), places, away)
+        scored = (
+            found.scored if embed is None else blend(found.scored, self._meant(question, found, embed), found.chosen)
+        )
         scored = scored[:limit]
         if tokens is not None and scored:
             size, bodies = count or _most_tokens, {text.place: text.body for text in found.texts}
@@ -161,7 +163,7 @@ class Recollection:
             return {}
         said = [in_context(texts[place], texts.get(place - 1)) for place in asked]
         try:
-            likened, *vectors = self._embeddings.of([question, *said], embed)
+            likened, vectors = self._embeddings.of(question, said, embed)
         except (GiveUp, RetryLater):
             raise
         except Exception as error:
@@ -169,8 +171,7 @@ class Recollection:
                 raise
             logger.warning("recall goes by words alone: its embedding failed", exc_info=True)
             return {}
-        meaning = meant(likened, dict(zip(asked, vectors, strict=True)), texts)
-        return {place: value for place, value in meaning.items() if place in found.chosen}
+        return meant(likened, dict(zip(asked, vectors, strict=True)), texts)
 
     def _hits(self, agent: str, scored: Sequence[Scored], away: Mapping[int, Record]) -> list[Hit]:
         near = {each.place + step for each in scored for step in range(-CONTEXT, CONTEXT + 1)}

@@ -308,10 +308,11 @@ class Memory:
 
         tokens: as many as fit with their texts into so many, by `count` or a bound that errs towards too many, and not `limit`;
         a record that is longer than what is left is passed over. kinds: of records; left out, all but calls. since, until:
-        instants, or days such as "2026-01-01" (UTC). embed: texts to vectors, by any model; up to 1,000 records are then also
-        found without a word of the question, and where it fails the words are left, with a warning in the log. archive: also
-        of what has gone into the archive, which takes up to ten times as long. Errors: ConfigError;
-        StoreUnavailable when the archive is out of reach.
+        instants, or days such as "2026-01-01" (UTC). embed: texts to vectors, by any model, or a model with
+        `embed_query` and `embed_documents`, which reads a question in its own way; up to 1,000 records are then also found
+        without a word of the question, and where it fails the words are left, with a warning in the log. archive: also of
+        what has gone into the archive, which takes up to ten times as long. Errors: ConfigError; StoreUnavailable when the
+        archive is out of reach.
         """
         named = None if kinds is None else [policy.check_kind(kind) for kind in kinds]
         found = recollection_of(self._memories()).recall(

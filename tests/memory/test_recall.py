@@ -268,7 +268,7 @@ def test_an_embedding_has_its_say(memory: Memory) -> None:
         asked.extend(texts)
         return [[1.0, 0.0] if "tadpole" in text or "amphibian" in text else [0.0, 1.0] for text in texts]
 
-    question = "amphibian things that the corner shop sells"
+    question = "amphibian things that a shop sells"
 
     def place(**given: Any) -> int:
         return [hit.ref for hit in memory.recall(question, **given)].index("r1")

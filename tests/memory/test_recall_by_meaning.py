@@ -281,3 +281,46 @@ def test_a_function_that_has_another_model_behind_it_is_asked_anew(told: Memory)
     numbers = 256
     told.recall(ASKED[1][0], embed=changing)
     assert TOLD[0] in texts(told, ASKED[0][0], limit=3, embed=changing)
+
+
+class Apart:
+    """Reads questions in another way than records, and counts both."""
+
+    def __init__(self, numbers: int = 256) -> None:
+        self.queries: list[str] = []
+        self.documents: list[str] = []
+        self.numbers = numbers
+
+    def embed_query(self, text: str) -> list[float]:
+        self.queries.append(text)
+        return real([text])[0][: self.numbers]
+
+    def embed_documents(self, texts: list[str]) -> list[list[float]]:
+        assert isinstance(texts, list)
+        self.documents += texts
+        return real(texts)
+
+
+@pytest.mark.parametrize(("question", "answer"), ASKED)
+def test_a_model_that_reads_questions_in_its_own_way_is_asked_so(told: Memory, question: str, answer: int) -> None:
+    model = Apart()
+    assert TOLD[answer] in texts(told, question, limit=3, embed=model)
+    assert texts(told, question, limit=3, embed=model) == texts(told, question, limit=3, embed=real)
+    assert model.queries == [question]
+    assert len(model.documents) == len(TOLD)
+    assert question not in model.documents
+
+
+def test_a_question_that_is_a_record_too_is_read_both_ways(told: Memory) -> None:
+    model = Apart()
+    told.recall(TOLD[0], embed=model)
+    assert model.queries == [TOLD[0]]
+    assert TOLD[0] in model.documents
+
+
+def test_a_model_whose_question_is_of_another_length_leaves_it_to_the_words(
+    told: Memory, caplog: pytest.LogCaptureFixture
+) -> None:
+    question = "which doctor keeps bees behind the shed"
+    assert told.recall(question, embed=Apart(7)) == told.recall(question)
+    assert [each.getMessage() for each in caplog.records] == ["recall goes by words alone: its embedding failed"]

@@ -2,7 +2,7 @@
 
 import pytest
 
-from longwatch.policy.meaning import BEHIND, SAY, SURE, blend, in_context, meant
+from longwatch.policy.meaning import AGREED, BEHIND, SAY, SURE, blend, in_context, meant
 from longwatch.policy.recall import Scored, Text
 
 
@@ -19,7 +19,7 @@ def test_a_model_that_calls_everything_alike_is_taken_by_what_stands_out() -> No
     apart = {place: Text(place, f"t{place}", "", "x", "fact", 0) for place in range(1, 5)}
     low, high = likenesses(apart, 0.0, 0.1, 0.0, 0.4), likenesses(apart, 0.8, 0.82, 0.8, 0.88)
     assert low == pytest.approx(high)
-    assert low[4] == 1.0
+    assert low[4] > 1.5, "standard deviations"
     assert low[1] == low[3] == 0.0, "what is less like it than others is no worse than nothing"
     assert likenesses(apart, 0.5, 0.5, 0.5, 0.5) == {}
     assert meant((1.0,), {}, {}) == {}
@@ -42,14 +42,29 @@ def test_another_conversation_has_nothing_to_say_for_a_record() -> None:
     assert likenesses(apart, 1.0, 0.1, 0, 0, 0, 0)[2] < likenesses(texts, 1.0, 0.1, 0, 0, 0, 0)[2]
 
 
+def scores(words: list[Scored], meaning: dict[int, float], *chosen: int) -> dict[int, float]:
+    return {each.place: each.score for each in blend(words, meaning, chosen or (1, 2, 3, 4))}
+
+
 def test_the_more_the_words_have_found_the_less_a_likeness_says() -> None:
     def of_meaning(best: float) -> float:
-        return {each.place: each.score for each in blend([Scored(1, best)], {2: 1.0})}.get(2, 0.0)
+        return scores([Scored(1, best)], {2: 3.0}).get(2, 0.0)
 
     assert of_meaning(0.1) == of_meaning(SURE - 1) == SAY
     assert 0 < of_meaning(SURE - 0.5) < SAY
     assert of_meaning(SURE) == of_meaning(9.0) == 0.0
-    assert blend([], {2: 1.0, 3: 0.5, 4: 0.0}) == [Scored(2, SAY), Scored(3, SAY / 2)]
+    assert blend([], {2: 3.0, 3: 1.5, 4: 0.0}, [2, 3, 4]) == [Scored(2, SAY), Scored(3, SAY / 2)]
+
+
+def test_a_model_that_picks_out_what_the_words_have_found_says_more() -> None:
+    words = [Scored(2, 0.2), Scored(1, 0.5)]
+    agreed = scores(words, {1: 3.0, 2: 0.0, 3: 6.0})
+    assert agreed == pytest.approx({1: 0.5 + (SAY + 3 * AGREED) / 2, 2: 0.2, 3: SAY + 3 * AGREED})
+    assert scores(words, {1: 0.0, 2: 3.0, 3: 6.0})[3] == pytest.approx(SAY), "the second by words is not asked"
+
+
+def test_what_may_not_be_found_says_how_like_the_others_are() -> None:
+    assert scores([], {1: 4.0, 2: 1.0}, 2) == {2: SAY / 4}
 
 
 def test_a_record_is_read_behind_the_end_of_what_was_said_before_it() -> None:

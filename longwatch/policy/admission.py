@@ -126,6 +126,8 @@ def _held(ask: Ask, verdicts: list[Verdict]) -> Later | None:
 
 def _slot(ask: Ask) -> Slot | Later | Shut:
     slot_us, slowest = _common(ask)
+    if ask.until_us is not None and slot_us > max(ask.until_us, ask.now_us):  # nobody waits in vain to be kept apart
+        slot_us, slowest = _common(ask, apart=False)
     far = too_far(slot_us, slowest, now_us=ask.now_us, horizon_us=ask.horizon_us, until_us=ask.until_us)
     return far or _reserved(ask, slot_us)
 
@@ -146,11 +148,11 @@ def next_slot(ask: Ask) -> Slot:
     return _reserved(ask, _common(ask)[0])
 
 
-def _common(ask: Ask) -> tuple[int, str]:
-    """The first instant that suits every meter, and the name of the one that decides it."""
+def _common(ask: Ask, *, apart: bool = True) -> tuple[int, str]:
+    """The first instant that suits every meter, and the name of the one that decides it. apart: from the last slots."""
     slot_us, slowest = ask.now_us, ""
     for name, rate, found, weight in ask.metered:
-        at_us = meter.earliest_us(found, rate, weight=weight, now_us=ask.now_us)
+        at_us = meter.earliest_us(found, rate, weight=weight, now_us=ask.now_us, apart=apart)
         if at_us > slot_us:
             slot_us, slowest = at_us, name
     return slot_us, slowest

@@ -62,12 +62,13 @@ def apart_us(rate: Rate, weight: int) -> int:
     return min(APART_US, part * rate.per_ms * 1000 // (whole * rate.amount)) if weight else 0
 
 
-def earliest_us(meter: Meter, rate: Rate, *, weight: int, now_us: int) -> int:
-    """The slot this meter would give. A weight above the burst waits for the whole burst and leaves a debt."""
+def earliest_us(meter: Meter, rate: Rate, *, weight: int, now_us: int, apart: bool = True) -> int:
+    """The slot this meter would give, apart from the last one or not. A weight above the burst waits for the whole burst and
+    leaves a debt."""
     burst = usable_burst(rate)
     spare_us = max(0, burst - weight) * rate.per_ms * 1000 // rate.amount
-    found_us, gap_us = max(now_us, meter.free_us - spare_us), apart_us(rate, weight)
-    if gap_us and 0 < meter.last_us <= now_us + NEAR_US:
+    found_us = max(now_us, meter.free_us - spare_us)
+    if apart and 0 < meter.last_us <= now_us + NEAR_US and (gap_us := apart_us(rate, weight)):
         return max(found_us, meter.last_us + gap_us)
     return found_us
 

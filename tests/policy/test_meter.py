@@ -198,3 +198,59 @@ def test_free_units_shows_what_could_leave_now() -> None:
     after = meter.reserve(NEW, rate, weight=46, slot_us=1_000_000)
     assert meter.free_units(after, rate, now_us=1_000_000) == 0
     assert meter.free_units(after, rate, now_us=1_100_000) == 5
+
+
+def spaced(
+    rate: Rate, last_us: int, now_us: int = 1_000_000, *, weight: int = 1, patience_us: int | None = None
+) -> int:
+    """How long a call waits whose meter gave its last slot at last_us and has the whole burst but for that call."""
+    metered = Metered("api", rate, Meter(free_us=now_us, last_us=last_us, total=1), weight)
+    until_us = None if patience_us is None else now_us + patience_us
+    return admit(Ask(now_us, until_us, (metered,), None, ()))[0] - now_us
+
+
+def test_calls_of_a_burst_leave_one_behind_the_other() -> None:
+    slow, quick, brisk = Rate(50, 1_000, 50), Rate(1_500, 1_000, 1_500), Rate(1_000_000, 1_000, 1_000_000)
+    assert spaced(slow, 1_000_000) == 3_000
+    assert spaced(quick, 1_000_000) == 100, "15 hundredths of a unit's refill"
+    assert spaced(brisk, 1_000_000) == 0
+    assert spaced(slow, 997_500) == 500
+    assert spaced(slow, 996_000) == 0, "the last one left long enough ago"
+    assert spaced(slow, 0) == 0, "none has left yet"
+    assert spaced(slow, 1_000_000, weight=0) == 0
+    assert spaced(slow, 1_000_000, weight=20) == 3_000
+
+
+def test_nobody_keeps_apart_from_what_leaves_far_from_now() -> None:
+    rate = Rate(50, 1_000, 500)
+    assert spaced(rate, 1_000_000 + meter.NEAR_US) == meter.NEAR_US + 3_000
+    assert spaced(rate, 1_000_001 + meter.NEAR_US) == 0
+
+
+def test_a_call_that_cannot_wait_so_long_leaves_at_once() -> None:
+    rate = Rate(50, 1_000, 50)
+    assert spaced(rate, 1_010_000, patience_us=0) == 0
+    assert spaced(rate, 1_010_000, patience_us=12_999) == 0
+    assert spaced(rate, 1_010_000, patience_us=13_000) == 13_000
+    assert spaced(rate, 1_010_000, patience_us=-5_000_000) == 0, "as far as it is late it may leave now"
+
+
+@given(rate=RATES, threads=st.integers(1, 20), calls=st.integers(1, 200), busy_us=st.integers(0, 50_000))
+def test_who_is_alone_loses_a_gap_a_call_at_most_and_nothing_where_the_rate_decides(
+    rate: Rate, threads: int, calls: int, busy_us: int
+) -> None:
+    def done_us(*, apart: bool) -> int:
+        found, ready = NEW, [1_000_000] * threads
+        for _ in range(calls):
+            now_us = ready.pop(0)
+            slot_us = meter.earliest_us(found, rate, weight=1, now_us=now_us, apart=apart)
+            assert slot_us - meter.earliest_us(found, rate, weight=1, now_us=now_us, apart=False) <= longest_us
+            found = meter.reserve(found, rate, weight=1, slot_us=slot_us)
+            ready = sorted([*ready, slot_us + busy_us])
+        return found.last_us - 1_000_000
+
+    gap_us, longest_us = meter.apart_us(rate, 1), meter.NEAR_US + meter.APART_US
+    late_us = done_us(apart=True) - done_us(apart=False)
+    assert late_us <= calls * gap_us
+    if done_us(apart=False) > calls * (busy_us + gap_us) + longest_us:
+        assert late_us <= 0

@@ -252,13 +252,13 @@ local function turn_calendar()
   end
 end
 
--- the first instant that suits every meter, and the meter that decides it
-local function common(gauges, found)
+-- the first instant that suits every meter, and the meter that decides it. together: not apart from the last slots
+local function common(gauges, found, together)
   local slot, slowest = now, ''
   for place, gauge in ipairs(gauges) do
     local at = found[place][1] - spare(max(0, gauge.b - gauge.w), gauge.p, gauge.q)
     local before, apart = found[place][2], gauge.w > 0 and min(3000, floor(3 * gauge.p / (20 * gauge.q))) or 0
-    if apart > 0 and before > 0 and before <= now + 150000 then at = max(at, before + apart) end
+    if not together and apart > 0 and before > 0 and before <= now + 150000 then at = max(at, before + apart) end
     if at > slot then slot, slowest = at, gauge.n end
   end
   return slot, slowest
@@ -363,10 +363,12 @@ local function admit()
   local found = {}
   for place, gauge in ipairs(a.gauges) do found[place] = meter_of(gauge) end
   local slot, slowest = common(a.gauges, found)
+  local latest = a.until_us and max(a.until_us + (a.now and 0 or now - a.steady * 1000), now)
+  if latest and slot > latest then slot, slowest = common(a.gauges, found, true) end
   if slot > now + a.near then
     return say('later', {at = max(slot - a.near, now + a.soonest), reason = 'rate', what = slowest})
   end
-  if a.until_us and slot > max(a.until_us + (a.now and 0 or now - a.steady * 1000), now) then
+  if latest and slot > latest then
     return say('later', {at = slot, reason = 'rate', what = slowest})
   end
   if a.dry then return say('dry') end

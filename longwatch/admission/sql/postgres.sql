@@ -44,6 +44,7 @@ declare
   spent boolean;
   own_aside text;
   at_us bigint;
+  later_us bigint;  -- behind the last slot
   reserved text;
 begin
   select at_ms into turned_ms from calendar cross join fleet
@@ -92,11 +93,11 @@ begin
   if spent or taken >= cast(:most as bigint) then return; end if;
 
   select greatest(:now_ms * 1000, max(free_us - cast(div(cast(greatest(0, burst - weight) as numeric) * per_us, amount)
-                                                     as bigint)),
-                  max(last_us + apart_us) filter (where apart_us > 0 and last_us > 0 and last_us <= :now_ms * 1000 + 150000)),
+                                                     as bigint))),
+         max(last_us + apart_us) filter (where apart_us > 0 and last_us > 0 and last_us <= :now_ms * 1000 + 150000),
          coalesce(cast(jsonb_object_agg(name, jsonb_build_array(weight, total + weight)) filter (where weight > 0)
                        as text), '{}')
-    into at_us, reserved
+    into at_us, later_us, reserved
     from (select gauge.name, per_us, amount, burst, weight, coalesce(meter.free_us, 0) as free_us,
                  coalesce(meter.last_us, 0) as last_us, coalesce(meter.total, 0) as total,
                  case when weight > 0 then least(3000, 3 * per_us / (20 * amount)) else 0 end as apart_us
@@ -104,6 +105,7 @@ begin
                         cast(:bursts as bigint[]), cast(:weights as bigint[]))
                    as gauge (name, per_us, amount, burst, weight)
             left join meter on meter.name = gauge.name) as gauged;
+  if later_us > at_us and (:until_us is null or later_us <= greatest(:until_us, :now_ms * 1000)) then at_us := later_us; end if;
   if at_us > :now_ms * 1000 + :horizon_us or (:until_us is not null and at_us > greatest(:until_us, :now_ms * 1000)) then
     if not exists (select 1 from call where id = :id) then
       given_us := at_us;
@@ -113,9 +115,8 @@ begin
                     cast(:bursts as bigint[]), cast(:weights as bigint[]))
                with ordinality as gauge (name, per_us, amount, burst, weight, place)
         left join meter on meter.name = gauge.name
-       where at_us in (coalesce(meter.free_us, 0)
-                       - cast(div(cast(greatest(0, burst - weight) as numeric) * per_us, amount) as bigint),
-                       meter.last_us + case when weight > 0 then least(3000, 3 * per_us / (20 * amount)) end)
+       where at_us = coalesce(meter.free_us, 0)
+                     - cast(div(cast(greatest(0, burst - weight) as numeric) * per_us, amount) as bigint)
        order by place limit 1;
     end if;
     return;

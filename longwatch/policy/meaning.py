@@ -14,7 +14,9 @@ from statistics import fmean, pstdev
 from longwatch.policy.recall import Scored, Text, said_of
 
 SAY = 0.14  # for the likest record, where one that says all that was asked for has about 1;
-AGREED = 0.05  # and more for each standard deviation that the words' best record is above what is usual
+AGREED = 0.05  # and more for each standard deviation that the words' best record is above what is usual,
+MOST = 6  # of so many: what is said again word for word stands out by more
+NOISE = 1e-4  # standard deviation of likenesses, up to which they differ by rounding only
 SURE = 2.2  # score of the best record by words from which on a likeness says nothing; it says all where that is less by one
 BEFORE, AFTER = (0.2, 0.1), (0.3, 0.15)  # of how like the records before and after are
 REPLY = 0.4  # of how like the question is that a record answers; the question takes nothing from it
@@ -39,14 +41,14 @@ def meant(asked: Vector, vectors: Mapping[int, Vector], texts: Mapping[int, Text
     alike = _above({place: sum(map(mul, asked, vector)) for place, vector in vectors.items()})
     above = _above({place: value + _beside(place, alike, texts) for place, value in alike.items()})
     usual = pstdev(above.values()) if above else 0.0
-    return {place: max(0.0, value / usual) for place, value in above.items()} if usual > 0 else {}
+    return {place: max(0.0, value / usual) for place, value in above.items()} if usual > NOISE else {}
 
 
 def blend(words: Collection[Scored], meaning: Mapping[int, float], chosen: Collection[int]) -> list[Scored]:
     """Best first, of the places that are chosen. words: of these only. What neither speaks for is left out."""
     scores = {each.place: each.score for each in words}
     first = max(words, key=attrgetter("score"), default=Scored(0, 0.0))
-    say = (SAY + AGREED * meaning.get(first.place, 0.0)) * min(1.0, max(0.0, SURE - first.score))
+    say = (SAY + AGREED * min(MOST, meaning.get(first.place, 0.0))) * min(1.0, max(0.0, SURE - first.score))
     best = max(meaning.values(), default=0.0)
     for place in chosen if best else ():
         scores[place] = scores.get(place, 0.0) + say * meaning.get(place, 0.0) / best

@@ -20,9 +20,10 @@ from longwatch.policy.limits import Rate
 
 JITTER_MS = 80
 LEAST_HEADROOM = 2
-APART_US = 3_000  # how far apart the calls of a burst leave: so much,
-APART = 3, 20  # or this part of the time in which a unit refills, when that is less
-NEAR_US = 150_000  # from a slot that is further away nobody keeps apart: a slower meter has put it there, or many wait
+APART_US = 3_000  # how far apart the calls of a burst leave, at most;
+APART = 3, 20  # nor further than this part of the time in which a unit refills,
+BURST_US = 150_000  # nor so far that a whole burst takes longer
+MS_US = 1_000  # in whole milliseconds, as slots are told: half of one would be waited for as one
 
 
 class Meter(NamedTuple):
@@ -59,18 +60,21 @@ def span_us(rate: Rate, units: int) -> int:
 def apart_us(rate: Rate, weight: int) -> int:
     """How far behind the last slot that of a call of such a weight is; 0: it may be the same one."""
     part, whole = APART
-    return min(APART_US, part * rate.per_ms * 1000 // (whole * rate.amount)) if weight else 0
+    found_us = min(APART_US, part * rate.per_ms * 1000 // (whole * rate.amount), BURST_US // usable_burst(rate))
+    return found_us // MS_US * MS_US if weight else 0
 
 
 def earliest_us(meter: Meter, rate: Rate, *, weight: int, now_us: int, apart: bool = True) -> int:
     """The slot this meter would give, apart from the last one or not. A weight above the burst waits for the whole burst and
-    leaves a debt."""
-    burst = usable_burst(rate)
+    leaves a debt. Gaps take less than a sixth of the time in which what was given refills: a last slot that is further away
+    than that is a slower meter's doing, and nobody keeps apart from it."""
+    burst, (part, whole) = usable_burst(rate), APART
     spare_us = max(0, burst - weight) * rate.per_ms * 1000 // rate.amount
     found_us = max(now_us, meter.free_us - spare_us)
-    if apart and 0 < meter.last_us <= now_us + NEAR_US and (gap_us := apart_us(rate, weight)):
-        return max(found_us, meter.last_us + gap_us)
-    return found_us
+    if not apart or not meter.last_us or whole * (meter.last_us - now_us) > part * (meter.free_us - now_us):
+        return found_us
+    gap_us = apart_us(rate, weight)
+    return max(found_us, meter.last_us + gap_us) if gap_us else found_us
 
 
 def reserve(meter: Meter, rate: Rate, *, weight: int, slot_us: int) -> Meter:

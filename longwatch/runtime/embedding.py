@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from types import CellType
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol
 
 from longwatch.policy.meaning import Vector
 
@@ -24,9 +24,9 @@ LONGEST = 4_000  # characters of a text that are embedded: models read 256 to 8,
 ASKED = "\0"  # begins what a question is kept by, where a model reads questions in a way of its own
 
 
-@runtime_checkable
 class Embedder(Protocol):
-    """A model that reads a question otherwise than what may answer it, as most made for search do; as LangChain has it."""
+    """A model that reads a question otherwise than what may answer it, as most made for search do; as LangChain has it. One that
+    can be called is called."""
 
     def embed_query(self, text: str, /) -> Sequence[float]: ...
 
@@ -50,7 +50,7 @@ class Embeddings:
     def of(self, question: str, texts: Sequence[str], embed: Embed) -> tuple[Vector, list[Vector]]:
         """Of the question, and one for each text. Errors: NoVectors; whatever the model raises."""
         question, texts = question[:LONGEST], [text[:LONGEST] for text in texts]
-        if isinstance(embed, Embedder):
+        if not callable(embed):
             return self._by_model(question, texts, embed)
         asked, *found = self._made([question, *texts], embed, embed)
         return asked, found

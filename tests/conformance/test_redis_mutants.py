@@ -23,7 +23,7 @@ FAULTS: dict[str, tuple[str, str]] = {
     "nothing is given back": ("if used == (before and before[1] or 0) then return end", "if used < 1e15 then return end"),
     "the horizon is left out": ("if slot > now + a.near then", "if false then"),
     "a caller's patience is left out": ("local latest = a.until_us and", "local latest = false and"),
-    "calls of a burst leave at one instant": ("if not together and apart > 0", "if false"),
+    "calls of a burst leave at one instant": ("if not together and gauge.w > 0", "if false"),
     "usual calls of a burst leave at one instant": ("if a[figures + 4] > 0", "if false"),
     "whoever cannot wait is kept apart too": ("if latest and slot > latest then slot,", "if false then slot,"),
     "too heavy a call waits for ever": ("if gauge.w > gauge.most then", "if false then"),

@@ -324,3 +324,13 @@ def test_a_model_whose_question_is_of_another_length_leaves_it_to_the_words(
     question = "which doctor keeps bees behind the shed"
     assert told.recall(question, embed=Apart(7)) == told.recall(question)
     assert [each.getMessage() for each in caplog.records] == ["recall goes by words alone: its embedding failed"]
+
+
+def test_what_can_be_called_is_called(told: Memory) -> None:
+    class Both(Apart):
+        def __call__(self, given: Sequence[str]) -> list[list[float]]:
+            return real(given)
+
+    model = Both()
+    assert TOLD[0] in texts(told, ASKED[0][0], limit=3, embed=model)
+    assert not model.queries + model.documents

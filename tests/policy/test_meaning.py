@@ -2,7 +2,7 @@
 
 import pytest
 
-from longwatch.policy.meaning import AGREED, BEHIND, SAY, SURE, blend, in_context, meant
+from longwatch.policy.meaning import AGREED, BEHIND, MOST, SAY, SURE, blend, in_context, meant
 from longwatch.policy.recall import Scored, Text
 
 
@@ -22,6 +22,7 @@ def test_a_model_that_calls_everything_alike_is_taken_by_what_stands_out() -> No
     assert low[4] > 1.5, "standard deviations"
     assert low[1] == low[3] == 0.0, "what is less like it than others is no worse than nothing"
     assert likenesses(apart, 0.5, 0.5, 0.5, 0.5) == {}
+    assert likenesses(apart, 0.5, 0.5 + 1e-6, 0.5 - 1e-6, 0.5) == {}, "nothing but rounding"
     assert meant((1.0,), {}, {}) == {}
 
 
@@ -60,6 +61,7 @@ def test_a_model_that_picks_out_what_the_words_have_found_says_more() -> None:
     words = [Scored(2, 0.2), Scored(1, 0.5)]
     agreed = scores(words, {1: 3.0, 2: 0.0, 3: 6.0})
     assert agreed == pytest.approx({1: 0.5 + (SAY + 3 * AGREED) / 2, 2: 0.2, 3: SAY + 3 * AGREED})
+    assert scores(words, {1: 30.0})[1] == pytest.approx(0.5 + SAY + MOST * AGREED)
     assert scores(words, {1: 0.0, 2: 3.0, 3: 6.0})[3] == pytest.approx(SAY), "the second by words is not asked"
 
 

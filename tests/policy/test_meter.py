@@ -201,19 +201,19 @@ def test_free_units_shows_what_could_leave_now() -> None:
 
 
 def spaced(
-    rate: Rate, last_us: int, now_us: int = 1_000_000, *, weight: int = 1, patience_us: int | None = None
+    rate: Rate, last_us: int, now_us: int = 1_000_000, *, used: int = 7, weight: int = 1, patience_us: int | None = None
 ) -> int:
-    """How long a call waits whose meter gave its last slot at last_us and has the whole burst but for that call."""
-    metered = Metered("api", rate, Meter(free_us=now_us, last_us=last_us, total=1), weight)
+    """How long a call waits whose meter gave its last slot at last_us. used: units that have not refilled yet."""
+    metered = Metered("api", rate, Meter(now_us + meter.span_us(rate, used), last_us, used), weight)
     until_us = None if patience_us is None else now_us + patience_us
     return admit(Ask(now_us, until_us, (metered,), None, ()))[0] - now_us
 
 
 def test_calls_of_a_burst_leave_one_behind_the_other() -> None:
-    slow, quick, brisk = Rate(50, 1_000, 50), Rate(1_500, 1_000, 1_500), Rate(1_000_000, 1_000, 1_000_000)
+    slow, brisk, quick = Rate(50, 1_000, 50), Rate(100, 1_000, 100), Rate(151, 1_000, 151)
     assert spaced(slow, 1_000_000) == 3_000
-    assert spaced(quick, 1_000_000) == 100, "15 hundredths of a unit's refill"
-    assert spaced(brisk, 1_000_000) == 0
+    assert spaced(brisk, 1_000_000) == 1_000, "whole milliseconds of 15 hundredths of a unit's refill"
+    assert spaced(quick, 1_000_000) == 0
     assert spaced(slow, 997_500) == 500
     assert spaced(slow, 996_000) == 0, "the last one left long enough ago"
     assert spaced(slow, 0) == 0, "none has left yet"
@@ -221,10 +221,31 @@ def test_calls_of_a_burst_leave_one_behind_the_other() -> None:
     assert spaced(slow, 1_000_000, weight=20) == 3_000
 
 
-def test_nobody_keeps_apart_from_what_leaves_far_from_now() -> None:
-    rate = Rate(50, 1_000, 500)
-    assert spaced(rate, 1_000_000 + meter.NEAR_US) == meter.NEAR_US + 3_000
-    assert spaced(rate, 1_000_001 + meter.NEAR_US) == 0
+def test_a_whole_burst_leaves_within_150_milliseconds() -> None:
+    for burst in range(3, 400):
+        rate = Rate(1, 1_000, burst)
+        assert meter.apart_us(rate, 1) * meter.usable_burst(rate) <= 150_000
+    assert meter.apart_us(Rate(50, 1_000, 155), 1) == 0
+
+
+def test_nobody_keeps_apart_from_what_a_slower_meter_has_put_far_from_now() -> None:
+    slow, fast = Rate(1, 1_000, 3), Rate(50, 1_000, 50)
+    one, both = {"slow": Meter(1_800_000, 0, 1), "fast": NEW}, ("slow", "fast")
+    asked = tuple(Metered(name, slow if name == "slow" else fast, one[name], 1) for name in both)
+    slot_us, after = admit(Ask(1_000_000, None, asked, None, ()))
+    assert slot_us == 1_800_000
+    for now_us in range(1_000_000, 1_800_000, 1_000):
+        waited_us = meter.earliest_us(after["fast"], fast, weight=1, now_us=now_us) - now_us
+        assert waited_us <= meter.APART_US * 2, now_us
+
+
+def test_calls_of_one_instant_have_slots_in_the_order_in_which_they_ask() -> None:
+    rate, found, slots = Rate(50, 1_000, 50), NEW, list[int]()
+    for _ in range(80):
+        slots.append(meter.earliest_us(found, rate, weight=1, now_us=1_000_000))
+        found = meter.reserve(found, rate, weight=1, slot_us=slots[-1])
+    assert slots == sorted(set(slots))
+    assert slots[-1] == 1_000_000 + 20_000 * (80 - meter.usable_burst(rate)), "as late as without gaps"
 
 
 def test_a_call_that_cannot_wait_so_long_leaves_at_once() -> None:
@@ -249,7 +270,7 @@ def test_who_is_alone_loses_a_gap_a_call_at_most_and_nothing_where_the_rate_deci
             ready = sorted([*ready, slot_us + busy_us])
         return found.last_us - 1_000_000
 
-    gap_us, longest_us = meter.apart_us(rate, 1), meter.NEAR_US + meter.APART_US
+    gap_us, longest_us = meter.apart_us(rate, 1), meter.BURST_US + meter.APART_US
     late_us = done_us(apart=True) - done_us(apart=False)
     assert late_us <= calls * gap_us
     if done_us(apart=False) > calls * (busy_us + gap_us) + longest_us:

@@ -58,7 +58,7 @@ local function rates()
     if found[place + 1] then free, before, total, forgot = unpacked(found[place + 1]) end
     if forgot then free = max(free, a[figures + 2]) end
     slot = max(slot, free - a[figures])
-    if a[figures + 4] > 0 and before > 0 and before <= now + 150000 then slot = max(slot, before + a[figures + 4]) end
+    if a[figures + 4] > 0 and before ~= 0 and 20 * (before - now) <= 3 * (free - now) then slot = max(slot, before + a[figures + 4]) end
     found[place + 1], a[figures], a[figures + 2] = free, before, total -- how it stood, instead of what is not needed any more
   end
   if slot > now + patience then return 0 end
@@ -256,9 +256,12 @@ end
 local function common(gauges, found, together)
   local slot, slowest = now, ''
   for place, gauge in ipairs(gauges) do
-    local at = found[place][1] - spare(max(0, gauge.b - gauge.w), gauge.p, gauge.q)
-    local before, apart = found[place][2], gauge.w > 0 and min(3000, floor(3 * gauge.p / (20 * gauge.q))) or 0
-    if not together and apart > 0 and before > 0 and before <= now + 150000 then at = max(at, before + apart) end
+    local free, before = found[place][1], found[place][2]
+    local at = free - spare(max(0, gauge.b - gauge.w), gauge.p, gauge.q)
+    if not together and gauge.w > 0 and before ~= 0 and 20 * (before - now) <= 3 * (free - now) then
+      local apart = floor(min(3000, 3 * gauge.p / (20 * gauge.q), 150000 / gauge.b) / 1000) * 1000
+      if apart > 0 then at = max(at, before + apart) end
+    end
     if at > slot then slot, slowest = at, gauge.n end
   end
   return slot, slowest

@@ -94,13 +94,15 @@ begin
 
   select greatest(:now_ms * 1000, max(free_us - cast(div(cast(greatest(0, burst - weight) as numeric) * per_us, amount)
                                                      as bigint))),
-         max(last_us + apart_us) filter (where apart_us > 0 and last_us > 0 and last_us <= :now_ms * 1000 + 150000),
+         max(last_us + apart_us) filter (where apart_us > 0 and last_us <> 0
+                                           and 20 * (last_us - :now_ms * 1000) <= 3 * (free_us - :now_ms * 1000)),
          coalesce(cast(jsonb_object_agg(name, jsonb_build_array(weight, total + weight)) filter (where weight > 0)
                        as text), '{}')
     into at_us, later_us, reserved
     from (select gauge.name, per_us, amount, burst, weight, coalesce(meter.free_us, 0) as free_us,
                  coalesce(meter.last_us, 0) as last_us, coalesce(meter.total, 0) as total,
-                 case when weight > 0 then least(3000, 3 * per_us / (20 * amount)) else 0 end as apart_us
+                 case when weight > 0 then least(3000, 3 * per_us / (20 * amount), 150000 / burst) / 1000 * 1000 else 0
+                 end as apart_us
             from unnest(cast(:meters as text[]), cast(:pers_us as bigint[]), cast(:amounts as bigint[]),
                         cast(:bursts as bigint[]), cast(:weights as bigint[]))
                    as gauge (name, per_us, amount, burst, weight)

@@ -5,6 +5,8 @@ burst: a process wakes late by its jitter, so that calls spaced at 40 ms may arr
 a window of w milliseconds arrive within w + JITTER_MS at worst; taking rate x JITTER_MS off the burst therefore keeps the
 provider's bucket from ever running dry. It comes off the burst and not off the rate: the sustained rate is the whole one.
 
+Calls of a burst leave a little apart, so that those who ask meanwhile stand in line and take turns.
+
 Reservation: a slot in the future is an answer, not an error. Every meter of a call is advanced as of the call's common
 slot; advanced each at its own instant, a bucket would be believed to refill while it is full.
 

@@ -25,9 +25,8 @@ ASKED = "\0"  # begins what a question is kept by, where a model reads questions
 
 
 class Embedder(Protocol):
-    """A model that reads a question otherwise than what may answer it, as most made for search do; as LangChain has
-    it. Whatever
-    can be called is called."""
+    """A model that reads a question otherwise than what may answer it, as most made for search do; as LangChain has it.
+    Whatever can be called is called instead."""
 
     def embed_query(self, text: str, /) -> Sequence[float]: ...
 

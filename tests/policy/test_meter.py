@@ -230,8 +230,7 @@ def test_a_whole_burst_leaves_within_150_milliseconds() -> None:
 
 def test_nobody_keeps_apart_from_what_a_slower_meter_has_put_far_from_now() -> None:
     slow, fast = Rate(1, 1_000, 3), Rate(50, 1_000, 50)
-    one, both = {"slow": Meter(1_800_000, 0, 1), "fast": NEW}, ("slow", "fast")
-    asked = tuple(Metered(name, slow if name == "slow" else fast, one[name], 1) for name in both)
+    asked = Metered("slow", slow, Meter(1_800_000, 0, 1), 1), Metered("fast", fast, NEW, 1)
     slot_us, after = admit(Ask(1_000_000, None, asked, None, ()))
     assert slot_us == 1_800_000
     for now_us in range(1_000_000, 1_800_000, 1_000):

@@ -26,7 +26,7 @@ from longwatch.policy.admission import HORIZONS_US, Later, too_far
 from longwatch.policy.budget import marks_of
 from longwatch.policy.learning import Rates
 from longwatch.policy.limits import Limits
-from longwatch.policy.meter import ceiling, usable_burst
+from longwatch.policy.meter import apart_us, ceiling, usable_burst
 from longwatch.policy.window import PARTED_MS
 from longwatch.store.journal import Journal
 
@@ -145,13 +145,15 @@ class PostgresLimiter(Limiter):
         return Admitted(request.id, request.key, whole_ms(row.given_us), request.money, request.tokens)
 
     def _admit_at_once(self, force: InForce, told: Told, request: CallRequest, facts: str) -> Row | None:
+        rates = [(gauge.rate, request.weights.get(gauge.dimension, 0)) for gauge in told.prepared.scope.gauges]
         return self._server.at_once(
             "call.admit_at_once",
             durable=request.once,
             part="slots",
             **told.caps,
             **told.gauges,
-            weights=array([request.weights.get(gauge.dimension, 0) for gauge in told.prepared.scope.gauges]),
+            weights=array([weight for _, weight in rates]),
+            aparts_us=array([apart_us(rate, weight) for rate, weight in rates]),
             most=told.prepared.scope.service.concurrency,
             until_us=until_us(request),
             horizon_us=HORIZONS_US[request.lane],

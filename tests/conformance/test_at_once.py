@@ -47,6 +47,7 @@ FAULTS = [
         "later_us <= greatest(:until_us,",
         "later_us > least(0, :until_us,",
     ),
+    ("a slower meter's slot is kept apart from", ADMIT, "20 * (last_us - :now_ms * 1000) <=", "0 * last_us <="),
     ("another limit is in the way", ADMIT, "where at_us = coalesce", "where at_us >= coalesce"),
     ("a repetition waits for its own slot", ADMIT, "from call where id = :id)", "from call where 1 = 0)"),
     ("the burst is no burst", ADMIT, "greatest(0, burst - weight)", "greatest(0, 0 * burst - weight)"),

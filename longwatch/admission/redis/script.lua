@@ -258,9 +258,8 @@ local function common(gauges, found, together)
   for place, gauge in ipairs(gauges) do
     local free, before = found[place][1], found[place][2]
     local at = free - spare(max(0, gauge.b - gauge.w), gauge.p, gauge.q)
-    if not together and gauge.w > 0 and before ~= 0 and 20 * (before - now) <= 3 * (free - now) then
-      local apart = floor(min(3000, 3 * gauge.p / (20 * gauge.q), 150000 / gauge.b) / 1000) * 1000
-      if apart > 0 then at = max(at, before + apart) end
+    if not together and gauge.w > 0 and gauge.ap > 0 and before ~= 0 and 20 * (before - now) <= 3 * (free - now) then
+      at = max(at, before + gauge.ap)
     end
     if at > slot then slot, slowest = at, gauge.n end
   end

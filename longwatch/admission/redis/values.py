@@ -276,7 +276,7 @@ def admitted_of(prepared: Prepared, request: CallRequest, said: Said, shift_us: 
 
 
 def gauge(of: Gauge, **more: int) -> Said:
-    """A rate as a fraction in lowest terms: p microseconds for q units. b: units that may leave at once."""
+    """A rate as a fraction in lowest terms: p microseconds for q units. b: units that may leave at once. ap: how far apart."""
     return {"n": of.meter} | _figures(of.rate) | more
 
 
@@ -288,6 +288,7 @@ def _figures(rate: Rate) -> Said:
         "p": per_us // common,
         "q": rate.amount // common,
         "b": meter.usable_burst(rate),
+        "ap": meter.apart_us(rate, 1),
         "most": meter.ceiling(rate),
     }
 

@@ -100,12 +100,10 @@ begin
                        as text), '{}')
     into at_us, later_us, reserved
     from (select gauge.name, per_us, amount, burst, weight, coalesce(meter.free_us, 0) as free_us,
-                 coalesce(meter.last_us, 0) as last_us, coalesce(meter.total, 0) as total,
-                 case when weight > 0 then least(3000, 3 * per_us / (20 * amount), 150000 / burst) / 1000 * 1000 else 0
-                 end as apart_us
+                 coalesce(meter.last_us, 0) as last_us, coalesce(meter.total, 0) as total, apart_us
             from unnest(cast(:meters as text[]), cast(:pers_us as bigint[]), cast(:amounts as bigint[]),
-                        cast(:bursts as bigint[]), cast(:weights as bigint[]))
-                   as gauge (name, per_us, amount, burst, weight)
+                        cast(:bursts as bigint[]), cast(:weights as bigint[]), cast(:aparts_us as bigint[]))
+                   as gauge (name, per_us, amount, burst, weight, apart_us)
             left join meter on meter.name = gauge.name) as gauged;
   if later_us > at_us and (:until_us is null or later_us <= greatest(:until_us, :now_ms * 1000)) then at_us := later_us; end if;
   if at_us > :now_ms * 1000 + :horizon_us or (:until_us is not null and at_us > greatest(:until_us, :now_ms * 1000)) then
